@@ -1,0 +1,15 @@
+# Options shared by everything we compile.  -ffp-contract=off: a compiler that fuses a multiply and an add on its own would
+# make two instruction sets disagree in the last bit (docs/numerics.md); kernels ask for FMA by name.
+add_library(kl_options INTERFACE)
+target_compile_features(kl_options INTERFACE cxx_std_20)
+target_compile_options(kl_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wno-missing-field-initializers
+                                            -ffp-contract=off -fno-math-errno -fstack-protector-strong)
+if(KL_WARNINGS_AS_ERRORS)
+  target_compile_options(kl_options INTERFACE -Werror)
+endif()
+if(KL_SANITIZE)
+  target_compile_options(kl_options INTERFACE -fsanitize=${KL_SANITIZE} -fno-omit-frame-pointer
+                                              -fno-sanitize-recover=all)
+  target_link_options(kl_options INTERFACE -fsanitize=${KL_SANITIZE})
+endif()
+target_compile_definitions(kl_options INTERFACE $<$<CONFIG:Release>:_FORTIFY_SOURCE=2>)

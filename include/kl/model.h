@@ -1,0 +1,152 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kl/model_args.h"
+#include "kl/tokenizer.h"
+
+namespace kl {
+
+/// Which of two algebraically equal forms MLA uses.  They round differently, so this is the one choice that can change the
+/// last bits of a result; see docs/numerics.md.
+enum class MlaForm : std::uint8_t {
+  kAuto,      ///< expanded for chunks of at least 192 new tokens of a sequence, absorbed otherwise: fastest
+  kAbsorbed,  ///< always absorbed: results never depend on how a prompt is cut into chunks.  The exact mode.
+  kExpanded,  ///< always expanded (also exact, but slow for single tokens)
+};
+
+/// Which numbers weigh the chosen experts.
+enum class RouterWeights : std::uint8_t {
+  kUnbiased,  ///< the scores, as intended and as every other engine does
+  kHf,        ///< score + correction bias: what the released code computes through an in-place aliasing slip
+};
+
+/// How to open a model.
+struct ModelOptions {
+  int threads = 0;         ///< worker threads; 0 = one per CPU this process may use
+  std::string isa;         ///< kernel table by name; empty = $KL_ISA, else the best this CPU runs
+  int chunk_tokens = 512;  ///< most tokens of one pass over the layers; bounds scratch memory, never changes results
+  MlaForm mla_form = MlaForm::kAuto;
+  RouterWeights router_weights = RouterWeights::kUnbiased;
+  float kv_a_norm_eps = 0;  ///< > 0 overrides ModelArgs::kv_a_norm_eps
+  float l2_norm_eps = 0;    ///< > 0 overrides ModelArgs::l2_norm_eps
+};
+
+/// What a sequence has become after the tokens fed so far: per KDA layer the state S and the last W-1 inputs of the short
+/// convolutions, per MLA layer the cached latents.
+///
+/// Copying is taking a snapshot: KDA states are copied, latents are shared with the original and only ever appended to.
+/// A state belongs to the model that made it.  Not thread safe; different states may be used by different threads.
+class SequenceState {
+ public:
+  SequenceState();
+  SequenceState(const SequenceState&);
+  SequenceState(SequenceState&&) noexcept;
+  SequenceState& operator=(const SequenceState&);
+  SequenceState& operator=(SequenceState&&) noexcept;
+  ~SequenceState();
+
+  std::int64_t num_tokens() const;  ///< tokens fed so far
+  std::size_t bytes() const;        ///< memory held, latents shared with snapshots counted in full
+
+  // Copies in the layouts of docs/notation.md, for inspection and tests.  Empty if the layer is of the other kind.
+  std::vector<float> kda_state(int layer) const;   ///< [H, K, V]
+  std::vector<float> conv_state(int layer) const;  ///< [3, W-1, H*K]: raw q, k, v projections, oldest first
+  std::vector<float> mla_latent(int layer) const;  ///< [num_tokens, R]: normalised latent
+  std::vector<float> mla_k_pe(int layer) const;    ///< [num_tokens, P]: shared key part
+
+  struct Impl;
+  Impl& impl() { return *impl_; }
+  const Impl& impl() const { return *impl_; }
+  explicit SequenceState(std::unique_ptr<Impl> impl);
+
+ private:
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Which positions of a sequence's new tokens should give logits.
+enum class WantLogits : std::uint8_t { kNone, kLast, kAll };
+
+/// One sequence's share of a ragged batch.
+struct SequenceInput {
+  SequenceState* state = nullptr;  ///< advanced by the call
+  std::span<const Token> tokens;   ///< new tokens, at least one
+  WantLogits want = WantLogits::kLast;
+};
+
+/// Receives results of Model::forward as passes finish.  Pointers are valid during the call only.
+class ForwardObserver {
+ public:
+  virtual ~ForwardObserver() = default;
+
+  /// Logits [vocab_size] of new token `index` of sequence `sequence` of the batch; ascending index per sequence.
+  virtual void on_logits(int sequence, std::int64_t index, std::span<const float> logits) = 0;
+
+  /// If true, on_hidden and on_router are called as well.
+  virtual bool wants_layers() const { return false; }
+
+  /// Residual stream [D] after `layer` for one new token.
+  virtual void on_hidden(int layer, int sequence, std::int64_t index, std::span<const float> hidden);
+
+  /// The chosen experts in ascending order and their final weights, [A] each, for one new token.
+  virtual void on_router(int layer, int sequence, std::int64_t index, std::span<const std::int32_t> ids,
+                         std::span<const float> weights);
+
+  /// Called after each pass over the layers with the tokens done so far; returning false ends the call early, leaving every
+  /// state exactly where that pass left it.
+  virtual bool on_progress(std::int64_t tokens_done, std::int64_t tokens_total);
+};
+
+/// Memory a model needs, in bytes.
+struct MemoryPlan {
+  std::size_t weights_mapped = 0;      ///< tensors used in place from the files
+  std::size_t weights_copied = 0;      ///< small tensors converted at load
+  std::size_t scratch = 0;             ///< buffers of one pass, all threads
+  std::size_t state_fixed = 0;         ///< per sequence, whatever its length (KDA)
+  std::size_t state_per_token = 0;     ///< per sequence and token (MLA latents)
+};
+
+/// A Kimi Linear model ready to run: `KimiLinearModel` and its language-model head.
+///
+/// Thread safety: one forward() at a time; the object owns its worker threads.
+class Model {
+ public:
+  /// Maps the weights of folder `dir` (Hugging Face or mlx-lm names, unquantised) and checks all of them.
+  /// Throws Error listing every missing, extra or misshapen tensor.
+  static Model open(const std::filesystem::path& dir, const ModelOptions& options = {});
+
+  Model(Model&&) noexcept;
+  Model& operator=(Model&&) noexcept;
+  ~Model();
+
+  const ModelArgs& args() const;
+  const char* isa() const;  ///< the kernel table in use
+  int threads() const;
+  MemoryPlan memory_plan() const;
+
+  /// An empty state: nothing read yet.
+  SequenceState make_cache() const;
+
+  /// Feeds every sequence its new tokens and reports logits.  Any number of sequences, each with any number of tokens; long
+  /// inputs are cut into passes of at most chunk_tokens.  Results do not depend on the cut, on the other sequences, or on
+  /// the number of threads (docs/numerics.md).
+  /// Returns the number of tokens fed (all, unless the observer stopped the call).
+  /// Throws Error(kInvalidArgument) for a token outside the vocabulary or a state used twice (nothing is changed then), and
+  /// Error(kOutOfMemory) if latents cannot be stored.
+  std::int64_t forward(std::span<const SequenceInput> batch, ForwardObserver& observer);
+
+  /// Convenience: feeds one sequence and returns the logits [vocab_size] after its last token.
+  std::vector<float> forward(SequenceState& state, std::span<const Token> tokens);
+
+ private:
+  struct Impl;
+  explicit Model(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace kl

@@ -1,0 +1,246 @@
+#pragma once
+// The contract between layers and hardware: one table of plain functions per instruction set.
+//
+// What every table promises
+//   1. noexcept, no allocation, no threads: a call works on the range it is given, the caller splits the work.
+//   2. Every output element is one fixed sequence of f32 operations that depends on nothing but its own inputs: not on how
+//      many rows, tokens, lanes or other outputs share the call.  This is what makes results independent of batching.
+//   3. `avx2` and `avx512` perform the *same* sequence (16 virtual lanes, explicit FMA, own exp), so they agree bit for bit.
+//      `reference` is the specification: it looks like the equation, accumulates in double, and is compared by budget.
+//
+// This header (with base/dtype.h) is all an ISA folder may include besides generic/, <immintrin.h>, <cstddef> and <cstdint>:
+// inline library code compiled with wider instructions could be picked by the linker for the whole program (docs/kernels.md).
+#include <cstddef>
+#include <cstdint>
+
+#include "base/dtype.h"
+
+namespace kl {
+
+/// A matrix of weights, row-major [N, K], mapped from a file: y = W x.
+struct WeightMatrix {
+  const void* data = nullptr;
+  DType type = DType::kF32;
+  std::ptrdiff_t N = 0;       ///< outputs
+  std::ptrdiff_t K = 0;       ///< inputs
+  std::ptrdiff_t stride = 0;  ///< elements between rows, >= K
+};
+
+/// Columns of a KDA state slice, see KdaRecurrenceArgs.
+inline constexpr std::ptrdiff_t kKdaSlice = 32;
+
+/// (query, head) rows an attention call works on at once: one row per vector lane.
+inline constexpr std::ptrdiff_t kLanes = 32;
+
+/// Keys of one attention block.  Blocks lie on a grid of absolute positions, so a result does not depend on who asks when.
+inline constexpr std::ptrdiff_t kKeyBlock = 128;
+
+/// Widens n weights to f32, exactly.
+using WidenFn = void (*)(const void* src, DType type, std::ptrdiff_t n, float* dst) noexcept;
+
+struct MatmulArgs {
+  WeightMatrix w;            // [N, K]
+  const float* x;            // [M, K], rows x_stride apart
+  std::ptrdiff_t x_stride;
+  float* y;                  // [M, N], rows y_stride apart
+  std::ptrdiff_t y_stride;
+  std::ptrdiff_t M;
+};
+
+/// y[m][n] = sum_k W[n][k] x[m][k] for all m and n0 <= n < n1.  Every linear layer of the model.
+/// Aliasing  y must not overlap x.
+using MatmulFn = void (*)(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept;
+
+/// y[m][k] = sum_n x[m][n] W[n][k]: the matrix used the other way round, sums in ascending n.
+/// Shapes    w: [N, K]   x: [M, N]   y: [M, K].   MLA expands latents to keys with it.
+using MatmulTransposedFn = void (*)(const MatmulArgs& a) noexcept;
+
+/// y = w * x / sqrt(mean(x^2) + eps).
+/// Shapes    x, w, y: [n].   Aliasing  y may be x.   Source  reference 2.2; KimiRMSNorm.
+using RmsNormFn = void (*)(const float* x, const float* w, float eps, std::ptrdiff_t n, float* y) noexcept;
+
+/// y += x.   Shapes  [n].
+using AddFn = void (*)(const float* x, std::ptrdiff_t n, float* y) noexcept;
+
+/// y = silu(gate) * up, silu(z) = z / (1 + e^-z).   Shapes  [n].   Aliasing  y may be gate or up.
+using SiluMulFn = void (*)(const float* gate, const float* up, std::ptrdiff_t n, float* y) noexcept;
+
+struct ShortConvArgs {
+  const float* w;           // [W, C]: tap-major; w[W-1] multiplies the current token
+  std::ptrdiff_t W;         // taps
+  float* state;             // [W-1, state_stride]: the last W-1 rows of x, oldest first; updated
+  std::ptrdiff_t state_stride;
+  const float* x;           // [T, ...] rows x_stride apart: raw projections
+  std::ptrdiff_t x_stride;
+  float* y;                 // [T, ...] rows y_stride apart; must not overlap x
+  std::ptrdiff_t y_stride;
+  std::ptrdiff_t T;
+};
+
+/// Causal depthwise convolution and SiLU over channels c0 <= c < c1 of one stream of one sequence:
+///
+///     y_t[c] = silu( sum_j w[j][c] x_{t-W+1+j}[c] ),   x before the first new token = state
+///
+/// Source    reference 2.7; ShortConvolution of fla.
+using ShortConvFn = void (*)(const ShortConvArgs& a, std::ptrdiff_t c0, std::ptrdiff_t c1) noexcept;
+
+/// What the recurrence needs of one token and head, made by kda_prepare.  All [K] but the two scalars.
+/// A record is 4 K + 16 floats: alpha, k, k*alpha, q*alpha, then {q.k, beta}.
+struct KdaRecord {
+  static constexpr std::ptrdiff_t floats(std::ptrdiff_t K) { return 4 * K + 16; }
+  static constexpr std::ptrdiff_t kAlpha = 0, kK = 1, kKAlpha = 2, kQAlpha = 3;  // times K
+  static constexpr std::ptrdiff_t qk(std::ptrdiff_t K) { return 4 * K; }
+  static constexpr std::ptrdiff_t beta(std::ptrdiff_t K) { return 4 * K + 1; }
+};
+
+struct KdaPrepareArgs {
+  const float* q;        // [T, K] rows `stride` apart: after convolution and SiLU
+  const float* k;        // [T, K]
+  const float* f;        // [T, K]: forget-gate logits W_fb W_fa x
+  std::ptrdiff_t stride; // of q, k and f
+  const float* b;        // [T] values b_stride apart: write-strength logits of this head
+  std::ptrdiff_t b_stride;
+  const float* dt_bias;  // [K]
+  float A_log;           // of this head
+  float l2_eps;
+  std::ptrdiff_t K, T;
+  float* records;        // [T, KdaRecord::floats(K)]
+};
+
+/// Gates and norms of T tokens of one head:
+///
+///     q <- K^-1/2 q / sqrt(sum q^2 + eps)      k <- k / sqrt(sum k^2 + eps)
+///     g = -exp(A_log) softplus(f + dt_bias)    alpha = exp(g)     beta = sigmoid(b)
+///
+/// Units     g is a natural-log decay, <= 0 and without lower bound; alpha in [0, 1].
+/// Source    reference 2.7; fla naive_kda_gate.
+using KdaPrepareFn = void (*)(const KdaPrepareArgs& a) noexcept;
+
+struct KdaRecurrenceArgs {
+  const float* records;     // [T, KdaRecord::floats(K)]
+  const float* v;           // [T, V] rows v_stride apart
+  std::ptrdiff_t v_stride;
+  float* o;                 // [T, V] rows o_stride apart
+  std::ptrdiff_t o_stride;
+  float* S;                 // [ceil(V/32), K, 32]: value columns in slices, padding columns are zero; updated
+  std::ptrdiff_t K, V, T;
+};
+
+/// The gated delta rule, T tokens of one head, state slices s0 <= s < s1:
+///
+///     S <- diag(alpha) S            decay each key channel
+///     u <- beta (v - S^T k)         what the state got wrong
+///     S <- S + k u^T                correct it
+///     o <- S^T q                    read
+///
+/// Numerics  f32 state, f32 accumulation in ascending key order.  Any split of T into calls gives the same bits.
+/// Source    tech report eq. of KDA; fla/ops/kda/naive.py naive_recurrent_kda (S as [K, V]).
+using KdaRecurrenceFn = void (*)(const KdaRecurrenceArgs& a, std::ptrdiff_t s0, std::ptrdiff_t s1) noexcept;
+
+/// y = RMSNorm(o; w, eps) * sigmoid(gate): KDA's gated output norm for one token and head.
+/// Shapes    o, w, gate, y: [n].   Aliasing  y may be o.
+using GatedRmsNormFn = void (*)(const float* o, const float* w, float eps, const float* gate, std::ptrdiff_t n,
+                                float* y) noexcept;
+
+struct RouteArgs {
+  const float* logits;      // [E]
+  const float* bias;        // [E] correction bias, steers the choice only
+  std::ptrdiff_t E;         // <= 4096
+  std::ptrdiff_t A;         // experts to choose
+  std::ptrdiff_t groups;    // E is a multiple
+  std::ptrdiff_t topk_groups;
+  bool softmax;             // scores are softmax(logits), else sigmoid(logits)
+  bool renormalize;         // divide by the sum (if A > 1)
+  bool biased_weights;      // weigh with score + bias (the released code's slip)
+  float scale;              // routed_scaling_factor
+  float* scratch;           // [2 E]
+  std::int32_t* ids;        // [A] out, ascending
+  float* weights;           // [A] out
+};
+
+/// Chooses A experts for one token.  Ties go to the lower index; experts outside the kept groups cannot be chosen.
+/// Source    reference 2.4; KimiMoEGate.
+using RouteFn = void (*)(const RouteArgs& a) noexcept;
+
+struct MoeCombineArgs {
+  const float* const* rows;  // [A] expert outputs, [n] each, ascending expert id
+  const float* weights;      // [A]
+  std::ptrdiff_t A;
+  const float* shared;       // [n] or nullptr
+  std::ptrdiff_t n;
+  float* y;                  // [n]
+};
+
+/// y = sum_a weights[a] rows[a] (+ shared).
+using MoeCombineFn = void (*)(const MoeCombineArgs& a) noexcept;
+
+/// dst[c][lane] = src[lane][c] for the given rows, 0 for lanes >= rows: queries laid out one per vector lane.
+/// Shapes    src: `rows` pointers to [n].   dst: [n, kLanes].
+using PackLanesFn = void (*)(const float* const* src, std::ptrdiff_t rows, std::ptrdiff_t n, float* dst) noexcept;
+
+/// Running softmax of kLanes rows: O / l is the attention output over all keys seen so far.
+struct AttendState {
+  float* m;  // [kLanes] largest score so far, -inf at first
+  float* l;  // [kLanes] sum of exp(score - m), 0 at first
+  float* O;  // [Dv, kLanes] weighted sum of values, 0 at first
+};
+
+struct AttendArgs {
+  const float* q;        // [C, kLanes] queries against k
+  const float* q_pe;     // [P, kLanes] queries against k_pe
+  const std::int64_t* limit;  // [kLanes] keys at positions >= limit are masked; 0 = idle lane
+  const float* k;        // [n, C] rows k_stride apart
+  std::ptrdiff_t k_stride;
+  const float* k_pe;     // [n, P] rows pe_stride apart
+  std::ptrdiff_t pe_stride;
+  const float* v;        // [n, Dv] rows v_stride apart
+  std::ptrdiff_t v_stride;
+  std::ptrdiff_t C, P, Dv;
+  std::ptrdiff_t n;      // keys in this block, <= kKeyBlock
+  std::int64_t position; // of the first key
+  float scale;           // multiplies every score
+  AttendState state;     // updated
+  float* scores;         // scratch [kKeyBlock, kLanes]
+};
+
+/// Adds one block of keys to the running softmax of kLanes query rows:
+///
+///     s = scale (q.k + q_pe.k_pe), masked to -inf;   m' = max(m, max s);   p = exp(s - m')
+///     l <- l exp(m - m') + sum p;   O <- O exp(m - m') + sum p v
+///
+/// Both forms of MLA use it: absorbed with k = v = latent, expanded with per-head keys and values.
+using AttendFn = void (*)(const AttendArgs& a) noexcept;
+
+/// Folds a partial softmax over later keys into one over earlier keys.  Order matters for bits: earlier first.
+using AttendMergeFn = void (*)(const AttendState& into, const AttendState& part, std::ptrdiff_t Dv) noexcept;
+
+/// dst[lane][c] = O[c][lane] / l[lane] for lanes < rows.
+using AttendFinishFn = void (*)(const AttendState& s, std::ptrdiff_t Dv, float* const* dst, std::ptrdiff_t rows) noexcept;
+
+/// The whole hardware contract.  Chosen once (select.h), passed by reference.
+struct Kernels {
+  const char* isa;              // "reference", "avx2", "avx512"
+  bool (*supported)() noexcept; // does this CPU run it?
+  WidenFn widen;
+  MatmulFn matmul;
+  MatmulTransposedFn matmul_transposed;
+  RmsNormFn rms_norm;
+  AddFn add;
+  SiluMulFn silu_mul;
+  ShortConvFn short_conv;
+  KdaPrepareFn kda_prepare;
+  KdaRecurrenceFn kda_recurrence;
+  GatedRmsNormFn gated_rms_norm;
+  RouteFn route;
+  MoeCombineFn moe_combine;
+  PackLanesFn pack_lanes;
+  AttendFn attend;
+  AttendMergeFn attend_merge;
+  AttendFinishFn attend_finish;
+};
+
+namespace reference { extern const Kernels kernels; }
+namespace avx2 { extern const Kernels kernels; }
+namespace avx512 { extern const Kernels kernels; }
+
+}  // namespace kl
