@@ -54,7 +54,8 @@ class MlaExpanded {
                    std::ptrdiff_t head, float* scratch) noexcept;
 
   MlaCore core_;
-  std::ptrdiff_t stride_;
+  std::ptrdiff_t stride_;  // floats of scratch per worker
+  float* scratch_;         // [workers, stride_]
 };
 
 }  // namespace kl
