@@ -70,8 +70,7 @@ using AddFn = void (*)(const float* x, std::ptrdiff_t n, float* y) noexcept;
 using SiluMulFn = void (*)(const float* gate, const float* up, std::ptrdiff_t n, float* y) noexcept;
 
 struct ShortConvArgs {
-  const float* w;  // [W, ...] rows w_stride apart: tap-major; w[W-1] multiplies the current token
-  std::ptrdiff_t w_stride;
+  const float* w;    // [W, state_stride] tap-major; w[W-1] multiplies the current token
   std::ptrdiff_t W;  // taps
   float* state;      // [W-1, state_stride]: the last W-1 rows of x, oldest first; updated
   std::ptrdiff_t state_stride;

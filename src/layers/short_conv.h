@@ -18,17 +18,9 @@ class ShortConv1d {
   /// Channels c0 <= c < c1 of T tokens of one sequence.  x and y do not overlap.
   static void forward(const Kernels& k, const float* w, std::ptrdiff_t W, std::ptrdiff_t C, float* state,
                       const float* x, float* y, std::ptrdiff_t T, std::ptrdiff_t c0, std::ptrdiff_t c1) noexcept {
-    k.short_conv({.w = w,
-                  .w_stride = C,
-                  .W = W,
-                  .state = state,
-                  .state_stride = C,
-                  .x = x,
-                  .x_stride = C,
-                  .y = y,
-                  .y_stride = C,
-                  .T = T},
-                 c0, c1);
+    k.short_conv(
+        {.w = w, .W = W, .state = state, .state_stride = C, .x = x, .x_stride = C, .y = y, .y_stride = C, .T = T}, c0,
+        c1);
   }
 };
 
