@@ -1,0 +1,94 @@
+#include "base/thread_pool.h"
+
+#include <immintrin.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <fstream>
+
+namespace kl {
+namespace {
+
+// About 30 microseconds: longer than the gaps between the regions of one forward pass, shorter than a scheduler tick.
+constexpr int kSpins = 1000;
+
+}  // namespace
+
+ThreadPool::ThreadPool(int num_threads) {
+  workers_.reserve(static_cast<std::size_t>(std::max(num_threads, 1) - 1));
+  for (int worker = 1; worker < num_threads; ++worker) workers_.emplace_back([this, worker] { work(worker); });
+}
+
+ThreadPool::~ThreadPool() {
+  stop_.store(true);
+  {
+    const std::lock_guard lock(mutex_);
+    region_.fetch_add(1);
+  }
+  wake_.notify_all();
+  for (std::thread& t : workers_) t.join();
+}
+
+void ThreadPool::run(std::ptrdiff_t num_tasks, Task task, void* context) noexcept {
+  if (workers_.empty() || num_tasks <= 1) {
+    for (std::ptrdiff_t i = 0; i < num_tasks; ++i) task(context, i, 0);
+    return;
+  }
+  task_ = task;
+  context_ = context;
+  num_tasks_ = num_tasks;
+  next_.store(0, std::memory_order_relaxed);
+  busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
+  region_.fetch_add(1);  // publishes the lines above; sequentially consistent with sleepers_, so no wake-up is lost
+  if (sleepers_.load() > 0) {
+    { const std::lock_guard lock(mutex_); }  // a worker that counted itself is now waiting for the signal
+    wake_.notify_all();
+  }
+  drain(0);
+  for (int spins = 0; busy_.load(std::memory_order_acquire) != 0; ++spins) {
+    if (spins < kSpins) {
+      _mm_pause();
+    } else {
+      sched_yield();  // more threads than CPUs: let the straggler run
+    }
+  }
+}
+
+void ThreadPool::drain(int worker) noexcept {
+  for (;;) {
+    const std::ptrdiff_t task = next_.fetch_add(1, std::memory_order_relaxed);
+    if (task >= num_tasks_) return;
+    task_(context_, task, worker);
+  }
+}
+
+void ThreadPool::work(int worker) noexcept {
+  std::uint64_t seen = 0;
+  for (;;) {
+    for (int spins = 0; spins < kSpins && region_.load(std::memory_order_acquire) == seen; ++spins) _mm_pause();
+    if (region_.load() == seen) {
+      std::unique_lock lock(mutex_);
+      sleepers_.fetch_add(1);
+      wake_.wait(lock, [&] { return region_.load() != seen; });
+      sleepers_.fetch_sub(1);
+    }
+    if (stop_.load()) return;
+    ++seen;
+    drain(worker);
+    busy_.fetch_sub(1, std::memory_order_release);
+  }
+}
+
+int num_usable_cpus() {
+  cpu_set_t set;
+  int cpus = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set)
+                                                         : static_cast<int>(std::thread::hardware_concurrency());
+  // A container's CPU quota: "max 100000" or "QUOTA PERIOD" in microseconds.
+  std::ifstream quota_file("/sys/fs/cgroup/cpu.max");
+  long quota = 0, period = 0;
+  if (quota_file >> quota >> period && quota > 0 && period > 0)
+    cpus = std::min(cpus, std::max(1, static_cast<int>((quota + period - 1) / period)));
+  return std::max(cpus, 1);
+}
+
+}  // namespace kl

@@ -1,0 +1,66 @@
+#pragma once
+// What every layer is given besides its weights, its state and its input.
+#include <algorithm>
+#include <cstddef>
+#include <initializer_list>
+
+#include "base/arena.h"
+#include "base/thread_pool.h"
+#include "kernels/kernels.h"
+
+namespace kl {
+
+/// The machine a layer runs on: kernels, threads and scratch memory.  Passed by reference; two models may coexist.
+struct LayerContext {
+  const Kernels& kernels;
+  ThreadPool& pool;
+  Arena& arena;
+};
+
+/// The rows of a pass that belong to one sequence.  A pass packs the new tokens of all its sequences row after row,
+/// without padding: row t of segment s is row s.first + t of every [T, ...] tensor.
+struct Segment {
+  std::ptrdiff_t first = 0;
+  std::ptrdiff_t count = 0;
+};
+
+/// Output rows of a matrix that one task computes.  Small enough to share a GEMV among many threads, large enough that
+/// its weights (64 x 2304 bf16 = 288 KiB) outweigh the cost of taking a task.
+inline constexpr std::ptrdiff_t kRowsPerTask = 64;
+
+/// Tokens one task handles where work is per token and cheap.
+inline constexpr std::ptrdiff_t kTokensPerTask = 16;
+
+constexpr std::ptrdiff_t ceil_div(std::ptrdiff_t a, std::ptrdiff_t b) { return (a + b - 1) / b; }
+
+/// Calls f(t) for every 0 <= t < T, split over the threads.
+template <class F>
+void for_each_token(const LayerContext& c, std::ptrdiff_t T, F&& f) noexcept {
+  c.pool.parallel_for(ceil_div(T, kTokensPerTask), [&](std::ptrdiff_t task, int) {
+    const std::ptrdiff_t end = std::min(T, (task + 1) * kTokensPerTask);
+    for (std::ptrdiff_t t = task * kTokensPerTask; t < end; ++t) f(t);
+  });
+}
+
+/// Runs several matrix products as one parallel region: a thread that finishes early goes on with the next matrix.
+inline void matmul_together(const LayerContext& c, std::initializer_list<MatmulArgs> products) noexcept {
+  std::ptrdiff_t num_tasks = 0;
+  for (const MatmulArgs& p : products) num_tasks += ceil_div(p.w.N, kRowsPerTask);
+  c.pool.parallel_for(num_tasks, [&](std::ptrdiff_t task, int) {
+    for (const MatmulArgs& p : products) {
+      const std::ptrdiff_t tasks_here = ceil_div(p.w.N, kRowsPerTask);
+      if (task < tasks_here) {
+        c.kernels.matmul(p, task * kRowsPerTask, std::min(p.w.N, (task + 1) * kRowsPerTask));
+        return;
+      }
+      task -= tasks_here;
+    }
+  });
+}
+
+/// y [M, N] = x [M, K] W^T with contiguous rows.
+inline MatmulArgs product(const WeightMatrix& w, const float* x, float* y, std::ptrdiff_t M) {
+  return {.w = w, .x = x, .x_stride = w.K, .y = y, .y_stride = w.N, .M = M};
+}
+
+}  // namespace kl

@@ -1,0 +1,54 @@
+#pragma once
+#include <span>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "kl/model_args.h"
+#include "layers/context.h"
+#include "weights/weights.h"
+
+namespace kl {
+
+/// What a KDA layer remembers of one sequence.  Fixed size, whatever the sequence's length.
+struct KdaCache {
+  KdaCache(const ModelArgs& args);
+
+  std::ptrdiff_t num_heads, K, V, W;
+  AlignedBuffer S;     // [H, ceil(V/32), K, 32] f32: key-value associations, value columns in slices (kernels.h)
+  AlignedBuffer conv;  // [3, W-1, H*K]: last raw q, k, v projections, oldest first
+
+  float* S_of(std::ptrdiff_t head) { return S.data() + head * head_floats(); }
+  const float* S_of(std::ptrdiff_t head) const { return S.data() + head * head_floats(); }
+  float* conv_of(int stream) { return conv.data() + stream * (W - 1) * num_heads * K; }
+  std::vector<float> S_hkv() const;  ///< [H, K, V] copy
+
+ private:
+  std::ptrdiff_t head_floats() const { return ceil_div(V, kKdaSlice) * K * kKdaSlice; }
+};
+
+/// KimiDeltaAttention: linear attention with a gated delta rule and one decay per key channel.
+///
+///     q, k, v = silu(conv(W_q x)), silu(conv(W_k x)), silu(conv(W_v x));   q, k to unit length, q * K^-1/2
+///     alpha = exp( -exp(A_log) softplus(W_fb W_fa x + dt_bias) )     how much each key channel keeps, [K] per head
+///     beta  = sigmoid(W_b x)                                         how strongly to write, one per head
+///     S <- diag(alpha) S;   S <- S + k (beta (v - S^T k))^T;   o = S^T q      gated_delta_update
+///     y = W_o ( RMSNorm(o) * sigmoid(W_gb W_ga x) )
+///
+/// Role      token mixing in three layers of four: a key-value memory of constant size S [K, V] per head that is
+/// corrected,
+///           not merely added to, and forgets channel by channel.  Cost per token does not grow with context.
+/// Shapes    x, y: [T, D]; heads H, K = V = head_dim.
+/// Source    tech report (KDA); reference 2.7; modeling_kimi.py KimiDeltaAttention; fla naive_recurrent_kda
+/// (docs/kda.md).
+class KimiDeltaAttention {
+ public:
+  /// `caches[s]` is the state of the sequence of segments[s]; advanced.
+  static void forward(const KdaWeights& w, const ModelArgs& args, const LayerContext& c,
+                      std::span<const Segment> segments, std::span<KdaCache* const> caches, const float* x,
+                      std::ptrdiff_t T, float* y) noexcept;
+
+  /// Takes the arena space forward() will take for T tokens and `workers` threads.
+  static void plan(const ModelArgs& args, Arena& arena, std::ptrdiff_t T, int workers);
+};
+
+}  // namespace kl

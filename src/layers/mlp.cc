@@ -1,0 +1,38 @@
+#include "layers/mlp.h"
+
+namespace kl {
+namespace {
+
+struct Buffers {
+  float* gate;  // [T, F], becomes silu(gate) * up
+  float* up;    // [T, F]
+  Buffers(const MlpWeights& w, Arena& arena, std::ptrdiff_t T)
+      : gate(arena.take(T * w.gate_proj.N)), up(arena.take(T * w.up_proj.N)) {}
+};
+
+}  // namespace
+
+void KimiMLP::plan(const MlpWeights& w, Arena& arena, std::ptrdiff_t T) {
+  const ArenaScope scope(arena);
+  Buffers(w, arena, T);
+}
+
+void KimiMLP::forward(const MlpWeights& w, const LayerContext& c, const float* x, std::ptrdiff_t T, float* y) noexcept {
+  const ArenaScope scope(c.arena);
+  const Buffers b(w, c.arena, T);
+  const std::ptrdiff_t F = w.gate_proj.N;
+  const MatmulArgs gate = product(w.gate_proj, x, b.gate, T), up = product(w.up_proj, x, b.up, T);
+
+  // Gate and up share their input: one task computes both for the same hidden channels and combines them while in
+  // cache.
+  c.pool.parallel_for(ceil_div(F, kRowsPerTask), [&](std::ptrdiff_t task, int) {
+    const std::ptrdiff_t f0 = task * kRowsPerTask, f1 = std::min(F, f0 + kRowsPerTask);
+    c.kernels.matmul(gate, f0, f1);
+    c.kernels.matmul(up, f0, f1);
+    for (std::ptrdiff_t t = 0; t < T; ++t)
+      c.kernels.silu_mul(b.gate + t * F + f0, b.up + t * F + f0, f1 - f0, b.gate + t * F + f0);
+  });
+  matmul_together(c, {product(w.down_proj, b.gate, y, T)});
+}
+
+}  // namespace kl
