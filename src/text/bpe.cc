@@ -51,9 +51,9 @@ void BpeEncoder::append_short(std::string_view piece, std::vector<Token>& ids) {
   for (std::size_t i = 0; i < num_parts; ++i) ids.push_back(static_cast<Token>(rank_of_parts(i, i)));
 }
 
-/// The heap holds pairs as rank << 32 | first byte, so its top is the least rank and of equals the leftmost.  Entries are
-/// never removed from its middle: one whose rank is no longer that of its pair is skipped.  A merged part only grows,
-/// so the same rank never comes back at the same place for other bytes.
+/// The heap holds pairs as rank << 32 | first byte, so its top is the least rank and of equals the leftmost.  Entries
+/// are never removed from its middle: one whose rank is no longer that of its pair is skipped.  A merged part only
+/// grows, so the same rank never comes back at the same place for other bytes.
 void BpeEncoder::append_long(std::string_view piece, std::vector<Token>& ids) {
   const auto size = static_cast<std::uint32_t>(piece.size());
   parts_.resize(size);

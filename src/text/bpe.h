@@ -8,12 +8,13 @@
 
 namespace kl {
 
-/// Byte pair encoding by rank.  A piece starts as single bytes; as long as two neighbours together are a token, the pair of
-/// the lowest rank is merged, the leftmost of equals first.
+/// Byte pair encoding by rank.  A piece starts as single bytes; as long as two neighbours together are a token, the
+/// pair of the lowest rank is merged, the leftmost of equals first.
 ///
 ///     "lower" with er = 256, lo = 257, low = 258:   l o w e r  →  l o w er  →  lo w er  →  low er
 ///
-/// Holds scratch memory, so that encoding piece after piece allocates nothing.  Not thread-safe: one per call of encode().
+/// Holds scratch memory, so that encoding piece after piece allocates nothing.  Not thread-safe: one per call of
+/// encode().
 class BpeEncoder {
  public:
   /// `vocabulary` must outlive the encoder.

@@ -7,7 +7,8 @@
 //  * Alternatives 1, 4, 5 and 8 are runs.  What follows a run is optional or cannot begin with a character of the run,
 //    so the first try is final.
 //
-//  * U* D+ in alternative 2.  Uncased letters and marks are in both U and D, so the greedy U* may swallow what D+ needs.
+//  * U* D+ in alternative 2.  Uncased letters and marks are in both U and D, so the greedy U* may swallow what D+
+//  needs.
 //    Let the run of U end at q.  If the character at q is in D, nothing is given back and D+ runs on from q:
 //
 //        HelloWorld      U* = H          D+ = ello               piece "Hello"
@@ -32,7 +33,8 @@
 //        ! U+0301 a      lead = !, U* = U+0301, D+ = a                            one piece
 //
 //  * \s*[\r\n]+ and \s+(?!\S).  6 gives back blanks until it has given back a line end: it reaches to the last CR or LF
-//    of the run of blanks.  7 gives back one blank if something else follows the run, and fails if that was the only one:
+//    of the run of blanks.  7 gives back one blank if something else follows the run, and fails if that was the only
+//    one:
 //
 //        "a  \n  b"      6: "  \n"   7: " "   2: " b" with the second blank as its lead
 //        "a  1"          7: " "   8: " "   4: "1"
@@ -102,8 +104,8 @@ const char* Scanner::suffix_end(const char* p) const noexcept {
   if (end_ - p < 3) return p;
   if (p[1] == '\xC5' && p[2] == '\xBF') return p + 3;
   const char second = lower(p[2]);
-  const bool is_suffix = (first == 'r' && second == 'e') || (first == 'v' && second == 'e') ||
-                         (first == 'l' && second == 'l');
+  const bool is_suffix =
+      (first == 'r' && second == 'e') || (first == 'v' && second == 'e') || (first == 'l' && second == 'l');
   return is_suffix ? p + 3 : p;
 }
 

@@ -7,9 +7,9 @@ namespace kl {
 /// The classes of characters that the pre-tokeniser and the cut rule distinguish, one bit each; a character may be in
 /// several.  Unicode 16.0.0.  tools/generate_unicode_tables.py repeats these values.
 enum UnicodeClass : std::uint32_t {
-  kHan = 1,           ///< Script=Han: ideographs, but also 々, the number 〇 and radicals such as ⺀ that are no letters
-  kLetter = 2,        ///< \p{L}
-  kNumber = 4,        ///< \p{N}: decimal digits, letter numbers, others
+  kHan = 1,     ///< Script=Han: ideographs, but also 々, the number 〇 and radicals such as ⺀ that are no letters
+  kLetter = 2,  ///< \p{L}
+  kNumber = 4,  ///< \p{N}: decimal digits, letter numbers, others
   kWhitespace = 8,    ///< White_Space, \s of the pattern
   kUpper = 16,        ///< [Lu Lt Lm Lo M] without Han: what may stand before the lower case part of a word
   kLower = 32,        ///< [Ll Lm Lo M] without Han.  Uncased letters and marks are in both

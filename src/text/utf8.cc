@@ -37,6 +37,13 @@ std::size_t ascii_prefix(std::string_view bytes) noexcept {
   return i;
 }
 
+/// Whether these are the first two bytes of a UTF-8 style surrogate and nothing more.  They are certainly ill-formed, but
+/// Python's incremental decoder, by which streams are compared, waits for the third byte.
+bool is_half_surrogate(std::string_view bytes) noexcept {
+  return bytes.size() == 2 && bytes[0] == '\xED' && static_cast<unsigned char>(bytes[1]) >= 0xA0 &&
+         static_cast<unsigned char>(bytes[1]) <= 0xBF;
+}
+
 }  // namespace
 
 Utf8Unit next_utf8(std::string_view bytes) noexcept {
@@ -46,8 +53,7 @@ Utf8Unit next_utf8(std::string_view bytes) noexcept {
   for (std::uint8_t i = 1; i < lead.bytes; ++i) {
     if (i == bytes.size()) return {Kind::kIncomplete, i};
     const auto byte = static_cast<unsigned char>(bytes[i]);
-    const bool fits =
-        i == 1 ? lead.second_min <= byte && byte <= lead.second_max : (byte & 0xC0) == 0x80;
+    const bool fits = i == 1 ? lead.second_min <= byte && byte <= lead.second_max : (byte & 0xC0) == 0x80;
     if (!fits) return {Kind::kIllFormed, i};
   }
   return {Kind::kCharacter, lead.bytes};
@@ -77,7 +83,7 @@ std::string take_certain(std::string& pending) {
     i += good;
     if (i == bytes.size()) break;
     const Utf8Unit unit = next_utf8(bytes.substr(i));
-    if (unit.kind == Utf8Unit::Kind::kIncomplete) break;
+    if (unit.kind == Utf8Unit::Kind::kIncomplete || is_half_surrogate(bytes.substr(i))) break;
     text += kReplacementCharacter;
     i += unit.bytes;
   }
@@ -88,6 +94,7 @@ std::string take_certain(std::string& pending) {
 std::string replace_ill_formed(std::string_view bytes) {
   std::string rest(bytes);
   std::string text = take_certain(rest);
+  if (is_half_surrogate(rest)) text += kReplacementCharacter;
   if (!rest.empty()) text += kReplacementCharacter;
   return text;
 }

@@ -33,7 +33,7 @@ std::size_t well_formed_prefix(std::string_view bytes) noexcept;
 std::string replace_ill_formed(std::string_view bytes);
 
 /// Moves what is certain from the front of `pending` to the result, ill-formed parts replaced.  What may still become a
-/// character, at most 3 bytes, stays in `pending`.
+/// character, at most 3 bytes, stays in `pending`; so does half a surrogate, as in Python's incremental decoder.
 std::string take_certain(std::string& pending);
 
 /// One character of well-formed text.

@@ -6,31 +6,18 @@
 #include <charconv>
 #include <cstring>
 
+#include "base/printable.h"
 #include "kl/error.h"
 #include "text/base64.h"
 
 namespace kl {
 namespace {
 
-constexpr std::string_view kLfsPointer = "version https://git-lfs.github.com/spec/";
-
 [[noreturn]] void fail(const std::string& name, std::size_t line, const std::string& what) {
   throw Error(ErrorCode::kCorrupt, fmt::format("{}:{}: {}", name, line, what));
 }
 
-/// Some text of a file as it may stand in a message: short, and printable.
-std::string quoted(std::string_view text) {
-  constexpr std::size_t kShown = 40;
-  std::string result = "\"";
-  for (const char c : text.substr(0, kShown)) {
-    if (c >= 0x20 && c < 0x7F) {
-      result += c;
-    } else {
-      result += fmt::format("\\x{:02X}", static_cast<unsigned char>(c));
-    }
-  }
-  return result + (text.size() > kShown ? fmt::format("\"... ({} bytes)", text.size()) : "\"");
-}
+std::string quoted(std::string_view text) { return '"' + printable(text, 60) + '"'; }
 
 std::uint64_t load(const char* p, std::size_t bytes) noexcept {
   std::uint64_t value = 0;
@@ -105,7 +92,8 @@ void Vocabulary::build_tables(const std::string& name) {
     const char one = static_cast<char>(first);
     byte_ranks_[static_cast<std::size_t>(first)] = rank_of({&one, 1});
     if (rank_of({&one, 1}) == kNoRank) {
-      fail(name, size(), fmt::format("end of file: expected a token for every single byte, got none for 0x{:02X}", first));
+      fail(name, size(),
+           fmt::format("end of file: expected a token for every single byte, got none for 0x{:02X}", first));
     }
     for (int second = 0; second < 256; ++second) {
       const char two[2] = {one, static_cast<char>(second)};
@@ -115,12 +103,7 @@ void Vocabulary::build_tables(const std::string& name) {
 }
 
 Vocabulary Vocabulary::parse(std::string_view text, const std::string& name) {
-  // 32-bit offsets index all bytes of the tokens, which are fewer than the bytes of the file.
-  constexpr std::size_t kMaxFileBytes = std::size_t{1} << 30;
   if (text.empty()) fail(name, 1, "expected lines of \"base64 rank\", got an empty file");
-  if (text.substr(0, kLfsPointer.size()) == kLfsPointer) {
-    fail(name, 1, "expected lines of \"base64 rank\", got a Git LFS pointer: the file itself was not downloaded");
-  }
   if (text.size() > kMaxFileBytes) {
     fail(name, 1, fmt::format("expected a file of at most {} bytes, got {}", kMaxFileBytes, text.size()));
   }

@@ -24,6 +24,9 @@ class Vocabulary {
   /// Longer tokens are taken for a sign of corruption; the longest of the family has 256 bytes.
   static constexpr std::size_t kMaxTokenBytes = 4096;
 
+  /// A larger file is refused.  The family's has 2.8 MB; 32-bit offsets reach four times as far as this.
+  static constexpr std::size_t kMaxFileBytes = std::size_t{1} << 30;
+
   /// Parses the text of a tiktoken.model file: lines of "base64 rank\n", in the order of the ranks from 0.
   /// `name` stands for the file in messages.  Throws Error(kCorrupt) with the line at the first breach.
   static Vocabulary parse(std::string_view text, const std::string& name);
@@ -55,10 +58,10 @@ class Vocabulary {
   void append(std::string_view token, const std::string& name);
   void build_tables(const std::string& name);
 
-  std::string bytes_;                       // all tokens, one after the other
+  std::string bytes_;                        // all tokens, one after the other
   std::vector<std::uint32_t> starts_ = {0};  // [size + 1], where each begins in bytes_
-  std::size_t longest_ = 0;                 // bytes
-  std::vector<Slot> slots_;                 // a power of two, at most half full
+  std::size_t longest_ = 0;                  // bytes
+  std::vector<Slot> slots_;                  // a power of two, at most half full
   std::array<std::uint32_t, 256> byte_ranks_;
   std::vector<std::uint32_t> two_byte_ranks_;  // [65536]
 };
