@@ -1,0 +1,226 @@
+#include "base/json.h"
+
+#include <fmt/format.h>
+
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <type_traits>
+#include <unordered_set>
+#include <utility>
+
+#include "base/printable.h"
+#include "base/read_file.h"
+#include "kl/error.h"
+
+namespace kl {
+namespace {
+
+/// Iterates over a text and lets others see how far the parser has read.
+class CountingIterator {
+ public:
+  using iterator_category = std::input_iterator_tag;
+  using value_type = char;
+  using difference_type = std::ptrdiff_t;
+  using pointer = const char*;
+  using reference = const char&;
+
+  CountingIterator(const char* at, std::size_t* read) : at_(at), read_(read) {}
+  reference operator*() const { return *at_; }
+  CountingIterator& operator++() {
+    ++at_;
+    ++*read_;
+    return *this;
+  }
+  CountingIterator operator++(int) {
+    CountingIterator old = *this;
+    ++*this;
+    return old;
+  }
+  bool operator==(const CountingIterator& other) const { return at_ == other.at_; }
+  bool operator!=(const CountingIterator& other) const { return at_ != other.at_; }
+
+ private:
+  const char* at_;
+  std::size_t* read_;
+};
+
+/// Applies the rules nlohmann's parser does not have, then passes events on.
+class StrictSax final : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  StrictSax(JsonEvents& events, const JsonLimits& limits) : events_(events), limits_(limits) {}
+
+  bool null() override { return count(), events_.null(), true; }
+  bool boolean(bool value) override { return count(), events_.boolean(value), true; }
+  bool number_integer(number_integer_t value) override { return count(), events_.integer(value), true; }
+  bool number_unsigned(number_unsigned_t value) override { return count(), events_.unsigned_integer(value), true; }
+  bool number_float(number_float_t value, const string_t& text) override {
+    count();
+    if (text.find_first_of(".eE") == text.npos)
+      fail("expected an integer of at most 64 bits, got " + printable(text, 40));
+    return events_.number(value), true;
+  }
+  bool string(string_t& value) override { return count(), events_.string(std::move(value)), true; }
+  bool binary(binary_t&) override { return false; }
+
+  bool start_object(std::size_t) override {
+    open();
+    keys_.emplace_back();
+    return events_.begin_object(), true;
+  }
+  bool key(string_t& name) override {
+    if (!keys_.back().insert(name).second) fail(fmt::format("key \"{}\" appears twice", printable(name)));
+    return events_.key(std::move(name)), true;
+  }
+  bool end_object() override {
+    keys_.pop_back();
+    --depth_;
+    return events_.end_object(), true;
+  }
+  bool start_array(std::size_t) override { return open(), events_.begin_array(), true; }
+  bool end_array() override { return --depth_, events_.end_array(), true; }
+
+  bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception& error) override {
+    // "[json.exception...] parse error at line 1, column 2: what" -> "what"
+    const std::string_view what = error.what();
+    const std::size_t colon = what.find(": ");
+    fail("expected JSON, got " + printable(colon == what.npos ? what : what.substr(colon + 2), 200));
+  }
+
+ private:
+  [[noreturn]] static void fail(const std::string& what) { throw Error(ErrorCode::kCorrupt, what); }
+
+  void count() {
+    if (++elements_ > limits_.max_elements) fail(fmt::format("expected at most {} JSON values", limits_.max_elements));
+  }
+  void open() {
+    count();
+    if (++depth_ > limits_.max_depth) fail(fmt::format("expected at most {} nested levels", limits_.max_depth));
+  }
+
+  JsonEvents& events_;
+  const JsonLimits& limits_;
+  std::size_t depth_ = 0;
+  std::size_t elements_ = 0;
+  std::vector<std::unordered_set<std::string>> keys_;  // of each open object
+};
+
+/// Builds a Json value from events.
+class TreeBuilder final : public JsonEvents {
+ public:
+  void null() override { put(Json(nullptr)); }
+  void boolean(bool value) override { put(Json(value)); }
+  void integer(std::int64_t value) override { put(Json(value)); }
+  void unsigned_integer(std::uint64_t value) override { put(Json(value)); }
+  void number(double value) override { put(Json(value)); }
+  void string(std::string&& value) override { put(Json(std::move(value))); }
+  void begin_object() override { open_.push_back({Json::Object{}, {}, {}}); }
+  void key(std::string&& name) override { open_.back().key = std::move(name); }
+  void end_object() override { close(); }
+  void begin_array() override { open_.push_back({{}, Json::Array{}, {}}); }
+  void end_array() override { close(); }
+
+  Json take() { return std::move(root_); }
+
+ private:
+  struct Container {
+    std::optional<Json::Object> object;
+    std::optional<Json::Array> array;
+    std::string key;  // of the member being read
+  };
+
+  void put(Json&& value) {
+    if (open_.empty()) {
+      root_ = std::move(value);
+    } else if (Container& top = open_.back(); top.object) {
+      top.object->emplace(std::move(top.key), std::move(value));
+    } else {
+      top.array->push_back(std::move(value));
+    }
+  }
+  void close() {
+    Container top = std::move(open_.back());
+    open_.pop_back();
+    if (top.object) {
+      put(Json(std::move(*top.object)));
+    } else {
+      put(Json(std::move(*top.array)));
+    }
+  }
+
+  std::vector<Container> open_;
+  Json root_;
+};
+
+}  // namespace
+
+void parse_json_events(std::string_view text, const std::string& name, JsonEvents& events, const JsonLimits& limits) {
+  std::size_t read = 0;
+  try {
+    // nlohmann's lexer takes a NUL byte for the end of the text.
+    if (const std::size_t nul = text.find('\0'); nul != text.npos) {
+      read = nul;
+      throw Error(ErrorCode::kCorrupt, "expected JSON, got a NUL byte");
+    }
+    StrictSax sax(events, limits);
+    nlohmann::json::sax_parse(CountingIterator(text.data(), &read), CountingIterator(text.data() + text.size(), &read),
+                              &sax);
+  } catch (const Error& error) {
+    throw Error(error.code(), fmt::format("{}: {} at byte {}", name, error.what(), read));
+  }
+}
+
+Json Json::parse(std::string_view text, const std::string& name, const JsonLimits& limits) {
+  TreeBuilder builder;
+  parse_json_events(text, name, builder, limits);
+  return builder.take();
+}
+
+Json Json::load(const std::filesystem::path& path, std::size_t max_bytes, const JsonLimits& limits) {
+  return parse(read_file(path, max_bytes), path.string(), limits);
+}
+
+std::optional<bool> Json::boolean() const {
+  if (const bool* value = std::get_if<bool>(&value_)) return *value;
+  return {};
+}
+
+std::optional<std::int64_t> Json::integer() const {
+  if (const auto* value = std::get_if<std::int64_t>(&value_)) return *value;
+  const auto* value = std::get_if<std::uint64_t>(&value_);
+  if (value && *value <= std::uint64_t{std::numeric_limits<std::int64_t>::max()})
+    return static_cast<std::int64_t>(*value);
+  return {};
+}
+
+std::optional<double> Json::number() const {
+  if (const auto* value = std::get_if<std::int64_t>(&value_)) return static_cast<double>(*value);
+  if (const auto* value = std::get_if<std::uint64_t>(&value_)) return static_cast<double>(*value);
+  if (const auto* value = std::get_if<double>(&value_)) return *value;
+  return {};
+}
+
+const Json* Json::find(std::string_view key) const {
+  const Object* members = object();
+  if (!members) return nullptr;
+  const auto it = members->find(key);
+  return it == members->end() ? nullptr : &it->second;
+}
+
+std::string Json::describe() const {
+  const auto text = [](const auto& value) -> std::string {
+    using T = std::decay_t<decltype(value)>;
+    if constexpr (std::is_same_v<T, std::nullptr_t>)
+      return "null";
+    else if constexpr (std::is_same_v<T, std::string>)
+      return '"' + printable(value, 60) + '"';
+    else if constexpr (std::is_same_v<T, Array>)
+      return fmt::format("an array of {}", value.size());
+    else if constexpr (std::is_same_v<T, Object>)
+      return "an object";
+    else
+      return fmt::format("{}", value);
+  };
+  return std::visit(text, value_);
+}
+
+}  // namespace kl
