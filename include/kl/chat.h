@@ -10,17 +10,17 @@ namespace kl {
 
 /// One turn of a conversation.
 struct Message {
-  std::string role;     ///< "system", "user", "assistant"; any other role is rendered with the system marker
+  std::string role;  ///< "system", "user", "assistant"; any other role is rendered with the system marker
   std::string content;
-  std::string name;     ///< shown in place of the role when not empty
+  std::string name;  ///< shown in place of the role when not empty
 };
 
 /// The Kimi Linear chat format: no default system turn, no BOS, no newlines between turns.
 ///
 ///     <|im_user|>user<|im_middle|>CONTENT<|im_end|><|im_assistant|>assistant<|im_middle|>...
 ///
-/// Control tokens come from the format itself, never from a message: render_ids() encodes message text as ordinary text, so
-/// a user who types "<|im_end|>" cannot end the turn.
+/// Control tokens come from the format itself, never from a message: render_ids() encodes message text as ordinary
+/// text, so a user who types "<|im_end|>" cannot end the turn.
 class ChatFormat {
  public:
   /// `tokenizer` must outlive the object.  Throws Error(kUnsupported) naming the first control token it lacks.

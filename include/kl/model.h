@@ -12,8 +12,8 @@
 
 namespace kl {
 
-/// Which of two algebraically equal forms MLA uses.  They round differently, so this is the one choice that can change the
-/// last bits of a result; see docs/numerics.md.
+/// Which of two algebraically equal forms MLA uses.  They round differently, so this is the one choice that can change
+/// the last bits of a result; see docs/numerics.md.
 enum class MlaForm : std::uint8_t {
   kAuto,      ///< expanded for chunks of at least 192 new tokens of a sequence, absorbed otherwise: fastest
   kAbsorbed,  ///< always absorbed: results never depend on how a prompt is cut into chunks.  The exact mode.
@@ -37,8 +37,8 @@ struct ModelOptions {
   float l2_norm_eps = 0;    ///< > 0 overrides ModelArgs::l2_norm_eps
 };
 
-/// What a sequence has become after the tokens fed so far: per KDA layer the state S and the last W-1 inputs of the short
-/// convolutions, per MLA layer the cached latents.
+/// What a sequence has become after the tokens fed so far: per KDA layer the state S and the last W-1 inputs of the
+/// short convolutions, per MLA layer the cached latents.
 ///
 /// Copying is taking a snapshot: KDA states are copied, latents are shared with the original and only ever appended to.
 /// A state belongs to the model that made it.  Not thread safe; different states may be used by different threads.
@@ -51,8 +51,9 @@ class SequenceState {
   SequenceState& operator=(SequenceState&&) noexcept;
   ~SequenceState();
 
-  std::int64_t num_tokens() const;  ///< tokens fed so far
-  std::size_t bytes() const;        ///< memory held, latents shared with snapshots counted in full
+  bool has_value() const { return impl_ != nullptr; }  ///< false for a default-constructed or moved-from object
+  std::int64_t num_tokens() const;                     ///< tokens fed so far
+  std::size_t bytes() const;                           ///< memory held, latents shared with snapshots counted in full
 
   // Copies in the layouts of docs/notation.md, for inspection and tests.  Empty if the layer is of the other kind.
   std::vector<float> kda_state(int layer) const;   ///< [H, K, V]
@@ -80,6 +81,7 @@ struct SequenceInput {
 };
 
 /// Receives results of Model::forward as passes finish.  Pointers are valid during the call only.
+/// An exception thrown by an observer passes through forward(); the states of that batch must not be used again.
 class ForwardObserver {
  public:
   virtual ~ForwardObserver() = default;
@@ -97,18 +99,18 @@ class ForwardObserver {
   virtual void on_router(int layer, int sequence, std::int64_t index, std::span<const std::int32_t> ids,
                          std::span<const float> weights);
 
-  /// Called after each pass over the layers with the tokens done so far; returning false ends the call early, leaving every
-  /// state exactly where that pass left it.
+  /// Called after each pass over the layers with the tokens done so far; returning false ends the call early, leaving
+  /// every state exactly where that pass left it.
   virtual bool on_progress(std::int64_t tokens_done, std::int64_t tokens_total);
 };
 
 /// Memory a model needs, in bytes.
 struct MemoryPlan {
-  std::size_t weights_mapped = 0;      ///< tensors used in place from the files
-  std::size_t weights_copied = 0;      ///< small tensors converted at load
-  std::size_t scratch = 0;             ///< buffers of one pass, all threads
-  std::size_t state_fixed = 0;         ///< per sequence, whatever its length (KDA)
-  std::size_t state_per_token = 0;     ///< per sequence and token (MLA latents)
+  std::size_t weights_mapped = 0;   ///< tensors used in place from the files
+  std::size_t weights_copied = 0;   ///< small tensors converted at load
+  std::size_t scratch = 0;          ///< buffers of one pass, all threads
+  std::size_t state_fixed = 0;      ///< per sequence, whatever its length (KDA)
+  std::size_t state_per_token = 0;  ///< per sequence and token (MLA latents)
 };
 
 /// A Kimi Linear model ready to run: `KimiLinearModel` and its language-model head.
@@ -132,12 +134,11 @@ class Model {
   /// An empty state: nothing read yet.
   SequenceState make_cache() const;
 
-  /// Feeds every sequence its new tokens and reports logits.  Any number of sequences, each with any number of tokens; long
-  /// inputs are cut into passes of at most chunk_tokens.  Results do not depend on the cut, on the other sequences, or on
-  /// the number of threads (docs/numerics.md).
-  /// Returns the number of tokens fed (all, unless the observer stopped the call).
-  /// Throws Error(kInvalidArgument) for a token outside the vocabulary or a state used twice (nothing is changed then), and
-  /// Error(kOutOfMemory) if latents cannot be stored.
+  /// Feeds every sequence its new tokens and reports logits.  Any number of sequences, each with any number of tokens;
+  /// long inputs are cut into passes of at most chunk_tokens.  Results do not depend on the cut, on the other
+  /// sequences, or on the number of threads (docs/numerics.md). Returns the number of tokens fed (all, unless the
+  /// observer stopped the call). Throws Error(kInvalidArgument) for a token outside the vocabulary or a state used
+  /// twice (nothing is changed then), and Error(kOutOfMemory) if latents cannot be stored.
   std::int64_t forward(std::span<const SequenceInput> batch, ForwardObserver& observer);
 
   /// Convenience: feeds one sequence and returns the logits [vocab_size] after its last token.

@@ -31,11 +31,11 @@ class AlignedBuffer {
 
  private:
   struct Free {
-    void operator()(float* p) const { ::operator delete(p, std::align_val_t{kAlignment}); }
+    void operator()(float* p) const { ::operator delete (p, std::align_val_t{kAlignment}); }
   };
   static float* allocate(std::size_t size) {
     return size == 0 ? nullptr
-                     : static_cast<float*>(::operator new(size * sizeof(float), std::align_val_t{kAlignment}));
+                     : static_cast<float*>(::operator new (size * sizeof(float), std::align_val_t{kAlignment}));
   }
 
   std::size_t size_ = 0;

@@ -8,8 +8,8 @@ namespace kl {
 
 /// Scratch memory of one forward pass: buffers are taken one after the other and given back all at once.
 ///
-/// The same code that takes the buffers also measures how much they need: an Arena without memory hands out no addresses
-/// but counts.  So a pass that fits the plan never allocates:
+/// The same code that takes the buffers also measures how much they need: an Arena without memory hands out no
+/// addresses but counts.  So a pass that fits the plan never allocates:
 ///
 ///     Arena measure;  { ArenaScope scope(measure);  Buffers b(measure, dims, T); }
 ///     Arena arena(measure.peak());
@@ -29,7 +29,8 @@ class Arena {
     return memory_.data() + at;
   }
 
-  std::size_t peak() const { return peak_; }  ///< most floats ever taken at once
+  std::size_t peak() const { return peak_; }               ///< most floats ever taken at once
+  std::size_t capacity() const { return memory_.size(); }  ///< floats
 
  private:
   friend class ArenaScope;

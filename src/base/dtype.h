@@ -10,9 +10,7 @@ enum class DType : std::uint8_t { kF32, kF16, kBF16 };
 
 constexpr std::size_t size_of(DType t) { return t == DType::kF32 ? 4 : 2; }
 
-constexpr const char* name_of(DType t) {
-  return t == DType::kF32 ? "F32" : t == DType::kF16 ? "F16" : "BF16";
-}
+constexpr const char* name_of(DType t) { return t == DType::kF32 ? "F32" : t == DType::kF16 ? "F16" : "BF16"; }
 
 /// bf16 is the upper half of an f32: widening is exact.
 constexpr float bf16_to_f32(std::uint16_t bits) { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
@@ -29,7 +27,7 @@ constexpr float f16_to_f32(std::uint16_t h) {
   const std::uint32_t sign = std::uint32_t(h & 0x8000u) << 16;
   std::uint32_t exponent = (h >> 10) & 0x1fu, fraction = h & 0x3ffu;
   if (exponent == 0x1f) return std::bit_cast<float>(sign | 0x7f800000u | fraction << 13);  // Inf, NaN
-  if (exponent == 0) {                                                                    // zero, subnormal
+  if (exponent == 0) {                                                                     // zero, subnormal
     if (fraction == 0) return std::bit_cast<float>(sign);
     const int shift = std::countl_zero(fraction) - 21;  // brings the leading bit to bit 10
     fraction = (fraction << shift) & 0x3ffu;

@@ -11,8 +11,9 @@ namespace kl {
 
 /// A fixed set of workers for short parallel regions; the calling thread is worker 0.
 ///
-/// A forward pass runs hundreds of regions of a few microseconds each, so workers spin for a moment before they sleep, and a
-/// region allocates nothing.  Which worker runs which task is left to chance: tasks must not care (docs/numerics.md).
+/// A forward pass runs hundreds of regions of a few microseconds each, so workers spin for a moment before they sleep,
+/// and a region allocates nothing.  Which worker runs which task is left to chance: tasks must not care
+/// (docs/numerics.md).
 ///
 /// Thread safety: one region at a time, started by one owner thread; regions do not nest.
 class ThreadPool {
@@ -28,7 +29,8 @@ class ThreadPool {
   /// Runs f(task, worker) for 0 <= task < num_tasks and returns when all are done; 0 <= worker < size().
   template <class F>
   void parallel_for(std::ptrdiff_t num_tasks, F&& f) noexcept {
-    run(num_tasks, [](void* context, std::ptrdiff_t task, int worker) { (*static_cast<F*>(context))(task, worker); },
+    run(
+        num_tasks, [](void* context, std::ptrdiff_t task, int worker) { (*static_cast<F*>(context))(task, worker); },
         const_cast<void*>(static_cast<const void*>(&f)));
   }
 
@@ -44,9 +46,9 @@ class ThreadPool {
   void* context_ = nullptr;
   std::ptrdiff_t num_tasks_ = 0;
 
-  alignas(64) std::atomic<std::ptrdiff_t> next_{0};     // first task nobody has taken
-  alignas(64) std::atomic<std::uint64_t> region_{0};    // number of regions published; odd bit unused
-  alignas(64) std::atomic<int> busy_{0};                // workers still inside the region
+  alignas(64) std::atomic<std::ptrdiff_t> next_{0};   // first task nobody has taken
+  alignas(64) std::atomic<std::uint64_t> region_{0};  // number of regions published; odd bit unused
+  alignas(64) std::atomic<int> busy_{0};              // workers still inside the region
   std::atomic<bool> stop_{false};
   std::atomic<int> sleepers_{0};
   std::mutex mutex_;

@@ -3,13 +3,16 @@
 //
 // What every table promises
 //   1. noexcept, no allocation, no threads: a call works on the range it is given, the caller splits the work.
-//   2. Every output element is one fixed sequence of f32 operations that depends on nothing but its own inputs: not on how
+//   2. Every output element is one fixed sequence of f32 operations that depends on nothing but its own inputs: not on
+//   how
 //      many rows, tokens, lanes or other outputs share the call.  This is what makes results independent of batching.
-//   3. `avx2` and `avx512` perform the *same* sequence (16 virtual lanes, explicit FMA, own exp), so they agree bit for bit.
+//   3. `avx2` and `avx512` perform the *same* sequence (16 virtual lanes, explicit FMA, own exp), so they agree bit for
+//   bit.
 //      `reference` is the specification: it looks like the equation, accumulates in double, and is compared by budget.
 //
-// This header (with base/dtype.h) is all an ISA folder may include besides generic/, <immintrin.h>, <cstddef> and <cstdint>:
-// inline library code compiled with wider instructions could be picked by the linker for the whole program (docs/kernels.md).
+// This header (with base/dtype.h) is all an ISA folder may include besides generic/, <immintrin.h>, <cstddef> and
+// <cstdint>: inline library code compiled with wider instructions could be picked by the linker for the whole program
+// (docs/kernels.md).
 #include <cstddef>
 #include <cstdint>
 
@@ -32,17 +35,18 @@ inline constexpr std::ptrdiff_t kKdaSlice = 32;
 /// (query, head) rows an attention call works on at once: one row per vector lane.
 inline constexpr std::ptrdiff_t kLanes = 32;
 
-/// Keys of one attention block.  Blocks lie on a grid of absolute positions, so a result does not depend on who asks when.
+/// Keys of one attention block.  Blocks lie on a grid of absolute positions, so a result does not depend on who asks
+/// when.
 inline constexpr std::ptrdiff_t kKeyBlock = 128;
 
 /// Widens n weights to f32, exactly.
 using WidenFn = void (*)(const void* src, DType type, std::ptrdiff_t n, float* dst) noexcept;
 
 struct MatmulArgs {
-  WeightMatrix w;            // [N, K]
-  const float* x;            // [M, K], rows x_stride apart
+  WeightMatrix w;  // [N, K]
+  const float* x;  // [M, K], rows x_stride apart
   std::ptrdiff_t x_stride;
-  float* y;                  // [M, N], rows y_stride apart
+  float* y;  // [M, N], rows y_stride apart
   std::ptrdiff_t y_stride;
   std::ptrdiff_t M;
 };
@@ -66,14 +70,13 @@ using AddFn = void (*)(const float* x, std::ptrdiff_t n, float* y) noexcept;
 using SiluMulFn = void (*)(const float* gate, const float* up, std::ptrdiff_t n, float* y) noexcept;
 
 struct ShortConvArgs {
-  const float* w;           // [W, ...] rows w_stride apart: tap-major; w[W-1] multiplies the current token
-  std::ptrdiff_t w_stride;
-  std::ptrdiff_t W;         // taps
-  float* state;             // [W-1, state_stride]: the last W-1 rows of x, oldest first; updated
+  const float* w;    // [W, state_stride] tap-major; w[W-1] multiplies the current token
+  std::ptrdiff_t W;  // taps
+  float* state;      // [W-1, state_stride]: the last W-1 rows of x, oldest first; updated
   std::ptrdiff_t state_stride;
-  const float* x;           // [T, ...] rows x_stride apart: raw projections
+  const float* x;  // [T, ...] rows x_stride apart: raw projections
   std::ptrdiff_t x_stride;
-  float* y;                 // [T, ...] rows y_stride apart; must not overlap x
+  float* y;  // [T, ...] rows y_stride apart; must not overlap x
   std::ptrdiff_t y_stride;
   std::ptrdiff_t T;
 };
@@ -95,17 +98,17 @@ struct KdaRecord {
 };
 
 struct KdaPrepareArgs {
-  const float* q;        // [T, K] rows `stride` apart: after convolution and SiLU
-  const float* k;        // [T, K]
-  const float* f;        // [T, K]: forget-gate logits W_fb W_fa x
-  std::ptrdiff_t stride; // of q, k and f
-  const float* b;        // [T] values b_stride apart: write-strength logits of this head
+  const float* q;         // [T, K] rows `stride` apart: after convolution and SiLU
+  const float* k;         // [T, K]
+  const float* f;         // [T, K]: forget-gate logits W_fb W_fa x
+  std::ptrdiff_t stride;  // of q, k and f
+  const float* b;         // [T] values b_stride apart: write-strength logits of this head
   std::ptrdiff_t b_stride;
   const float* dt_bias;  // [K]
   float A_log;           // of this head
   float l2_eps;
   std::ptrdiff_t K, T;
-  float* records;        // [T, KdaRecord::floats(K)]
+  float* records;  // [T, KdaRecord::floats(K)]
 };
 
 /// Gates and norms of T tokens of one head:
@@ -118,12 +121,12 @@ struct KdaPrepareArgs {
 using KdaPrepareFn = void (*)(const KdaPrepareArgs& a) noexcept;
 
 struct KdaRecurrenceArgs {
-  const float* records;     // [T, KdaRecord::floats(K)]
-  const float* v;           // [T, V] rows v_stride apart
+  const float* records;  // [T, KdaRecord::floats(K)]
+  const float* v;        // [T, V] rows v_stride apart
   std::ptrdiff_t v_stride;
-  float* o;                 // [T, V] rows o_stride apart
+  float* o;  // [T, V] rows o_stride apart
   std::ptrdiff_t o_stride;
-  float* S;                 // [ceil(V/32), K, 32]: value columns in slices, padding columns are zero; updated
+  float* S;  // [ceil(V/32), K, 32]: value columns in slices, padding columns are zero; updated
   std::ptrdiff_t K, V, T;
 };
 
@@ -144,19 +147,19 @@ using GatedRmsNormFn = void (*)(const float* o, const float* w, float eps, const
                                 float* y) noexcept;
 
 struct RouteArgs {
-  const float* logits;      // [E]
-  const float* bias;        // [E] correction bias, steers the choice only
-  std::ptrdiff_t E;         // <= 4096
-  std::ptrdiff_t A;         // experts to choose
-  std::ptrdiff_t groups;    // E is a multiple
+  const float* logits;    // [E]
+  const float* bias;      // [E] correction bias, steers the choice only
+  std::ptrdiff_t E;       // <= 4096
+  std::ptrdiff_t A;       // experts to choose
+  std::ptrdiff_t groups;  // E is a multiple
   std::ptrdiff_t topk_groups;
-  bool softmax;             // scores are softmax(logits), else sigmoid(logits)
-  bool renormalize;         // divide by the sum (if A > 1)
-  bool biased_weights;      // weigh with score + bias (the released code's slip)
-  float scale;              // routed_scaling_factor
-  float* scratch;           // [2 E]
-  std::int32_t* ids;        // [A] out, ascending
-  float* weights;           // [A] out
+  bool softmax;         // scores are softmax(logits), else sigmoid(logits)
+  bool renormalize;     // divide by the sum (if A > 1)
+  bool biased_weights;  // weigh with score + bias (the released code's slip)
+  float scale;          // routed_scaling_factor
+  float* scratch;       // [2 E]
+  std::int32_t* ids;    // [A] out, ascending
+  float* weights;       // [A] out
 };
 
 /// Chooses A experts for one token.  Ties go to the lower index; experts outside the kept groups cannot be chosen.
@@ -167,9 +170,9 @@ struct MoeCombineArgs {
   const float* const* rows;  // [A] expert outputs, [n] each, ascending expert id
   const float* weights;      // [A]
   std::ptrdiff_t A;
-  const float* shared;       // [n] or nullptr
+  const float* shared;  // [n] or nullptr
   std::ptrdiff_t n;
-  float* y;                  // [n]
+  float* y;  // [n]
 };
 
 /// y = sum_a weights[a] rows[a] (+ shared).
@@ -187,21 +190,21 @@ struct AttendState {
 };
 
 struct AttendArgs {
-  const float* q;        // [C, kLanes] queries against k
-  const float* q_pe;     // [P, kLanes] queries against k_pe
+  const float* q;             // [C, kLanes] queries against k
+  const float* q_pe;          // [P, kLanes] queries against k_pe
   const std::int64_t* limit;  // [kLanes] keys at positions >= limit are masked; 0 = idle lane
-  const float* k;        // [n, C] rows k_stride apart
+  const float* k;             // [n, C] rows k_stride apart
   std::ptrdiff_t k_stride;
-  const float* k_pe;     // [n, P] rows pe_stride apart
+  const float* k_pe;  // [n, P] rows pe_stride apart
   std::ptrdiff_t pe_stride;
-  const float* v;        // [n, Dv] rows v_stride apart
+  const float* v;  // [n, Dv] rows v_stride apart
   std::ptrdiff_t v_stride;
   std::ptrdiff_t C, P, Dv;
-  std::ptrdiff_t n;      // keys in this block, <= kKeyBlock
-  std::int64_t position; // of the first key
-  float scale;           // multiplies every score
-  AttendState state;     // updated
-  float* scores;         // scratch [kKeyBlock, kLanes]
+  std::ptrdiff_t n;       // keys in this block, <= kKeyBlock
+  std::int64_t position;  // of the first key
+  float scale;            // multiplies every score
+  AttendState state;      // updated
+  float* scores;          // scratch [kKeyBlock, kLanes]
 };
 
 /// Adds one block of keys to the running softmax of kLanes query rows:
@@ -216,12 +219,13 @@ using AttendFn = void (*)(const AttendArgs& a) noexcept;
 using AttendMergeFn = void (*)(const AttendState& into, const AttendState& part, std::ptrdiff_t Dv) noexcept;
 
 /// dst[lane][c] = O[c][lane] / l[lane] for lanes < rows.
-using AttendFinishFn = void (*)(const AttendState& s, std::ptrdiff_t Dv, float* const* dst, std::ptrdiff_t rows) noexcept;
+using AttendFinishFn = void (*)(const AttendState& s, std::ptrdiff_t Dv, float* const* dst,
+                                std::ptrdiff_t rows) noexcept;
 
 /// The whole hardware contract.  Chosen once (select.h), passed by reference.
 struct Kernels {
-  const char* isa;              // "reference", "avx2", "avx512"
-  bool (*supported)() noexcept; // does this CPU run it?
+  const char* isa;               // "reference", "avx2", "avx512"
+  bool (*supported)() noexcept;  // does this CPU run it?
   WidenFn widen;
   MatmulFn matmul;
   MatmulTransposedFn matmul_transposed;
@@ -240,8 +244,14 @@ struct Kernels {
   AttendFinishFn attend_finish;
 };
 
-namespace reference { extern const Kernels kernels; }
-namespace avx2 { extern const Kernels kernels; }
-namespace avx512 { extern const Kernels kernels; }
+namespace reference {
+extern const Kernels kernels;
+}
+namespace avx2 {
+extern const Kernels kernels;
+}
+namespace avx512 {
+extern const Kernels kernels;
+}
 
 }  // namespace kl

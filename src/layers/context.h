@@ -17,15 +17,15 @@ struct LayerContext {
   Arena& arena;
 };
 
-/// The rows of a pass that belong to one sequence.  A pass packs the new tokens of all its sequences row after row, without
-/// padding: row t of segment s is row s.first + t of every [T, ...] tensor.
+/// The rows of a pass that belong to one sequence.  A pass packs the new tokens of all its sequences row after row,
+/// without padding: row t of segment s is row s.first + t of every [T, ...] tensor.
 struct Segment {
   std::ptrdiff_t first = 0;
   std::ptrdiff_t count = 0;
 };
 
-/// Output rows of a matrix that one task computes.  Small enough to share a GEMV among many threads, large enough that its
-/// weights (64 x 2304 bf16 = 288 KiB) outweigh the cost of taking a task.
+/// Output rows of a matrix that one task computes.  Small enough to share a GEMV among many threads, large enough that
+/// its weights (64 x 2304 bf16 = 288 KiB) outweigh the cost of taking a task.
 inline constexpr std::ptrdiff_t kRowsPerTask = 64;
 
 /// Tokens one task handles where work is per token and cheap.

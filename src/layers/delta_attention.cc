@@ -58,13 +58,14 @@ void KimiDeltaAttention::forward(const KdaWeights& w, const ModelArgs& args, con
   const std::ptrdiff_t H = args.kda_num_heads, K = args.kda_head_dim, C = H * K, W = args.kda_conv_size;
 
   // 1. Everything that reads x.
-  matmul_together(c, {product(w.q_proj, x, b.q_raw, T), product(w.k_proj, x, b.k_raw, T),
-                      product(w.v_proj, x, b.v_raw, T), product(w.f_a_proj, x, b.f_a, T),
-                      product(w.g_a_proj, x, b.g_a, T), product(w.b_proj, x, b.b, T)});
+  matmul_together(c,
+                  {product(w.q_proj, x, b.q_raw, T), product(w.k_proj, x, b.k_raw, T), product(w.v_proj, x, b.v_raw, T),
+                   product(w.f_a_proj, x, b.f_a, T), product(w.g_a_proj, x, b.g_a, T), product(w.b_proj, x, b.b, T)});
   // 2. The second halves of the low-rank gates.
   matmul_together(c, {product(w.f_b_proj, b.f_a, b.f, T), product(w.g_b_proj, b.g_a, b.g, T)});
 
-  // 3. Each head of each sequence on its own: convolve its channels, run the delta rule over its tokens, gate the output.
+  // 3. Each head of each sequence on its own: convolve its channels, run the delta rule over its tokens, gate the
+  // output.
   //    Heads share nothing, so this is where the work is split; tokens depend on each other and are not.
   const std::ptrdiff_t num_tasks = static_cast<std::ptrdiff_t>(segments.size()) * H;
   c.pool.parallel_for(num_tasks, [&](std::ptrdiff_t task, int worker) {
@@ -76,9 +77,20 @@ void KimiDeltaAttention::forward(const KdaWeights& w, const ModelArgs& args, con
     ShortConv1d::forward(c.kernels, w.k_conv, W, C, cache.conv_of(1), b.k_raw + at, b.k + at, count, c0, c1);
     ShortConv1d::forward(c.kernels, w.v_conv, W, C, cache.conv_of(2), b.v_raw + at, b.v + at, count, c0, c1);
     gated_delta_update(c.kernels,
-                       {.q = b.q + at + c0, .k = b.k + at + c0, .v = b.v + at + c0, .f = b.f + at + c0, .stride = C,
-                        .b = b.b + row * H + h, .b_stride = H, .A_log = w.A_log[h], .dt_bias = w.dt_bias + c0,
-                        .l2_eps = args.l2_norm_eps, .K = K, .V = K, .T = count, .S = cache.S_of(h),
+                       {.q = b.q + at + c0,
+                        .k = b.k + at + c0,
+                        .v = b.v + at + c0,
+                        .f = b.f + at + c0,
+                        .stride = C,
+                        .b = b.b + row * H + h,
+                        .b_stride = H,
+                        .A_log = w.A_log[h],
+                        .dt_bias = w.dt_bias + c0,
+                        .l2_eps = args.l2_norm_eps,
+                        .K = K,
+                        .V = K,
+                        .T = count,
+                        .S = cache.S_of(h),
                         .o = b.o + at + c0},
                        b.records + worker * gated_delta_scratch(K));
     for (std::ptrdiff_t t = 0; t < count; ++t) {

@@ -34,10 +34,12 @@ struct KdaCache {
 ///     S <- diag(alpha) S;   S <- S + k (beta (v - S^T k))^T;   o = S^T q      gated_delta_update
 ///     y = W_o ( RMSNorm(o) * sigmoid(W_gb W_ga x) )
 ///
-/// Role      token mixing in three layers of four: a key-value memory of constant size S [K, V] per head that is corrected,
+/// Role      token mixing in three layers of four: a key-value memory of constant size S [K, V] per head that is
+/// corrected,
 ///           not merely added to, and forgets channel by channel.  Cost per token does not grow with context.
 /// Shapes    x, y: [T, D]; heads H, K = V = head_dim.
-/// Source    tech report (KDA); reference 2.7; modeling_kimi.py KimiDeltaAttention; fla naive_recurrent_kda (docs/kda.md).
+/// Source    tech report (KDA); reference 2.7; modeling_kimi.py KimiDeltaAttention; fla naive_recurrent_kda
+/// (docs/kda.md).
 class KimiDeltaAttention {
  public:
   /// `caches[s]` is the state of the sequence of segments[s]; advanced.

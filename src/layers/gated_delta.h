@@ -12,34 +12,51 @@ inline constexpr std::ptrdiff_t kGatedDeltaBlock = 64;
 constexpr std::ptrdiff_t gated_delta_scratch(std::ptrdiff_t K) { return kGatedDeltaBlock * KdaRecord::floats(K); }
 
 struct GatedDeltaArgs {
-  const float *q, *k, *v, *f;  // [T, K], [T, K], [T, V], [T, K] rows `stride` apart: after convolution; f are gate logits
+  const float *q, *k, *v,
+      *f;  // [T, K], [T, K], [T, V], [T, K] rows `stride` apart: after convolution; f are gate logits
   std::ptrdiff_t stride;
-  const float* b;              // [T] write-strength logits, b_stride apart
+  const float* b;  // [T] write-strength logits, b_stride apart
   std::ptrdiff_t b_stride;
-  float A_log;                 // of this head
-  const float* dt_bias;        // [K]
+  float A_log;           // of this head
+  const float* dt_bias;  // [K]
   float l2_eps;
   std::ptrdiff_t K, V, T;
-  float* S;                    // [ceil(V/32), K, 32], updated
-  float* o;                    // [T, V] rows `stride` apart
+  float* S;  // [ceil(V/32), K, 32], updated
+  float* o;  // [T, V] rows `stride` apart
 };
 
 /// gated_delta_update: the heart of KDA, T tokens of one head.
 ///
 ///     S <- diag(alpha) S;   u = beta (v - S^T k);   S <- S + k u^T;   o = S^T q
 ///
-/// This is the recurrent form: its step is unconditionally stable because only alpha = exp(g) <= 1 is ever formed, however
-/// strong the decay.  (The chunked form, src/kernels/reference/kda_chunked.h, trades rank-one updates for matrix products; without
-/// a matrix unit it gains next to nothing, see docs/kda.md.)
-/// Split into blocks of tokens only to keep the prepared records in cache: any split gives the same bits.
+/// This is the recurrent form: its step is unconditionally stable because only alpha = exp(g) <= 1 is ever formed,
+/// however strong the decay.  (The chunked form, src/kernels/reference/kda_chunked.h, trades rank-one updates for
+/// matrix products; without a matrix unit it gains next to nothing, see docs/kda.md.) Split into blocks of tokens only
+/// to keep the prepared records in cache: any split gives the same bits.
 inline void gated_delta_update(const Kernels& kernels, const GatedDeltaArgs& a, float* scratch) noexcept {
   for (std::ptrdiff_t t = 0; t < a.T; t += kGatedDeltaBlock) {
     const std::ptrdiff_t count = std::min(kGatedDeltaBlock, a.T - t), at = t * a.stride;
-    kernels.kda_prepare({.q = a.q + at, .k = a.k + at, .f = a.f + at, .stride = a.stride, .b = a.b + t * a.b_stride,
-                         .b_stride = a.b_stride, .dt_bias = a.dt_bias, .A_log = a.A_log, .l2_eps = a.l2_eps, .K = a.K,
-                         .T = count, .records = scratch});
-    kernels.kda_recurrence({.records = scratch, .v = a.v + at, .v_stride = a.stride, .o = a.o + at,
-                            .o_stride = a.stride, .S = a.S, .K = a.K, .V = a.V, .T = count},
+    kernels.kda_prepare({.q = a.q + at,
+                         .k = a.k + at,
+                         .f = a.f + at,
+                         .stride = a.stride,
+                         .b = a.b + t * a.b_stride,
+                         .b_stride = a.b_stride,
+                         .dt_bias = a.dt_bias,
+                         .A_log = a.A_log,
+                         .l2_eps = a.l2_eps,
+                         .K = a.K,
+                         .T = count,
+                         .records = scratch});
+    kernels.kda_recurrence({.records = scratch,
+                            .v = a.v + at,
+                            .v_stride = a.stride,
+                            .o = a.o + at,
+                            .o_stride = a.stride,
+                            .S = a.S,
+                            .K = a.K,
+                            .V = a.V,
+                            .T = count},
                            0, (a.V + kKdaSlice - 1) / kKdaSlice);
   }
 }

@@ -17,14 +17,14 @@ void KimiMLP::plan(const MlpWeights& w, Arena& arena, std::ptrdiff_t T) {
   Buffers(w, arena, T);
 }
 
-void KimiMLP::forward(const MlpWeights& w, const LayerContext& c, const float* x, std::ptrdiff_t T,
-                      float* y) noexcept {
+void KimiMLP::forward(const MlpWeights& w, const LayerContext& c, const float* x, std::ptrdiff_t T, float* y) noexcept {
   const ArenaScope scope(c.arena);
   const Buffers b(w, c.arena, T);
   const std::ptrdiff_t F = w.gate_proj.N;
   const MatmulArgs gate = product(w.gate_proj, x, b.gate, T), up = product(w.up_proj, x, b.up, T);
 
-  // Gate and up share their input: one task computes both for the same hidden channels and combines them while in cache.
+  // Gate and up share their input: one task computes both for the same hidden channels and combines them while in
+  // cache.
   c.pool.parallel_for(ceil_div(F, kRowsPerTask), [&](std::ptrdiff_t task, int) {
     const std::ptrdiff_t f0 = task * kRowsPerTask, f1 = std::min(F, f0 + kRowsPerTask);
     c.kernels.matmul(gate, f0, f1);

@@ -7,7 +7,8 @@ namespace kl {
 ///
 ///     y_t[c] = silu( sum_{j<W} w[j][c] x_{t-W+1+j}[c] )
 ///
-/// Role      lets each channel see its last W tokens before the delta rule does, so that keys can depend on local order.
+/// Role      lets each channel see its last W tokens before the delta rule does, so that keys can depend on local
+/// order.
 ///           With MLA unrotated, this and the decay of KDA are where the model gets its sense of position.
 /// State     the last W-1 raw inputs of each channel, oldest first: what a continued sequence still needs.
 /// Shapes    x, y: rows of C channels   w: [W, C] tap-major   state: [W-1, C].
@@ -15,11 +16,11 @@ namespace kl {
 class ShortConv1d {
  public:
   /// Channels c0 <= c < c1 of T tokens of one sequence.  x and y do not overlap.
-  static void forward(const Kernels& k, const float* w, std::ptrdiff_t W, std::ptrdiff_t C, float* state, const float* x,
-                      float* y, std::ptrdiff_t T, std::ptrdiff_t c0, std::ptrdiff_t c1) noexcept {
-    k.short_conv({.w = w, .w_stride = C, .W = W, .state = state, .state_stride = C, .x = x, .x_stride = C, .y = y,
-                  .y_stride = C, .T = T},
-                 c0, c1);
+  static void forward(const Kernels& k, const float* w, std::ptrdiff_t W, std::ptrdiff_t C, float* state,
+                      const float* x, float* y, std::ptrdiff_t T, std::ptrdiff_t c0, std::ptrdiff_t c1) noexcept {
+    k.short_conv(
+        {.w = w, .W = W, .state = state, .state_stride = C, .x = x, .x_stride = C, .y = y, .y_stride = C, .T = T}, c0,
+        c1);
   }
 };
 

@@ -5,7 +5,8 @@
 namespace kl {
 namespace {
 
-/// Buffers of one call.  "Slot" t * A + a stands for the a-th expert of token t; "row" is its place after sorting by expert.
+/// Buffers of one call.  "Slot" t * A + a stands for the a-th expert of token t; "row" is its place after sorting by
+/// expert.
 struct Buffers {
   std::int32_t* ids;        // [T, A]
   float* route_weights;     // [T, A]
@@ -101,15 +102,21 @@ ExpertRows rows_of(const MoeWeights& w, const ModelArgs& args, const float* x, s
                    std::int32_t e) noexcept {
   if (e == args.num_experts) return {&*w.shared, 0, T, x, b.shared_gate, b.shared_up, b.shared_out};
   const std::ptrdiff_t first = b.first_row[e], D = args.hidden_size, F = args.moe_intermediate_size;
-  return {&w.experts[static_cast<std::size_t>(e)], first, b.first_row[e + 1] - first, b.sorted_x + first * D,
-          b.gate + first * F, b.up + first * F, b.out + first * D};
+  return {&w.experts[static_cast<std::size_t>(e)],
+          first,
+          b.first_row[e + 1] - first,
+          b.sorted_x + first * D,
+          b.gate + first * F,
+          b.up + first * F,
+          b.out + first * D};
 }
 
 /// Steps 3 and 4: all chosen experts (and the shared one) in two parallel regions, whatever their number of rows.
 void run_experts(const MoeWeights& w, const ModelArgs& args, const LayerContext& c, const float* x, std::ptrdiff_t T,
                  const Buffers& b, std::ptrdiff_t num_active) noexcept {
   const std::ptrdiff_t D = args.hidden_size;
-  const std::ptrdiff_t widest = std::max<std::ptrdiff_t>(args.moe_intermediate_size, w.shared ? w.shared->gate_proj.N : 0);
+  const std::ptrdiff_t widest =
+      std::max<std::ptrdiff_t>(args.moe_intermediate_size, w.shared ? w.shared->gate_proj.N : 0);
   const std::ptrdiff_t up_tasks = ceil_div(widest, kRowsPerTask), down_tasks = ceil_div(D, kRowsPerTask);
 
   c.pool.parallel_for(num_active * up_tasks, [&](std::ptrdiff_t task, int) {

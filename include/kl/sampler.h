@@ -1,0 +1,104 @@
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "kl/tokenizer.h"
+
+namespace kl {
+
+/// How the next token is drawn from the logits.  Meaning and order of everything here are mlx-lm's (sample_utils.py):
+///
+///   1. the logits are changed, in this order: logit_bias, repetition, presence, frequency;
+///   2. temperature 0 takes the largest (of equals the lowest id) and is done;
+///   3. tokens are left out by their probabilities at temperature 1, in this order: top_p, min_p, top_k;
+///   4. one of the rest is drawn with probability proportional to exp(logit / temperature).
+struct SamplingParams {
+  float temperature = 1.0f;  ///< >= 0; 0 is greedy
+  float top_p = 1.0f;  ///< in [0, 1]: keep the fewest likeliest tokens whose mass reaches top_p, and all equal to the
+                       ///< last of them; 0 and 1 keep all
+  float min_p = 0.0f;  ///< in [0, 1]: drop tokens less likely than min_p times the likeliest; 0 keeps all
+  int top_k = 0;       ///< keep the top_k likeliest, of equals the lower ids; 0 keeps all
+
+  // The contexts count the last tokens of prompt and text together; 0 looks at all of them.
+  float repetition_penalty = 1.0f;  ///< > 0: positive logits of tokens seen are divided by it, negative ones multiplied
+  int repetition_context = 20;
+  float presence_penalty = 0.0f;  ///< subtracted once from the logit of every token seen
+  int presence_context = 20;
+  float frequency_penalty = 0.0f;  ///< subtracted once for every time the token was seen
+  int frequency_context = 20;
+
+  std::vector<std::pair<Token, float>> logit_bias;  ///< added to the logits of these tokens; -infinity forbids one
+
+  std::uint64_t seed = 0;  ///< same seed, same logits: same tokens, on every machine
+
+  /// Unset: no log-probabilities are computed.  N >= 0: that of the chosen token and of the N likeliest are.
+  std::optional<int> logprobs;
+};
+
+/// The natural logarithm of a token's probability under the model's own logits: before bias, penalties and temperature.
+struct TokenLogprob {
+  Token token = 0;
+  float logprob = 0;
+};
+
+/// What one step chose.
+struct SampledToken {
+  Token token = 0;
+  float logprob = 0;              ///< if SamplingParams::logprobs is set
+  std::vector<TokenLogprob> top;  ///< the likeliest first
+};
+
+/// Random bits of one sequence: SplitMix64 (Steele, Lea, Flood 2014).  Draw number i is a mix of (seed, i) alone, so
+/// the place in the stream is a plain counter, and no sequence disturbs another.
+class CounterRng {
+ public:
+  explicit CounterRng(std::uint64_t seed) : key_(mix(seed)) {}
+
+  std::uint64_t next() { return mix(key_ + kGolden * ++count_); }
+
+  /// A number in [0, bound), bound > 0; off from uniform by less than bound / 2^64.
+  std::uint64_t below(std::uint64_t bound);
+
+ private:
+  static constexpr std::uint64_t kGolden = 0x9e3779b97f4a7c15;  // 2^64 / golden ratio, odd
+  static std::uint64_t mix(std::uint64_t x);
+
+  std::uint64_t key_;
+  std::uint64_t count_ = 0;
+};
+
+/// Draws the tokens of one sequence.
+///
+/// A step costs time linear in the vocabulary; nothing is ever sorted whole.  Probabilities are held as integers and
+/// summed exactly, with an exponential function of our own: the choice does not depend on the C++ library, on the CPU,
+/// or on an order of summation.  A token less likely than 2^-44 times the likeliest is never drawn.
+///
+/// Copying a sampler copies its place in the random stream and the tokens it has seen.
+/// Thread safety: none for one object; different objects may be used by different threads.
+class Sampler {
+ public:
+  /// Throws Error(kInvalidArgument) naming the field that is out of range.
+  explicit Sampler(const SamplingParams& params);
+
+  /// Tells the penalties about tokens that were not drawn here: the prompt.
+  void observe(std::span<const Token> tokens);
+
+  /// Draws the next token from `logits` [vocab] and observes it.
+  /// Throws Error(kFailure) if a logit is NaN or +infinity or all are -infinity, Error(kInvalidArgument) if logit_bias
+  /// names a token outside the vocabulary.
+  SampledToken sample(std::span<const float> logits);
+
+ private:
+  void apply_bias_and_penalties(std::span<float> logits) const;
+  Token choose(std::span<const float> logits);
+
+  SamplingParams params_;
+  CounterRng rng_;
+  bool penalises_;
+  std::vector<Token> seen_;  // only kept when penalises_
+};
+
+}  // namespace kl

@@ -1,0 +1,65 @@
+#include <cmath>
+
+#include "kernels/reference/ops.h"
+
+namespace kl::reference {
+namespace {
+
+/// exp(m - m_new) where -inf means "nothing seen yet".
+double rescale(double m, double m_new) { return m == -INFINITY ? 0 : std::exp(m - m_new); }
+
+}  // namespace
+
+void pack_lanes(const float* const* src, std::ptrdiff_t rows, std::ptrdiff_t n, float* dst) noexcept {
+  for (std::ptrdiff_t c = 0; c < n; ++c) {
+    for (std::ptrdiff_t lane = 0; lane < kLanes; ++lane) dst[c * kLanes + lane] = lane < rows ? src[lane][c] : 0;
+  }
+}
+
+void attend(const AttendArgs& a) noexcept {
+  for (std::ptrdiff_t lane = 0; lane < kLanes; ++lane) {
+    double m_new = a.state.m[lane];
+    for (std::ptrdiff_t i = 0; i < a.n; ++i) {
+      double s = 0;
+      for (std::ptrdiff_t c = 0; c < a.C; ++c) s += double{a.q[c * kLanes + lane]} * a.k[i * a.k_stride + c];
+      for (std::ptrdiff_t c = 0; c < a.P; ++c) s += double{a.q_pe[c * kLanes + lane]} * a.k_pe[i * a.pe_stride + c];
+      const bool visible = a.position + i < a.limit[lane];
+      const float score = visible ? static_cast<float>(a.scale * s) : -INFINITY;
+      a.scores[i * kLanes + lane] = score;
+      if (std::isnan(score) || score > m_new) m_new = score;
+    }
+    if (m_new == -INFINITY) continue;  // every key so far is masked: nothing to add
+
+    const double keep = rescale(a.state.m[lane], m_new);
+    double p[kKeyBlock], l = a.state.l[lane] * keep;
+    for (std::ptrdiff_t i = 0; i < a.n; ++i) l += p[i] = std::exp(a.scores[i * kLanes + lane] - m_new);
+    for (std::ptrdiff_t d = 0; d < a.Dv; ++d) {
+      double o = a.state.O[d * kLanes + lane] * keep;
+      for (std::ptrdiff_t i = 0; i < a.n; ++i) o += p[i] * a.v[i * a.v_stride + d];
+      a.state.O[d * kLanes + lane] = static_cast<float>(o);
+    }
+    a.state.l[lane] = static_cast<float>(l);
+    a.state.m[lane] = static_cast<float>(m_new);
+  }
+}
+
+void attend_merge(const AttendState& into, const AttendState& part, std::ptrdiff_t Dv) noexcept {
+  for (std::ptrdiff_t lane = 0; lane < kLanes; ++lane) {
+    const double m = std::fmax(into.m[lane], part.m[lane]);
+    const double keep = rescale(into.m[lane], m), take = rescale(part.m[lane], m);
+    into.m[lane] = static_cast<float>(m);
+    into.l[lane] = static_cast<float>(into.l[lane] * keep + part.l[lane] * take);
+    for (std::ptrdiff_t d = 0; d < Dv; ++d) {
+      float& O = into.O[d * kLanes + lane];
+      O = static_cast<float>(O * keep + part.O[d * kLanes + lane] * take);
+    }
+  }
+}
+
+void attend_finish(const AttendState& s, std::ptrdiff_t Dv, float* const* dst, std::ptrdiff_t rows) noexcept {
+  for (std::ptrdiff_t lane = 0; lane < rows; ++lane) {
+    for (std::ptrdiff_t d = 0; d < Dv; ++d) dst[lane][d] = s.O[d * kLanes + lane] / s.l[lane];
+  }
+}
+
+}  // namespace kl::reference

@@ -1,0 +1,37 @@
+#pragma once
+// The specification of every kernel: plain loops that look like the equations of kernels.h, sums and functions in
+// double, rounded to f32 where a value is stored.  Slow on purpose; the other tables are right if they agree with these
+// within the budgets of tests/numerics.h.
+#include "kernels/kernels.h"
+
+namespace kl::reference {
+
+/// Element i of a weight array, exactly.
+double weight_at(const void* data, DType type, std::ptrdiff_t i);
+
+double sigmoid(double x);
+double silu(double x);
+double softplus(double x);
+
+void widen(const void* src, DType type, std::ptrdiff_t n, float* dst) noexcept;
+void matmul(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept;
+void matmul_transposed(const MatmulArgs& a) noexcept;
+
+void rms_norm(const float* x, const float* w, float eps, std::ptrdiff_t n, float* y) noexcept;
+void gated_rms_norm(const float* o, const float* w, float eps, const float* gate, std::ptrdiff_t n, float* y) noexcept;
+void add(const float* x, std::ptrdiff_t n, float* y) noexcept;
+void silu_mul(const float* gate, const float* up, std::ptrdiff_t n, float* y) noexcept;
+
+void short_conv(const ShortConvArgs& a, std::ptrdiff_t c0, std::ptrdiff_t c1) noexcept;
+void kda_prepare(const KdaPrepareArgs& a) noexcept;
+void kda_recurrence(const KdaRecurrenceArgs& a, std::ptrdiff_t s0, std::ptrdiff_t s1) noexcept;
+
+void route(const RouteArgs& a) noexcept;
+void moe_combine(const MoeCombineArgs& a) noexcept;
+
+void pack_lanes(const float* const* src, std::ptrdiff_t rows, std::ptrdiff_t n, float* dst) noexcept;
+void attend(const AttendArgs& a) noexcept;
+void attend_merge(const AttendState& into, const AttendState& part, std::ptrdiff_t Dv) noexcept;
+void attend_finish(const AttendState& s, std::ptrdiff_t Dv, float* const* dst, std::ptrdiff_t rows) noexcept;
+
+}  // namespace kl::reference

@@ -1,0 +1,220 @@
+#include <algorithm>
+#include <cmath>
+
+#include "layers/mla_forms.h"
+
+namespace kl {
+namespace {
+
+// Long contexts are read in stretches of fixed positions.  Each stretch gives a partial softmax, and partials are
+// merged in order of position: the same arithmetic whether one thread walks all stretches or many threads take one
+// each.
+constexpr std::int64_t kStretch = 8 * kKeyBlock;
+
+// Partial softmaxes kept at once when a lane group's stretches are spread over threads (66 KiB each at R = 512).
+constexpr std::ptrdiff_t kMaxPartials = 64;
+
+std::ptrdiff_t state_floats(std::ptrdiff_t Dv) { return (Dv + 2) * kLanes; }
+
+AttendState state_at(float* p, std::ptrdiff_t Dv) { return {.m = p + Dv * kLanes, .l = p + (Dv + 1) * kLanes, .O = p}; }
+
+void clear(const AttendState& s, std::ptrdiff_t Dv) {
+  std::fill_n(s.m, kLanes, -INFINITY);
+  std::fill_n(s.l, kLanes, 0.0f);
+  std::fill_n(s.O, Dv * kLanes, 0.0f);
+}
+
+/// One lane group of one sequence: kLanes consecutive (token, head) rows.
+struct LaneGroup {
+  std::ptrdiff_t first_row;  // row = token * H + head within the segment
+  std::ptrdiff_t rows;       // lanes in use
+  std::int64_t num_keys;     // keys its last token may see
+};
+
+}  // namespace
+
+/// Buffers of one thread.
+struct MlaAbsorbed::Worker {
+  float* q;             // [R, kLanes]
+  float* q_pe;          // [P, kLanes]
+  float* scores;        // [kKeyBlock, kLanes]
+  std::int64_t* limit;  // [kLanes]
+  float* total;         // softmax state over all stretches so far
+  float* part;          // softmax state of one stretch
+
+  Worker(float* p, const MlaCore& core)
+      : q(p),
+        q_pe(q + core.R * kLanes),
+        scores(q_pe + core.P * kLanes),
+        limit(reinterpret_cast<std::int64_t*>(scores + kKeyBlock * kLanes)),
+        total(scores + kKeyBlock * kLanes + 2 * kLanes),
+        part(total + state_floats(core.R)) {}
+
+  static std::ptrdiff_t floats(const MlaCore& core) {
+    return (core.R + core.P + kKeyBlock + 2) * kLanes + 2 * state_floats(core.R);
+  }
+};
+
+MlaAbsorbed::MlaAbsorbed(const MlaCore& core, Arena& arena, std::ptrdiff_t T, int workers)
+    : core_(core),
+      latent_(arena.take(T * core.H * core.R)),
+      scratch_(arena.take(workers * Worker::floats(core))),
+      partials_(arena.take(kMaxPartials * state_floats(core.R))) {}
+
+MlaAbsorbed::Worker MlaAbsorbed::worker(int index) const noexcept {
+  return Worker(scratch_ + index * Worker::floats(core_), core_);
+}
+
+namespace {
+
+/// Lays the queries of a group out one per lane and sets how many keys each may see.
+LaneGroup load_group(const Kernels& kernels, const MlaCore& core, const float* latent, const Segment& segment,
+                     std::int64_t start, std::ptrdiff_t group, float* q, float* q_pe, std::int64_t* limit) noexcept {
+  const std::ptrdiff_t first = group * kLanes, rows = std::min(kLanes, segment.count * core.H - first);
+  const float* src[kLanes];
+  const float* src_pe[kLanes];
+  for (std::ptrdiff_t lane = 0; lane < kLanes; ++lane) limit[lane] = 0;
+  for (std::ptrdiff_t lane = 0; lane < rows; ++lane) {
+    const std::ptrdiff_t row = segment.first * core.H + first + lane;
+    src[lane] = latent + row * core.R;
+    src_pe[lane] = core.q + row * (core.N + core.P) + core.N;
+    limit[lane] = start + (first + lane) / core.H + 1;
+  }
+  kernels.pack_lanes(src, rows, core.R, q);
+  kernels.pack_lanes(src_pe, rows, core.P, q_pe);
+  return {first, rows, limit[rows - 1]};
+}
+
+/// The softmax of one group over the keys of one stretch.
+void attend_stretch(const Kernels& kernels, const MlaCore& core, const MlaCache& cache, std::int64_t num_keys,
+                    std::int64_t stretch, const float* q, const float* q_pe, const std::int64_t* limit, float* scores,
+                    const AttendState& state) noexcept {
+  clear(state, core.R);
+  const std::int64_t end = std::min(num_keys, (stretch + 1) * kStretch);
+  for (std::int64_t pos = stretch * kStretch; pos < end; pos += kKeyBlock) {
+    const float* keys = cache.row(pos);
+    const std::ptrdiff_t stride = cache.row_floats();
+    kernels.attend({.q = q,
+                    .q_pe = q_pe,
+                    .limit = limit,
+                    .k = keys,
+                    .k_stride = stride,
+                    .k_pe = keys + core.R,
+                    .pe_stride = stride,
+                    .v = keys,
+                    .v_stride = stride,
+                    .C = core.R,
+                    .P = core.P,
+                    .Dv = core.R,
+                    .n = static_cast<std::ptrdiff_t>(std::min<std::int64_t>(kKeyBlock, end - pos)),
+                    .position = pos,
+                    .scale = core.scale,
+                    .state = state,
+                    .scores = scores});
+  }
+}
+
+void store_group(const Kernels& kernels, const MlaCore& core, float* latent, const Segment& segment,
+                 const LaneGroup& group, const AttendState& total) noexcept {
+  float* dst[kLanes];
+  for (std::ptrdiff_t lane = 0; lane < group.rows; ++lane)
+    dst[lane] = latent + (segment.first * core.H + group.first_row + lane) * core.R;
+  kernels.attend_finish(total, core.R, dst, group.rows);
+}
+
+}  // namespace
+
+/// Few keys or many groups: one thread walks the stretches of a group in order.
+void MlaAbsorbed::attend_group(const LayerContext& c, const Segment& segment, const MlaCache& cache,
+                               std::ptrdiff_t group, const Worker& s) noexcept {
+  const std::int64_t start = cache.num_tokens() - segment.count;
+  const LaneGroup g = load_group(c.kernels, core_, latent_, segment, start, group, s.q, s.q_pe, s.limit);
+  const AttendState total = state_at(s.total, core_.R), part = state_at(s.part, core_.R);
+  clear(total, core_.R);
+  for (std::int64_t stretch = 0; stretch * kStretch < g.num_keys; ++stretch) {
+    attend_stretch(c.kernels, core_, cache, g.num_keys, stretch, s.q, s.q_pe, s.limit, s.scores, part);
+    c.kernels.attend_merge(total, part, core_.R);
+  }
+  store_group(c.kernels, core_, latent_, segment, g, total);
+}
+
+/// Many keys and few groups (decoding in a long context): the stretches of one group are spread over the threads.
+void MlaAbsorbed::attend_group_split(const LayerContext& c, const Segment& segment, const MlaCache& cache,
+                                     std::ptrdiff_t group) noexcept {
+  const std::int64_t start = cache.num_tokens() - segment.count;
+  const Worker s = worker(0);
+  const LaneGroup g = load_group(c.kernels, core_, latent_, segment, start, group, s.q, s.q_pe, s.limit);
+  const AttendState total = state_at(s.total, core_.R);
+  const std::int64_t num_stretches = ceil_div(g.num_keys, kStretch);
+  clear(total, core_.R);
+  for (std::int64_t first = 0; first < num_stretches; first += kMaxPartials) {
+    const std::ptrdiff_t count = std::min<std::int64_t>(kMaxPartials, num_stretches - first);
+    c.pool.parallel_for(count, [&](std::ptrdiff_t i, int w) {
+      attend_stretch(c.kernels, core_, cache, g.num_keys, first + i, s.q, s.q_pe, s.limit, worker(w).scores,
+                     state_at(partials_ + i * state_floats(core_.R), core_.R));
+    });
+    for (std::ptrdiff_t i = 0; i < count; ++i)
+      c.kernels.attend_merge(total, state_at(partials_ + i * state_floats(core_.R), core_.R), core_.R);
+  }
+  store_group(c.kernels, core_, latent_, segment, g, total);
+}
+
+/// Calls f(first_row, rows) for each run of neighbouring selected segments.
+template <class F>
+void MlaAbsorbed::for_each_run(std::span<const Segment> segments, const bool* selected, F&& f) noexcept {
+  for (std::size_t s = 0; s < segments.size();) {
+    if (!selected[s]) {
+      ++s;
+      continue;
+    }
+    const std::ptrdiff_t first = segments[s].first;
+    std::ptrdiff_t rows = 0;
+    for (; s < segments.size() && selected[s]; ++s) rows += segments[s].count;
+    f(first, rows);
+  }
+}
+
+void MlaAbsorbed::forward(const MlaWeights& w, const LayerContext& c, std::span<const Segment> segments,
+                          const bool* selected, std::span<MlaCache* const> caches) noexcept {
+  const std::ptrdiff_t H = core_.H, N = core_.N, P = core_.P, R = core_.R, V = core_.V;
+
+  // 1. Queries into latent space: q~_h = W_UK,h^T q_n,h.
+  c.pool.parallel_for(H, [&](std::ptrdiff_t h, int) {
+    for_each_run(segments, selected, [&](std::ptrdiff_t first, std::ptrdiff_t rows) {
+      c.kernels.matmul({.w = w.w_uk[static_cast<std::size_t>(h)],
+                        .x = core_.q + (first * H + h) * (N + P),
+                        .x_stride = H * (N + P),
+                        .y = latent_ + (first * H + h) * R,
+                        .y_stride = H * R,
+                        .M = rows},
+                       0, R);
+    });
+  });
+
+  // 2. Attention over the latents, kLanes (token, head) rows at a time.
+  for (std::size_t s = 0; s < segments.size(); ++s) {
+    if (!selected[s]) continue;
+    const std::ptrdiff_t groups = ceil_div(segments[s].count * H, kLanes);
+    if (groups < 2 * c.pool.size() && caches[s]->num_tokens() > kStretch) {
+      for (std::ptrdiff_t g = 0; g < groups; ++g) attend_group_split(c, segments[s], *caches[s], g);
+    } else {
+      c.pool.parallel_for(
+          groups, [&](std::ptrdiff_t g, int thread) { attend_group(c, segments[s], *caches[s], g, worker(thread)); });
+    }
+  }
+
+  // 3. What was read, out of latent space: o_h = W_UV,h u_h.
+  c.pool.parallel_for(H, [&](std::ptrdiff_t h, int) {
+    for_each_run(segments, selected, [&](std::ptrdiff_t first, std::ptrdiff_t rows) {
+      c.kernels.matmul({.w = w.w_uv[static_cast<std::size_t>(h)],
+                        .x = latent_ + (first * H + h) * R,
+                        .x_stride = H * R,
+                        .y = core_.o + (first * H + h) * V,
+                        .y_stride = H * V,
+                        .M = rows},
+                       0, V);
+    });
+  });
+}
+
+}  // namespace kl

@@ -1,0 +1,101 @@
+#include "layers/mla_attention.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "layers/mla_forms.h"
+
+namespace kl {
+namespace {
+
+// From here on the expansion pays: absorbed needs (2R + P) multiply-adds per query, head and key, expanded (N + P + V)
+// plus R (N + V) per head and key for the expansion.  At 48B they meet at 171 queries; measured 143 to 175.
+constexpr std::ptrdiff_t kExpandFrom = 192;
+
+struct Buffers {
+  float* q;  // [T, H, N + P]
+  float* a;  // [T, R + P] latent before its norm, shared key part
+  float* o;  // [T, H, V]
+  Buffers(const ModelArgs& args, Arena& arena, std::ptrdiff_t T) {
+    const std::ptrdiff_t H = args.num_attention_heads;
+    q = arena.take(T * H * (args.qk_nope_head_dim + args.qk_rope_head_dim));
+    a = arena.take(T * (args.kv_lora_rank + args.qk_rope_head_dim));
+    o = arena.take(T * H * args.v_head_dim);
+  }
+};
+
+MlaCore core_of(const ModelArgs& args, const Buffers& b) {
+  const int key_dim = args.qk_nope_head_dim + args.qk_rope_head_dim;
+  return {.H = args.num_attention_heads,
+          .N = args.qk_nope_head_dim,
+          .P = args.qk_rope_head_dim,
+          .R = args.kv_lora_rank,
+          .V = args.v_head_dim,
+          .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(key_dim))),
+          .q = b.q,
+          .o = b.o};
+}
+
+bool expands(MlaForm form, const Segment& segment) {
+  return form == MlaForm::kExpanded || (form == MlaForm::kAuto && segment.count >= kExpandFrom);
+}
+
+/// Writes the new tokens' rows into each cache: normalised latent, raw k_pe.
+void append_latents(const MlaWeights& w, const ModelArgs& args, const LayerContext& c,
+                    std::span<const Segment> segments, std::span<MlaCache* const> caches, const float* a) noexcept {
+  const std::ptrdiff_t R = args.kv_lora_rank, P = args.qk_rope_head_dim;
+  for (std::size_t s = 0; s < segments.size(); ++s) {
+    MlaCache& cache = *caches[s];
+    const std::int64_t start = cache.num_tokens();
+    cache.append(segments[s].count);
+    for_each_token(c, segments[s].count, [&](std::ptrdiff_t t) {
+      const float* from = a + (segments[s].first + t) * (R + P);
+      float* row = cache.row(start + t);
+      c.kernels.rms_norm(from, w.kv_a_norm, args.kv_a_norm_eps, R, row);
+      std::memcpy(row + R, from + R, static_cast<std::size_t>(P) * sizeof(float));
+    });
+  }
+}
+
+}  // namespace
+
+void KimiMLAAttention::plan(const ModelArgs& args, MlaForm form, Arena& arena, std::ptrdiff_t T, int workers) {
+  const ArenaScope scope(arena);
+  const Buffers b(args, arena, T);
+  arena.take(T);  // which segments are absorbed
+  if (form != MlaForm::kExpanded) {
+    const ArenaScope absorbed(arena);
+    MlaAbsorbed(core_of(args, b), arena, T, workers);
+  }
+  if (form != MlaForm::kAbsorbed) {
+    const ArenaScope expanded(arena);
+    MlaExpanded(core_of(args, b), arena, T, workers);
+  }
+}
+
+void KimiMLAAttention::forward(const MlaWeights& w, const ModelArgs& args, MlaForm form, const LayerContext& c,
+                               std::span<const Segment> segments, std::span<MlaCache* const> caches, const float* x,
+                               std::ptrdiff_t T, float* y) noexcept {
+  const ArenaScope scope(c.arena);
+  const Buffers b(args, c.arena, T);
+  bool* absorbed = reinterpret_cast<bool*>(c.arena.take(T));  // there are at most T segments
+  bool any_absorbed = false;
+  for (std::size_t s = 0; s < segments.size(); ++s) any_absorbed |= absorbed[s] = !expands(form, segments[s]);
+
+  matmul_together(c, {product(w.q_proj, x, b.q, T), product(w.kv_a_proj, x, b.a, T)});
+  append_latents(w, args, c, segments, caches, b.a);
+
+  const MlaCore core = core_of(args, b);
+  if (any_absorbed) {
+    const ArenaScope form_scope(c.arena);
+    MlaAbsorbed(core, c.arena, T, c.pool.size()).forward(w, c, segments, absorbed, caches);
+  }
+  for (std::size_t s = 0; s < segments.size(); ++s) {
+    if (absorbed[s]) continue;
+    const ArenaScope form_scope(c.arena);
+    MlaExpanded(core, c.arena, segments[s].count, c.pool.size()).forward(w, c, segments[s], *caches[s]);
+  }
+  matmul_together(c, {product(w.o_proj, b.o, y, T)});
+}
+
+}  // namespace kl

@@ -1,0 +1,28 @@
+#include "layers/mla_cache.h"
+
+#include <algorithm>
+
+namespace kl {
+
+void MlaCache::reserve(std::int64_t count) {
+  if (count == 0) return;
+  const auto needed = static_cast<std::size_t>((num_tokens_ + count + kKeyBlock - 1) / kKeyBlock);
+  const auto full = static_cast<std::size_t>(num_tokens_ / kKeyBlock);  // blocks nobody will write to any more
+  std::vector<std::shared_ptr<AlignedBuffer>> blocks(
+      blocks_.begin(), blocks_.begin() + static_cast<std::ptrdiff_t>(std::min(full, blocks_.size())));
+  for (std::size_t i = full; i < needed; ++i) {
+    const bool exists = i < blocks_.size();
+    if (exists && blocks_[i].use_count() == 1) {
+      blocks.push_back(blocks_[i]);
+    } else if (exists) {
+      blocks.push_back(std::make_shared<AlignedBuffer>(*blocks_[i]));
+    } else {
+      blocks.push_back(std::make_shared<AlignedBuffer>(block_floats()));
+    }
+  }
+  blocks_.swap(blocks);
+}
+
+std::size_t MlaCache::bytes() const { return blocks_.size() * block_floats() * sizeof(float); }
+
+}  // namespace kl

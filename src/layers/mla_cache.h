@@ -1,0 +1,51 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "base/aligned_buffer.h"
+#include "kernels/kernels.h"
+#include "kl/model_args.h"
+
+namespace kl {
+
+/// What an MLA layer remembers of one sequence: per token its normalised latent c [R] and its shared key part k_pe [P],
+/// 576 numbers at 48B instead of the 10,240 that expanded keys and values of 32 heads would take.
+///
+/// Invariants
+///   1. Rows lie in blocks of kKeyBlock, block i holding positions i * kKeyBlock onward: attention walks the same
+///   blocks
+///      whoever asks and whenever, which is why results do not depend on how a prompt was cut.
+///   2. Rows are only ever appended.  Copies share full blocks; whoever appends to a shared last block first copies it.
+class MlaCache {
+ public:
+  explicit MlaCache(const ModelArgs& args) : R_(args.kv_lora_rank), P_(args.qk_rope_head_dim) {}
+
+  /// Makes room for `count` more rows.  All allocation happens here; may throw std::bad_alloc, changing nothing then.
+  void reserve(std::int64_t count);
+
+  /// Counts `count` rows as present; the caller fills them.  REQUIRES: reserve()d.
+  void append(std::int64_t count) noexcept { num_tokens_ += count; }
+
+  std::int64_t num_tokens() const noexcept { return num_tokens_; }
+  std::ptrdiff_t R() const noexcept { return R_; }
+  std::ptrdiff_t P() const noexcept { return P_; }
+  std::ptrdiff_t row_floats() const noexcept { return R_ + P_; }
+
+  /// Row of position `pos`: latent [R], then k_pe [P].
+  float* row(std::int64_t pos) noexcept {
+    return blocks_[static_cast<std::size_t>(pos / kKeyBlock)]->data() + pos % kKeyBlock * row_floats();
+  }
+  const float* row(std::int64_t pos) const noexcept { return const_cast<MlaCache*>(this)->row(pos); }
+
+  std::size_t bytes() const;
+
+ private:
+  std::size_t block_floats() const { return static_cast<std::size_t>(kKeyBlock * row_floats()); }
+
+  std::ptrdiff_t R_, P_;
+  std::int64_t num_tokens_ = 0;
+  std::vector<std::shared_ptr<AlignedBuffer>> blocks_;  // [kKeyBlock, R + P] each
+};
+
+}  // namespace kl

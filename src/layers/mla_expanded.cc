@@ -1,0 +1,133 @@
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "layers/mla_forms.h"
+
+namespace kl {
+namespace {
+
+/// Scratch of one head task for a chunk of `T` queries.
+struct HeadScratch {
+  float* keys;          // [kKeyBlock, N]
+  float* values;        // [kKeyBlock, V]
+  float* scores;        // [kKeyBlock, kLanes]
+  std::int64_t* limit;  // [groups, kLanes]
+  float* q;             // [groups, N, kLanes]
+  float* q_pe;          // [groups, P, kLanes]
+  float* m;             // [groups, kLanes]
+  float* l;             // [groups, kLanes]
+  float* O;             // [groups, V, kLanes]
+
+  HeadScratch(float* p, const MlaCore& core, std::ptrdiff_t T) {
+    const std::ptrdiff_t groups = ceil_div(T, kLanes);
+    const auto take = [&p](std::ptrdiff_t n) { return std::exchange(p, p + n); };
+    keys = take(kKeyBlock * core.N);
+    values = take(kKeyBlock * core.V);
+    scores = take(kKeyBlock * kLanes);
+    limit = reinterpret_cast<std::int64_t*>(take(groups * kLanes * 2));
+    q = take(groups * core.N * kLanes);
+    q_pe = take(groups * core.P * kLanes);
+    m = take(groups * kLanes);
+    l = take(groups * kLanes);
+    O = take(groups * core.V * kLanes);
+  }
+
+  static std::ptrdiff_t floats(const MlaCore& core, std::ptrdiff_t T) {
+    const std::ptrdiff_t groups = ceil_div(T, kLanes);
+    return kKeyBlock * (core.N + core.V + kLanes) + groups * kLanes * (2 + core.N + core.P + 2 + core.V);
+  }
+};
+
+/// Queries of one head, one per lane, and how many keys each may see.
+void load_queries(const Kernels& kernels, const MlaCore& core, const Segment& segment, std::int64_t start,
+                  std::ptrdiff_t head, const HeadScratch& s) noexcept {
+  for (std::ptrdiff_t g = 0; g * kLanes < segment.count; ++g) {
+    const std::ptrdiff_t rows = std::min(kLanes, segment.count - g * kLanes);
+    const float* src[kLanes];
+    const float* src_pe[kLanes];
+    for (std::ptrdiff_t lane = 0; lane < kLanes; ++lane) s.limit[g * kLanes + lane] = 0;
+    for (std::ptrdiff_t lane = 0; lane < rows; ++lane) {
+      const std::ptrdiff_t t = g * kLanes + lane;
+      src[lane] = core.q + ((segment.first + t) * core.H + head) * (core.N + core.P);
+      src_pe[lane] = src[lane] + core.N;
+      s.limit[t] = start + t + 1;
+    }
+    kernels.pack_lanes(src, rows, core.N, s.q + g * core.N * kLanes);
+    kernels.pack_lanes(src_pe, rows, core.P, s.q_pe + g * core.P * kLanes);
+  }
+}
+
+}  // namespace
+
+MlaExpanded::MlaExpanded(const MlaCore& core, Arena& arena, std::ptrdiff_t T, int workers)
+    : core_(core),
+      stride_(ceil_div(HeadScratch::floats(core, T), 16) * 16),
+      scratch_(arena.take(workers * stride_)) {}
+
+void MlaExpanded::attend_head(const MlaWeights& w, const LayerContext& c, const Segment& segment, const MlaCache& cache,
+                              std::ptrdiff_t head, float* scratch) noexcept {
+  const auto [H, N, P, R, V, scale, q, o] = core_;
+  const HeadScratch s(scratch, core_, segment.count);
+  const std::ptrdiff_t groups = ceil_div(segment.count, kLanes), stride = cache.row_floats();
+  const std::int64_t num_keys = cache.num_tokens(), start = num_keys - segment.count;
+  load_queries(c.kernels, core_, segment, start, head, s);
+  std::fill_n(s.m, groups * kLanes, -INFINITY);
+  std::fill_n(s.l, groups * kLanes, 0.0f);
+  std::fill_n(s.O, groups * V * kLanes, 0.0f);
+
+  for (std::int64_t pos = 0; pos < num_keys; pos += kKeyBlock) {
+    const std::ptrdiff_t n = static_cast<std::ptrdiff_t>(std::min<std::int64_t>(kKeyBlock, num_keys - pos));
+    const float* rows = cache.row(pos);
+    // Expand this block once: every query of the chunk uses it while it sits in cache.
+    c.kernels.matmul_transposed({.w = w.w_uk[static_cast<std::size_t>(head)],
+                                 .x = rows,
+                                 .x_stride = stride,
+                                 .y = s.keys,
+                                 .y_stride = N,
+                                 .M = n});
+    c.kernels.matmul({.w = w.w_uv[static_cast<std::size_t>(head)],
+                      .x = rows,
+                      .x_stride = stride,
+                      .y = s.values,
+                      .y_stride = V,
+                      .M = n},
+                     0, V);
+    for (std::ptrdiff_t g = 0; g < groups; ++g) {
+      if (start + std::min(segment.count, (g + 1) * kLanes) <= pos) continue;  // every query of the group lies before
+      c.kernels.attend({.q = s.q + g * N * kLanes,
+                        .q_pe = s.q_pe + g * P * kLanes,
+                        .limit = s.limit + g * kLanes,
+                        .k = s.keys,
+                        .k_stride = N,
+                        .k_pe = rows + R,
+                        .pe_stride = stride,
+                        .v = s.values,
+                        .v_stride = V,
+                        .C = N,
+                        .P = P,
+                        .Dv = V,
+                        .n = n,
+                        .position = pos,
+                        .scale = scale,
+                        .state = {.m = s.m + g * kLanes, .l = s.l + g * kLanes, .O = s.O + g * V * kLanes},
+                        .scores = s.scores});
+    }
+  }
+  for (std::ptrdiff_t g = 0; g < groups; ++g) {
+    const std::ptrdiff_t rows = std::min(kLanes, segment.count - g * kLanes);
+    float* dst[kLanes];
+    for (std::ptrdiff_t lane = 0; lane < rows; ++lane)
+      dst[lane] = o + ((segment.first + g * kLanes + lane) * H + head) * V;
+    c.kernels.attend_finish({.m = s.m + g * kLanes, .l = s.l + g * kLanes, .O = s.O + g * V * kLanes}, V, dst, rows);
+  }
+}
+
+void MlaExpanded::forward(const MlaWeights& w, const LayerContext& c, const Segment& segment,
+                          const MlaCache& cache) noexcept {
+  c.pool.parallel_for(core_.H, [&](std::ptrdiff_t head, int worker) {
+    attend_head(w, c, segment, cache, head, scratch_ + worker * stride_);
+  });
+}
+
+}  // namespace kl

@@ -1,0 +1,61 @@
+#pragma once
+// The two forms of MLA's core: queries and cached latents in, per-head outputs out.  See mla_attention.h for the
+// algebra.
+#include <span>
+
+#include "layers/context.h"
+#include "layers/mla_cache.h"
+#include "weights/weights.h"
+
+namespace kl {
+
+/// Dims of the attention core and the tensors both forms work on.
+struct MlaCore {
+  std::ptrdiff_t H, N, P, R, V;  // heads, nope dims, shared dims, latent rank, value dims
+  float scale;                   // (N + P)^-1/2
+  const float* q;                // [T, H, N + P]
+  float* o;                      // [T, H, V]
+};
+
+/// The absorbed form for any number of sequences.
+class MlaAbsorbed {
+ public:
+  MlaAbsorbed(const MlaCore& core, Arena& arena, std::ptrdiff_t T, int workers);
+
+  /// Segments s with selected[s] set.  Their new tokens are in the caches already.
+  void forward(const MlaWeights& w, const LayerContext& c, std::span<const Segment> segments, const bool* selected,
+               std::span<MlaCache* const> caches) noexcept;
+
+ private:
+  struct Worker;
+  Worker worker(int index) const noexcept;
+  template <class F>
+  void for_each_run(std::span<const Segment> segments, const bool* selected, F&& f) noexcept;
+  void attend_group(const LayerContext& c, const Segment& segment, const MlaCache& cache, std::ptrdiff_t group,
+                    const Worker& scratch) noexcept;
+  void attend_group_split(const LayerContext& c, const Segment& segment, const MlaCache& cache,
+                          std::ptrdiff_t group) noexcept;
+
+  MlaCore core_;
+  float* latent_;    // [T, H, R] queries in latent space, then what they read: sum_s p_s c_s
+  float* scratch_;   // [workers] Worker buffers
+  float* partials_;  // [kMaxPartials] softmax states
+};
+
+/// The expanded form for one sequence's chunk.
+class MlaExpanded {
+ public:
+  MlaExpanded(const MlaCore& core, Arena& arena, std::ptrdiff_t T, int workers);
+
+  void forward(const MlaWeights& w, const LayerContext& c, const Segment& segment, const MlaCache& cache) noexcept;
+
+ private:
+  void attend_head(const MlaWeights& w, const LayerContext& c, const Segment& segment, const MlaCache& cache,
+                   std::ptrdiff_t head, float* scratch) noexcept;
+
+  MlaCore core_;
+  std::ptrdiff_t stride_;  // floats of scratch per worker
+  float* scratch_;         // [workers, stride_]
+};
+
+}  // namespace kl

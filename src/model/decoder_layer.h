@@ -1,0 +1,32 @@
+#pragma once
+#include "layers/mla_attention.h"
+#include "layers/sparse_moe.h"
+#include "model/forward_pass.h"
+
+namespace kl {
+
+/// The numbers of a layer's forward pass that do not change from call to call.
+struct LayerSettings {
+  MlaForm mla_form;
+  RouterWeights router_weights;
+};
+
+/// KimiDecoderLayer: token mixing, then channel mixing, each added to the residual stream.
+///
+///     x <- x + Attention( RMSNorm(x; input_norm) )              KimiDeltaAttention or KimiMLAAttention
+///     x <- x + FeedForward( RMSNorm(x; post_attention_norm) )   KimiMLP or KimiSparseMoE
+///
+/// Source    reference 2.1; modeling_kimi.py KimiDecoderLayer.
+class KimiDecoderLayer {
+ public:
+  /// Advances x [T, D] and the states of the pass through layer `index`.  Returns what the router chose, if the layer
+  /// has one; it stays valid until the caller's ArenaScope ends.
+  static Routing forward(const LayerWeights& w, const ModelArgs& args, const LayerSettings& settings,
+                         const LayerContext& c, const ForwardPass& pass, std::size_t index, float* x) noexcept;
+
+  /// Takes the arena space forward() will take for T tokens.
+  static void plan(const LayerWeights& w, const ModelArgs& args, const LayerSettings& settings, Arena& arena,
+                   std::ptrdiff_t T, int workers);
+};
+
+}  // namespace kl

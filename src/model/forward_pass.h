@@ -1,0 +1,36 @@
+#pragma once
+#include <span>
+#include <vector>
+
+#include "kl/model.h"
+#include "layers/context.h"
+#include "model/sequence_state.h"
+
+namespace kl {
+
+/// One trip of T tokens through all layers: the new tokens of any number of sequences, packed row after row.
+struct ForwardPass {
+  std::vector<Token> tokens;                 // [T]
+  std::vector<Segment> segments;             // which rows belong to which sequence
+  std::vector<SequenceState::Impl*> states;  // [segments]
+  std::vector<int> sequences;                // [segments] index in the caller's batch
+  std::vector<std::int64_t> indices;  // [segments] index of the segment's first row among its sequence's new tokens
+
+  void clear() {
+    tokens.clear();
+    segments.clear();
+    states.clear();
+    sequences.clear();
+    indices.clear();
+  }
+  std::ptrdiff_t T() const { return static_cast<std::ptrdiff_t>(tokens.size()); }
+
+  /// Calls f(row, sequence, index) for every row in order.
+  template <class F>
+  void for_each_row(F&& f) const {
+    for (std::size_t s = 0; s < segments.size(); ++s)
+      for (std::ptrdiff_t t = 0; t < segments[s].count; ++t) f(segments[s].first + t, sequences[s], indices[s] + t);
+  }
+};
+
+}  // namespace kl

@@ -1,0 +1,58 @@
+#include "model/kimi_linear_model.h"
+
+#include "layers/rms_norm.h"
+
+namespace kl {
+
+KimiLinearModel::KimiLinearModel(const ModelArgs& args, const ModelWeights& weights, const LayerSettings& settings,
+                                 const Kernels& kernels, ThreadPool& pool, std::ptrdiff_t max_tokens)
+    : args_(args),
+      weights_(weights),
+      settings_(settings),
+      kernels_(kernels),
+      pool_(pool),
+      arena_(scratch_floats(args, weights, settings, max_tokens, pool.size())),
+      x_(static_cast<std::size_t>(max_tokens * args.hidden_size)) {}
+
+std::size_t KimiLinearModel::scratch_floats(const ModelArgs& args, const ModelWeights& weights,
+                                            const LayerSettings& settings, std::ptrdiff_t max_tokens, int workers) {
+  Arena measure;
+  for (const LayerWeights& w : weights.layers) KimiDecoderLayer::plan(w, args, settings, measure, max_tokens, workers);
+  return measure.peak();
+}
+
+const float* KimiLinearModel::forward(const ForwardPass& pass, ForwardObserver* observer) {
+  const LayerContext c{kernels_, pool_, arena_};
+  const std::ptrdiff_t T = pass.T(), D = args_.hidden_size;
+  const WeightMatrix& embed = weights_.embed_tokens;
+  const std::ptrdiff_t row_bytes = embed.stride * static_cast<std::ptrdiff_t>(size_of(embed.type));
+  for_each_token(c, T, [&](std::ptrdiff_t t) {
+    const auto* row = static_cast<const std::byte*>(embed.data) + pass.tokens[static_cast<std::size_t>(t)] * row_bytes;
+    kernels_.widen(row, embed.type, D, x_.data() + t * D);
+  });
+
+  for (std::size_t i = 0; i < weights_.layers.size(); ++i) {
+    const ArenaScope scope(arena_);
+    const Routing routing = KimiDecoderLayer::forward(weights_.layers[i], args_, settings_, c, pass, i, x_.data());
+    if (observer != nullptr) report(pass, static_cast<int>(i), routing, *observer);
+  }
+  for (std::size_t s = 0; s < pass.segments.size(); ++s) pass.states[s]->num_tokens += pass.segments[s].count;
+  return x_.data();
+}
+
+void KimiLinearModel::final_norm(const float* x, float* h) const noexcept {
+  kernels_.rms_norm(x, weights_.norm, args_.rms_norm_eps, args_.hidden_size, h);
+}
+
+void KimiLinearModel::report(const ForwardPass& pass, int layer, const Routing& routing,
+                             ForwardObserver& observer) const {
+  const auto D = static_cast<std::size_t>(args_.hidden_size), A = static_cast<std::size_t>(args_.num_experts_per_token);
+  pass.for_each_row([&](std::ptrdiff_t row, int sequence, std::int64_t index) {
+    const auto r = static_cast<std::size_t>(row);
+    observer.on_hidden(layer, sequence, index, {x_.data() + r * D, D});
+    if (routing.ids != nullptr)
+      observer.on_router(layer, sequence, index, {routing.ids + r * A, A}, {routing.weights + r * A, A});
+  });
+}
+
+}  // namespace kl

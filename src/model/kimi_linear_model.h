@@ -1,0 +1,43 @@
+#pragma once
+#include "model/decoder_layer.h"
+
+namespace kl {
+
+/// KimiLinearModel: embedding, decoder layers, final norm.  The head that turns hidden vectors into logits is Model's.
+///
+///     x = embed[token];   x = layer_i(x) for every layer;   h = RMSNorm(x; norm)
+///
+/// Role      the architecture in one loop: read forward() first, then decoder_layer.cc.
+/// Shapes    x: [T, D], the residual stream of all new tokens of all sequences.
+/// Source    reference 2.1; modeling_kimi.py KimiLinearModel.
+class KimiLinearModel {
+ public:
+  /// `weights` must outlive the object.  Scratch for passes of up to max_tokens is allocated here, once.
+  KimiLinearModel(const ModelArgs& args, const ModelWeights& weights, const LayerSettings& settings,
+                  const Kernels& kernels, ThreadPool& pool, std::ptrdiff_t max_tokens);
+
+  /// Runs the pass and returns the residual stream after the last layer [T, D], valid until the next call.
+  /// REQUIRES: 1 <= T <= max_tokens, tokens inside the vocabulary, room reserved in every state.
+  /// Never throws unless `observer` (may be null) does; then the states of the pass must not be used again.
+  const float* forward(const ForwardPass& pass, ForwardObserver* observer);
+
+  /// h = RMSNorm(x; norm) for one row.   Shapes  x, h: [D].
+  void final_norm(const float* x, float* h) const noexcept;
+
+  std::size_t scratch_bytes() const { return (arena_.capacity() + x_.size()) * sizeof(float); }
+
+ private:
+  static std::size_t scratch_floats(const ModelArgs& args, const ModelWeights& weights, const LayerSettings& settings,
+                                    std::ptrdiff_t max_tokens, int workers);
+  void report(const ForwardPass& pass, int layer, const Routing& routing, ForwardObserver& observer) const;
+
+  const ModelArgs& args_;
+  const ModelWeights& weights_;
+  const LayerSettings settings_;
+  const Kernels& kernels_;
+  ThreadPool& pool_;
+  Arena arena_;
+  AlignedBuffer x_;  // [max_tokens, D]
+};
+
+}  // namespace kl

@@ -1,0 +1,209 @@
+#include "kl/model.h"
+
+#include <algorithm>
+#include <array>
+#include <new>
+#include <unordered_set>
+
+#include "checkpoint/checkpoint.h"
+#include "kernels/select.h"
+#include "kl/error.h"
+#include "model/kimi_linear_model.h"
+#include "weights/sanitize.h"
+
+namespace kl {
+namespace {
+
+// Rows of logits computed at a time: one pass over lm_head serves them all, and 16 x 163,840 floats are 10 MiB.
+constexpr std::ptrdiff_t kLogitRows = 16;
+
+ModelArgs load_args(const std::filesystem::path& dir, const ModelOptions& options) {
+  ModelArgs args = ModelArgs::load(dir);
+  if (options.kv_a_norm_eps > 0) args.kv_a_norm_eps = options.kv_a_norm_eps;
+  if (options.l2_norm_eps > 0) args.l2_norm_eps = options.l2_norm_eps;
+  return args;
+}
+
+}  // namespace
+
+/// Everything a model owns.  Members are built in order: each needs those above it.
+struct Model::Impl {
+  Impl(const std::filesystem::path& dir, const ModelOptions& o)
+      : options(o),
+        kernels(select_kernels(o.isa)),
+        args(load_args(dir, o)),
+        weights(bind_weights(args, Checkpoint::open(dir))),
+        pool(o.threads > 0 ? o.threads : num_usable_cpus()),
+        max_tokens(std::max(o.chunk_tokens, 1)),
+        backbone(args, weights, {o.mla_form, o.router_weights}, kernels, pool, max_tokens),
+        wanted_hidden(static_cast<std::size_t>(kLogitRows * args.hidden_size)),
+        logits(static_cast<std::size_t>(kLogitRows * args.vocab_size)) {}
+
+  void check(std::span<const SequenceInput> batch) const;
+  void fill_pass(std::span<const SequenceInput> batch, std::span<std::int64_t> done);
+  void report_logits(std::span<const SequenceInput> batch, const float* x, ForwardObserver& observer);
+
+  const ModelOptions options;
+  const Kernels& kernels;
+  const ModelArgs args;
+  const ModelWeights weights;
+  ThreadPool pool;
+  const std::ptrdiff_t max_tokens;
+  KimiLinearModel backbone;
+  AlignedBuffer wanted_hidden;  // [kLogitRows, D] normed rows whose logits are wanted
+  AlignedBuffer logits;         // [kLogitRows, vocab]
+  ForwardPass pass;
+};
+
+Model::Model(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Model::Model(Model&&) noexcept = default;
+Model& Model::operator=(Model&&) noexcept = default;
+Model::~Model() = default;
+
+Model Model::open(const std::filesystem::path& dir, const ModelOptions& options) {
+  try {
+    return Model(std::make_unique<Impl>(dir, options));
+  } catch (const std::bad_alloc&) {
+    throw Error(ErrorCode::kOutOfMemory,
+                dir.string() + ": expected memory for scratch buffers, got none; try a smaller --chunk");
+  }
+}
+
+const ModelArgs& Model::args() const { return impl_->args; }
+const char* Model::isa() const { return impl_->kernels.isa; }
+int Model::threads() const { return impl_->pool.size(); }
+
+MemoryPlan Model::memory_plan() const {
+  const ModelArgs& a = impl_->args;
+  const auto kda_layers = static_cast<std::size_t>(a.num_layers_of(LayerKind::kKda));
+  const auto mla_layers = static_cast<std::size_t>(a.num_layers_of(LayerKind::kMla));
+  std::size_t kda_floats = 0;
+  if (kda_layers > 0) {
+    const KdaCache cache(a);
+    kda_floats = cache.S.size() + cache.conv.size();
+  }
+  return {
+      .weights_mapped = impl_->weights.mapped_bytes,
+      .weights_copied = impl_->weights.copied_bytes,
+      .scratch = impl_->backbone.scratch_bytes() + (impl_->wanted_hidden.size() + impl_->logits.size()) * sizeof(float),
+      .state_fixed = kda_layers * kda_floats * sizeof(float),
+      .state_per_token = mla_layers * static_cast<std::size_t>(a.kv_lora_rank + a.qk_rope_head_dim) * sizeof(float)};
+}
+
+SequenceState Model::make_cache() const { return SequenceState(std::make_unique<SequenceState::Impl>(impl_->args)); }
+
+void Model::Impl::check(std::span<const SequenceInput> batch) const {
+  std::unordered_set<const SequenceState*> seen;
+  for (std::size_t s = 0; s < batch.size(); ++s) {
+    const std::string subject = "sequence " + std::to_string(s) + " of the batch";
+    if (batch[s].state == nullptr || !batch[s].state->has_value())
+      throw Error(ErrorCode::kInvalidArgument, subject + ": expected a state from make_cache(), got none");
+    if (batch[s].state->impl().layers.size() != weights.layers.size())
+      throw Error(ErrorCode::kInvalidArgument, subject + ": expected a state of this model, got one of another");
+    if (!seen.insert(batch[s].state).second)
+      throw Error(ErrorCode::kInvalidArgument, subject + ": expected a state of its own, got one used twice");
+    if (batch[s].tokens.empty())
+      throw Error(ErrorCode::kInvalidArgument, subject + ": expected at least one token, got none");
+    for (const Token token : batch[s].tokens)
+      if (token < 0 || token >= args.vocab_size)
+        throw Error(ErrorCode::kInvalidArgument, subject + ": expected tokens in [0, " +
+                                                     std::to_string(args.vocab_size) + "), got " +
+                                                     std::to_string(token));
+  }
+}
+
+/// Packs the next at most max_tokens tokens nobody has fed yet: sequence after sequence, cut where the pass is full.
+void Model::Impl::fill_pass(std::span<const SequenceInput> batch, std::span<std::int64_t> done) {
+  pass.clear();
+  for (std::size_t s = 0; s < batch.size() && pass.T() < max_tokens; ++s) {
+    const auto left = static_cast<std::int64_t>(batch[s].tokens.size()) - done[s];
+    const std::int64_t count = std::min<std::int64_t>(left, max_tokens - pass.T());
+    if (count == 0) continue;
+    pass.segments.push_back({pass.T(), static_cast<std::ptrdiff_t>(count)});
+    pass.states.push_back(&batch[s].state->impl());
+    pass.sequences.push_back(static_cast<int>(s));
+    pass.indices.push_back(done[s]);
+    const auto tokens = batch[s].tokens.subspan(static_cast<std::size_t>(done[s]), static_cast<std::size_t>(count));
+    pass.tokens.insert(pass.tokens.end(), tokens.begin(), tokens.end());
+    done[s] += count;
+  }
+}
+
+/// The head: logits = lm_head RMSNorm(x), only for rows somebody wants, kLogitRows at a time.
+void Model::Impl::report_logits(std::span<const SequenceInput> batch, const float* x, ForwardObserver& observer) {
+  const std::ptrdiff_t D = args.hidden_size, N = args.vocab_size;
+  struct Wanted {
+    int sequence;
+    std::int64_t index;
+  };
+  std::array<Wanted, kLogitRows> wanted;
+  std::ptrdiff_t count = 0;
+  Arena no_scratch;
+  const auto flush = [&] {
+    matmul_together({kernels, pool, no_scratch},
+                    {product(weights.lm_head, wanted_hidden.data(), logits.data(), count)});
+    for (std::ptrdiff_t i = 0; i < count; ++i)
+      observer.on_logits(wanted[static_cast<std::size_t>(i)].sequence, wanted[static_cast<std::size_t>(i)].index,
+                         {logits.data() + i * N, static_cast<std::size_t>(N)});
+    count = 0;
+  };
+  pass.for_each_row([&](std::ptrdiff_t row, int sequence, std::int64_t index) {
+    const SequenceInput& input = batch[static_cast<std::size_t>(sequence)];
+    const bool is_last = index + 1 == static_cast<std::int64_t>(input.tokens.size());
+    if (input.want == WantLogits::kNone || (input.want == WantLogits::kLast && !is_last)) return;
+    backbone.final_norm(x + row * D, wanted_hidden.data() + count * D);
+    wanted[static_cast<std::size_t>(count++)] = {sequence, index};
+    if (count == kLogitRows) flush();
+  });
+  if (count > 0) flush();
+}
+
+std::int64_t Model::forward(std::span<const SequenceInput> batch, ForwardObserver& observer) {
+  impl_->check(batch);
+  std::int64_t total = 0, fed = 0;
+  try {
+    for (const SequenceInput& input : batch) {
+      total += static_cast<std::int64_t>(input.tokens.size());
+      for (LayerCache& cache : input.state->impl().layers)
+        if (auto* mla = std::get_if<MlaCache>(&cache)) mla->reserve(static_cast<std::int64_t>(input.tokens.size()));
+    }
+  } catch (const std::bad_alloc&) {
+    throw Error(ErrorCode::kOutOfMemory,
+                "latent cache: expected memory for " + std::to_string(total) + " more tokens, got none");
+  }
+  std::vector<std::int64_t> done(batch.size(), 0);
+  while (fed < total) {
+    impl_->fill_pass(batch, done);
+    const float* x = impl_->backbone.forward(impl_->pass, observer.wants_layers() ? &observer : nullptr);
+    impl_->report_logits(batch, x, observer);
+    fed += impl_->pass.T();
+    if (!observer.on_progress(fed, total)) break;
+  }
+  return fed;
+}
+
+namespace {
+
+/// Keeps the one row of logits it is given.
+class LastLogits : public ForwardObserver {
+ public:
+  void on_logits(int, std::int64_t, std::span<const float> logits) override {
+    row.assign(logits.begin(), logits.end());
+  }
+  std::vector<float> row;
+};
+
+}  // namespace
+
+std::vector<float> Model::forward(SequenceState& state, std::span<const Token> tokens) {
+  LastLogits last;
+  const SequenceInput input{&state, tokens, WantLogits::kLast};
+  forward({&input, 1}, last);
+  return std::move(last.row);
+}
+
+void ForwardObserver::on_hidden(int, int, std::int64_t, std::span<const float>) {}
+void ForwardObserver::on_router(int, int, std::int64_t, std::span<const std::int32_t>, std::span<const float>) {}
+bool ForwardObserver::on_progress(std::int64_t, std::int64_t) { return true; }
+
+}  // namespace kl

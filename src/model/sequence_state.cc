@@ -1,0 +1,83 @@
+#include "model/sequence_state.h"
+
+#include "kl/error.h"
+
+namespace kl {
+
+SequenceState::Impl::Impl(const ModelArgs& args) {
+  layers.reserve(args.layer_kinds.size());
+  for (const LayerKind kind : args.layer_kinds) {
+    if (kind == LayerKind::kKda) {
+      layers.emplace_back(std::in_place_type<KdaCache>, args);
+    } else {
+      layers.emplace_back(std::in_place_type<MlaCache>, args);
+    }
+  }
+}
+
+SequenceState::SequenceState() = default;
+SequenceState::SequenceState(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+SequenceState::SequenceState(const SequenceState& other)
+    : impl_(other.impl_ ? std::make_unique<Impl>(*other.impl_) : nullptr) {}
+SequenceState::SequenceState(SequenceState&&) noexcept = default;
+SequenceState& SequenceState::operator=(const SequenceState& other) { return *this = SequenceState(other); }
+SequenceState& SequenceState::operator=(SequenceState&&) noexcept = default;
+SequenceState::~SequenceState() = default;
+
+std::int64_t SequenceState::num_tokens() const { return impl_ ? impl_->num_tokens : 0; }
+
+std::size_t SequenceState::bytes() const {
+  if (!impl_) return 0;
+  std::size_t bytes = 0;
+  for (const LayerCache& cache : impl_->layers) {
+    if (const auto* kda = std::get_if<KdaCache>(&cache)) {
+      bytes += (kda->S.size() + kda->conv.size()) * sizeof(float);
+    } else {
+      bytes += std::get<MlaCache>(cache).bytes();
+    }
+  }
+  return bytes;
+}
+
+namespace {
+
+template <class Cache>
+const Cache* cache_of(const SequenceState::Impl* impl, int layer) {
+  if (impl == nullptr || layer < 0 || static_cast<std::size_t>(layer) >= impl->layers.size())
+    throw Error(ErrorCode::kInvalidArgument, "layer: expected one of the model, got " + std::to_string(layer));
+  return std::get_if<Cache>(&impl->layers[static_cast<std::size_t>(layer)]);
+}
+
+/// Columns [first, first + count) of every cached row.
+std::vector<float> columns(const MlaCache* cache, std::ptrdiff_t first, std::ptrdiff_t count) {
+  std::vector<float> out;
+  if (cache == nullptr) return out;
+  out.reserve(static_cast<std::size_t>(cache->num_tokens() * count));
+  for (std::int64_t t = 0; t < cache->num_tokens(); ++t)
+    out.insert(out.end(), cache->row(t) + first, cache->row(t) + first + count);
+  return out;
+}
+
+}  // namespace
+
+std::vector<float> SequenceState::kda_state(int layer) const {
+  const auto* kda = cache_of<KdaCache>(impl_.get(), layer);
+  return kda ? kda->S_hkv() : std::vector<float>{};
+}
+
+std::vector<float> SequenceState::conv_state(int layer) const {
+  const auto* kda = cache_of<KdaCache>(impl_.get(), layer);
+  return kda ? std::vector<float>(kda->conv.data(), kda->conv.data() + kda->conv.size()) : std::vector<float>{};
+}
+
+std::vector<float> SequenceState::mla_latent(int layer) const {
+  const auto* mla = cache_of<MlaCache>(impl_.get(), layer);
+  return columns(mla, 0, mla ? mla->R() : 0);
+}
+
+std::vector<float> SequenceState::mla_k_pe(int layer) const {
+  const auto* mla = cache_of<MlaCache>(impl_.get(), layer);
+  return columns(mla, mla ? mla->R() : 0, mla ? mla->P() : 0);
+}
+
+}  // namespace kl

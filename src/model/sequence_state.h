@@ -1,0 +1,25 @@
+#pragma once
+#include <variant>
+#include <vector>
+
+#include "kl/model.h"
+#include "layers/delta_attention.h"
+#include "layers/mla_cache.h"
+
+namespace kl {
+
+/// What one layer remembers of a sequence.
+using LayerCache = std::variant<KdaCache, MlaCache>;
+
+/// One LayerCache per layer; copying it is taking a snapshot (KDA states copied, full latent blocks shared).
+///
+/// The parts can only be advanced together, by KimiLinearModel: latents are never continued past a KDA state that has
+/// not seen the same tokens.
+struct SequenceState::Impl {
+  explicit Impl(const ModelArgs& args);
+
+  std::vector<LayerCache> layers;
+  std::int64_t num_tokens = 0;
+};
+
+}  // namespace kl

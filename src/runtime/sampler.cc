@@ -1,0 +1,270 @@
+#include "kl/sampler.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "kl/error.h"
+
+namespace kl {
+namespace {
+
+/// One token still in the draw.
+struct Candidate {
+  Token token;
+  float logit;
+  std::uint64_t mass;  // probability relative to the likeliest token, in units of 2^-kMassBits
+};
+
+// 2^18 tokens of the largest mass still sum to less than 2^63.
+constexpr int kMassBits = 44;
+constexpr std::size_t kMaxVocab = std::size_t{1} << 18;
+
+/// floor(2^kMassBits exp(x)) for x <= 0.
+///
+/// exp(x) = 2^n exp(r) with |r| <= ln 2 / 2, where thirteen terms of the Taylor series are exact to a unit in the last
+/// place of a double.  Only +, - and *, so every CPU gives the same bits (std::exp does not promise that).
+std::uint64_t mass_of(double x) {
+  constexpr double kLog2e = 1.4426950408889634;
+  constexpr double kLn2High = 0.693147180369123816490;  // 33 bits, so that n * kLn2High is exact
+  constexpr double kLn2Low = 1.90821492927058770002e-10;
+  constexpr double kInverseFactorial[] = {
+      1.0,        1.0,         1.0 / 2,      1.0 / 6,       1.0 / 24,       1.0 / 120,       1.0 / 720,
+      1.0 / 5040, 1.0 / 40320, 1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
+  if (x < -(kMassBits + 1) / kLog2e) return 0;
+  const int n = static_cast<int>(x * kLog2e - 0.5);  // truncated towards zero: the nearest integer, as x <= 0
+  const double r = (x - n * kLn2High) - n * kLn2Low;
+  double series = kInverseFactorial[13];
+  for (int i = 12; i >= 0; --i) series = series * r + kInverseFactorial[i];
+  const double scale = std::bit_cast<double>(static_cast<std::int64_t>(1023 + kMassBits + n) << 52);
+  return static_cast<std::uint64_t>(static_cast<std::int64_t>(series * scale));
+}
+
+bool likelier(const Candidate& a, const Candidate& b) {
+  return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
+}
+
+std::uint64_t total_mass(std::span<const Candidate> candidates) {
+  std::uint64_t sum = 0;
+  for (const Candidate& c : candidates) sum += c.mass;
+  return sum;
+}
+
+/// The largest logit.  Throws Error if one is NaN or +infinity, or all are -infinity.
+float checked_max(std::span<const float> logits) {
+  float top = -std::numeric_limits<float>::infinity();
+  bool sound = true;
+  for (const float x : logits) {
+    sound = sound && x < std::numeric_limits<float>::infinity();  // false for NaN as well
+    top = x > top ? x : top;
+  }
+  if (sound && std::isfinite(top)) return top;
+  if (sound) throw Error(ErrorCode::kFailure, "logits: expected a token that is possible, got -inf for every token");
+  const auto bad = std::find_if_not(logits.begin(), logits.end(),
+                                    [](float x) { return x < std::numeric_limits<float>::infinity(); });
+  throw Error(ErrorCode::kFailure,
+              fmt::format("logits: expected finite numbers, got {} for token {}", *bad, bad - logits.begin()));
+}
+
+/// The logit of the least likely token that top-p keeps: the last whose likelier tokens have a mass below `wanted`.
+/// Reorders `candidates`.  Halves the doubtful range each time, so it takes linear time where sorting would not.
+float nucleus_threshold(std::span<Candidate> candidates, double wanted) {
+  std::size_t begin = 0, end = candidates.size();  // [0, begin] is kept, [end, ...) is not
+  std::uint64_t mass_before = 0;                   // of [0, begin)
+  while (end - begin > 1) {
+    const std::size_t middle = begin + (end - begin) / 2;
+    const auto at = [&](std::size_t i) { return candidates.begin() + static_cast<std::ptrdiff_t>(i); };
+    std::nth_element(at(begin), at(middle), at(end), likelier);
+    const std::uint64_t mass = mass_before + total_mass(candidates.subspan(begin, middle - begin));
+    if (static_cast<double>(mass) >= wanted) {
+      end = middle;
+    } else {
+      mass_before = mass;
+      begin = middle;
+    }
+  }
+  return candidates[begin].logit;
+}
+
+void keep_top_p(std::vector<Candidate>& candidates, double top_p, std::vector<Candidate>& scratch) {
+  const auto total = static_cast<double>(total_mass(candidates));
+  // All tokens below this mass together have less than 1 - top_p, so none of them can be needed.
+  const double least = (1.0 - top_p) * total / static_cast<double>(candidates.size());
+  scratch.clear();
+  std::copy_if(candidates.begin(), candidates.end(), std::back_inserter(scratch),
+               [&](const Candidate& c) { return static_cast<double>(c.mass) >= least; });
+  const float threshold = nucleus_threshold(scratch, top_p * total);
+  std::erase_if(candidates, [&](const Candidate& c) { return c.logit < threshold; });
+}
+
+void keep_min_p(std::vector<Candidate>& candidates, double min_p) {
+  const double least = min_p * static_cast<double>(std::uint64_t{1} << kMassBits);
+  std::erase_if(candidates, [&](const Candidate& c) { return static_cast<double>(c.mass) < least; });
+}
+
+void keep_top_k(std::vector<Candidate>& candidates, std::size_t top_k, std::vector<Candidate>& scratch) {
+  if (candidates.size() <= top_k) return;
+  scratch.resize(top_k);
+  std::partial_sort_copy(candidates.begin(), candidates.end(), scratch.begin(), scratch.end(), likelier);
+  const Candidate last = scratch.back();
+  std::erase_if(candidates, [&](const Candidate& c) { return likelier(last, c); });
+}
+
+/// Buffers of one step.  One set per thread and not per sequence: at 163,840 tokens they take 6 MB.
+struct Scratch {
+  std::vector<float> logits;
+  std::vector<Candidate> candidates, selection;
+};
+
+Scratch& scratch() {
+  static thread_local Scratch buffers;
+  return buffers;
+}
+
+void fill_logprobs(std::span<const float> logits, int num_top, SampledToken& sampled) {
+  const float top = checked_max(logits);
+  std::uint64_t total = 0;
+  for (const float x : logits) total += mass_of(double{x} - double{top});
+  const double log_total = std::log(std::ldexp(static_cast<double>(total), -kMassBits));
+  const auto logprob = [&](Token token) {
+    return static_cast<float>(double{logits[static_cast<std::size_t>(token)]} - double{top} - log_total);
+  };
+  sampled.logprob = logprob(sampled.token);
+
+  std::vector<Token> tokens(logits.size()), best(std::min(logits.size(), static_cast<std::size_t>(num_top)));
+  std::iota(tokens.begin(), tokens.end(), 0);
+  std::partial_sort_copy(tokens.begin(), tokens.end(), best.begin(), best.end(), [&](Token a, Token b) {
+    const float x = logits[static_cast<std::size_t>(a)], y = logits[static_cast<std::size_t>(b)];
+    return x > y || (x == y && a < b);
+  });
+  for (const Token token : best) sampled.top.push_back({token, logprob(token)});
+}
+
+void validate(const SamplingParams& p) {
+  const auto require = [](bool ok, const char* field, const char* expected, double got) {
+    if (!ok) throw Error(ErrorCode::kInvalidArgument, fmt::format("{}: expected {}, got {}", field, expected, got));
+  };
+  require(p.temperature >= 0 && std::isfinite(p.temperature), "temperature", "a number of at least 0", p.temperature);
+  require(p.top_p >= 0 && p.top_p <= 1, "top_p", "a number from 0 to 1", p.top_p);
+  require(p.min_p >= 0 && p.min_p <= 1, "min_p", "a number from 0 to 1", p.min_p);
+  require(p.top_k >= 0, "top_k", "a count of at least 0", p.top_k);
+  require(p.repetition_penalty > 0 && std::isfinite(p.repetition_penalty), "repetition_penalty", "a number above 0",
+          p.repetition_penalty);
+  require(std::isfinite(p.presence_penalty), "presence_penalty", "a finite number", p.presence_penalty);
+  require(std::isfinite(p.frequency_penalty), "frequency_penalty", "a finite number", p.frequency_penalty);
+  require(p.repetition_context >= 0, "repetition_context", "a count of at least 0", p.repetition_context);
+  require(p.presence_context >= 0, "presence_context", "a count of at least 0", p.presence_context);
+  require(p.frequency_context >= 0, "frequency_context", "a count of at least 0", p.frequency_context);
+  require(p.logprobs.value_or(0) >= 0, "logprobs", "a count of at least 0", p.logprobs.value_or(0));
+  for (const auto& [token, bias] : p.logit_bias) {
+    require(token >= 0, "logit_bias", "token ids of at least 0", token);
+    require(bias < std::numeric_limits<float>::infinity(), "logit_bias", "a finite number or -infinity", bias);
+  }
+}
+
+}  // namespace
+
+std::uint64_t CounterRng::mix(std::uint64_t x) {
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
+  return x ^ (x >> 31);
+}
+
+std::uint64_t CounterRng::below(std::uint64_t bound) {
+  __extension__ using Wide = unsigned __int128;
+  return static_cast<std::uint64_t>(Wide{next()} * bound >> 64);
+}
+
+Sampler::Sampler(const SamplingParams& params)
+    : params_(params),
+      rng_(params.seed),
+      penalises_(params.repetition_penalty != 1 || params.presence_penalty != 0 || params.frequency_penalty != 0) {
+  validate(params_);
+}
+
+void Sampler::observe(std::span<const Token> tokens) {
+  if (penalises_) seen_.insert(seen_.end(), tokens.begin(), tokens.end());
+}
+
+SampledToken Sampler::sample(std::span<const float> logits) {
+  if (logits.empty() || logits.size() > kMaxVocab) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("logits: expected 1 to {} numbers, got {}", kMaxVocab, logits.size()));
+  }
+  SampledToken sampled;
+  if (penalises_ || !params_.logit_bias.empty()) {
+    std::vector<float>& changed = scratch().logits;
+    changed.assign(logits.begin(), logits.end());
+    apply_bias_and_penalties(changed);
+    sampled.token = choose(changed);
+  } else {
+    sampled.token = choose(logits);
+  }
+  if (params_.logprobs) fill_logprobs(logits, *params_.logprobs, sampled);
+  observe({&sampled.token, 1});
+  return sampled;
+}
+
+void Sampler::apply_bias_and_penalties(std::span<float> logits) const {
+  for (const auto& [token, bias] : params_.logit_bias) {
+    if (static_cast<std::size_t>(token) >= logits.size()) {
+      throw Error(ErrorCode::kInvalidArgument,
+                  fmt::format("logit_bias: expected tokens below {}, got {}", logits.size(), token));
+    }
+    logits[static_cast<std::size_t>(token)] += bias;
+  }
+
+  // Calls change(logit) for every token of the last `context` seen: each time, or the first time only.
+  std::vector<bool> done;
+  const auto for_each_seen = [&](int context, bool once, auto&& change) {
+    const auto count = std::min(seen_.size(), context == 0 ? seen_.size() : static_cast<std::size_t>(context));
+    done.assign(once ? logits.size() : 0, false);
+    for (auto it = seen_.end() - static_cast<std::ptrdiff_t>(count); it != seen_.end(); ++it) {
+      const auto token = static_cast<std::size_t>(*it);
+      if (token >= logits.size() || (once && done[token])) continue;
+      if (once) done[token] = true;
+      change(logits[token]);
+    }
+  };
+  if (params_.repetition_penalty != 1) {
+    for_each_seen(params_.repetition_context, true,
+                  [p = params_.repetition_penalty](float& x) { x = x < 0 ? x * p : x / p; });
+  }
+  if (params_.presence_penalty != 0) {
+    for_each_seen(params_.presence_context, true, [p = params_.presence_penalty](float& x) { x -= p; });
+  }
+  if (params_.frequency_penalty != 0) {
+    for_each_seen(params_.frequency_context, false, [p = params_.frequency_penalty](float& x) { x -= p; });
+  }
+}
+
+Token Sampler::choose(std::span<const float> logits) {
+  const float top = checked_max(logits);
+  if (params_.temperature == 0) {
+    return static_cast<Token>(std::find(logits.begin(), logits.end(), top) - logits.begin());
+  }
+  const bool cuts_by_mass = (params_.top_p > 0 && params_.top_p < 1) || params_.min_p > 0;
+  std::vector<Candidate>& candidates = scratch().candidates;
+  candidates.resize(logits.size());
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    const std::uint64_t mass = cuts_by_mass ? mass_of(double{logits[i]} - double{top}) : 0;
+    candidates[i] = {static_cast<Token>(i), logits[i], mass};
+  }
+  if (params_.top_p > 0 && params_.top_p < 1) keep_top_p(candidates, params_.top_p, scratch().selection);
+  if (params_.min_p > 0) keep_min_p(candidates, params_.min_p);
+  if (params_.top_k > 0) keep_top_k(candidates, static_cast<std::size_t>(params_.top_k), scratch().selection);
+
+  for (Candidate& c : candidates) {
+    c.mass = mass_of((double{c.logit} - double{top}) / double{params_.temperature});
+  }
+  std::uint64_t left = rng_.below(total_mass(candidates));
+  auto chosen = candidates.begin();
+  while (left >= chosen->mass) left -= (chosen++)->mass;
+  return chosen->token;
+}
+
+}  // namespace kl

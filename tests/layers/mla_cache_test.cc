@@ -1,0 +1,54 @@
+#include "layers/mla_cache.h"
+
+#include <gtest/gtest.h>
+
+namespace kl {
+namespace {
+
+ModelArgs args() {
+  ModelArgs a;
+  a.kv_lora_rank = 3;
+  a.qk_rope_head_dim = 1;
+  return a;
+}
+
+void fill(MlaCache& cache, std::int64_t count, float value) {
+  cache.reserve(count);
+  const std::int64_t start = cache.num_tokens();
+  cache.append(count);
+  for (std::int64_t t = start; t < cache.num_tokens(); ++t) cache.row(t)[0] = value;
+}
+
+TEST(MlaCache, CopySharesFullBlocksAndCopiesTheLastOnWrite) {
+  MlaCache original(args());
+  fill(original, kKeyBlock + 5, 1);
+  MlaCache copy = original;
+  EXPECT_EQ(copy.row(0), original.row(0)) << "full blocks are shared";
+  fill(copy, 3, 2);
+  fill(original, 3, 3);
+  EXPECT_EQ(copy.row(0), original.row(0)) << "still shared after appending";
+  EXPECT_NE(copy.row(kKeyBlock), original.row(kKeyBlock)) << "the block written to is not";
+  EXPECT_EQ(copy.row(kKeyBlock + 4)[0], 1);
+  EXPECT_EQ(copy.row(kKeyBlock + 5)[0], 2);
+  EXPECT_EQ(original.row(kKeyBlock + 5)[0], 3);
+}
+
+TEST(MlaCache, AppendingToAnUnsharedBlockKeepsItsAddress) {
+  MlaCache cache(args());
+  fill(cache, 5, 1);
+  const float* row = cache.row(4);
+  fill(cache, 5, 2);
+  EXPECT_EQ(cache.row(4), row);
+}
+
+TEST(MlaCache, RoomReservedAndNotUsedIsFoundAgain) {
+  MlaCache cache(args());
+  cache.reserve(1000);
+  const std::size_t bytes = cache.bytes();
+  fill(cache, 300, 1);
+  cache.reserve(700);
+  EXPECT_EQ(cache.bytes(), bytes);
+}
+
+}  // namespace
+}  // namespace kl

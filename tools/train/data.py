@@ -1,0 +1,93 @@
+"""The text, its split, and the windows that training sees.
+
+    |<---------------- 85.5 % train ---------------->|<- 4.5 % validation ->|<- 10 % held out ->|
+
+The first 90 % of the bytes are the usual training text of this file.  Its last 5 % choose the checkpoint and nothing is
+trained on them.  The last 10 % are for the one number that is reported.
+"""
+
+import os
+import random
+from pathlib import Path
+
+import torch
+
+TRAIN_FRACTION = 0.9
+VALIDATION_FRACTION = 0.05  # of the training part
+
+
+def default_data_path():
+    return Path(os.environ.get("KL_SHARED", "../shared")) / "data" / "tinyshakespeare.txt"
+
+
+def split_text(path):
+    """Returns (train, validation, held_out) as text.  Validation starts at a speech."""
+    raw = Path(path).read_bytes()
+    end = int(len(raw) * TRAIN_FRACTION)
+    start = raw.index(b"\n\n", int(end * (1 - VALIDATION_FRACTION))) + 2
+    return raw[:start].decode(), raw[start:end].decode(), raw[end:].decode()
+
+
+def speeches(text):
+    """What is said, in order, without the speakers' names: blocks "NAME:\\nlines" between empty lines."""
+    found = []
+    for block in text.split("\n\n"):
+        name, _, lines = block.strip("\n").partition("\n")
+        if name.endswith(":") and lines:
+            found.append(lines)
+    return found
+
+
+class Windows:
+    """Endless batches of windows of T + 1 ids: mostly running text, `chat_share` of them dialogues.
+
+    A dialogue is consecutive speeches, in turns of user and assistant, in the family's chat format.  The running
+    text is tokenised anew, with BPE-dropout, for every pass over it, and cut at a new offset.
+    """
+
+    BOS_SHARE = 0.03  # windows whose first id is [BOS], so that a prompt may begin with it
+
+    def __init__(self, text, tokenizer, encoder, T, batch, chat_share, seed):
+        self.text, self.encoder, self.T, self.batch = text, encoder, T, batch
+        self.special, self.chat_share = tokenizer.special, chat_share
+        self.speeches = speeches(text)
+        self.random = random.Random(seed)
+        self.roles = {role: tokenizer.encode(role) for role in ("user", "assistant")}
+        self.epoch = 0.0  # passes over the running text
+        self.pending = []
+
+    def refill(self):
+        ids = torch.tensor(self.encoder.encode(self.text))
+        offset = self.random.randrange(self.T)
+        count = (len(ids) - offset - 1) // self.T
+        self.pending = [ids[offset + i * self.T :][: self.T + 1].clone() for i in range(count)]
+        self.random.shuffle(self.pending)
+        self.per_epoch = count
+
+    def text_window(self):
+        if not self.pending:
+            self.refill()
+        self.epoch += 1 / self.per_epoch
+        window = self.pending.pop()
+        if self.random.random() < self.BOS_SHARE:
+            window[0] = self.special["[BOS]"]
+        return window
+
+    def chat_window(self):
+        ids, at = [], self.random.randrange(len(self.speeches) - 64)
+        role = "user"
+        while len(ids) <= self.T:
+            marker = self.special["<|im_user|>" if role == "user" else "<|im_assistant|>"]
+            ids += [marker, *self.roles[role], self.special["<|im_middle|>"]]
+            ids += [*self.encoder.encode(self.speeches[at]), self.special["<|im_end|>"]]
+            role, at = ("assistant" if role == "user" else "user"), at + 1
+        return torch.tensor(ids[: self.T + 1])
+
+    def next_batch(self):
+        """Returns inputs and targets, both [batch, T]."""
+        rows = [
+            self.chat_window() if self.random.random() < self.chat_share else self.text_window()
+            for _ in range(self.batch)
+        ]
+        block = torch.stack(rows)
+        return block[:, :-1], block[:, 1:]

@@ -1,0 +1,183 @@
+"""Trains the bundled demonstration model: a small but complete Kimi Linear on a megabyte of Shakespeare.
+
+    python tools/train/train.py --out models/demo [--data FILE]
+
+The text is so small that overfitting, not compute, sets the limit.  Against it: BPE-dropout, dropout, weight decay,
+an exponential moving average of the weights, and a validation slice that chooses which average is kept.  The held-out
+last tenth of the text is never read here; evaluate.py reads it.
+
+The best averaged checkpoint so far is always in --out, already rounded to bf16, together with `training.jsonl`, one
+line per validation.  Everything is f32 on one thread by default; the same seed and thread count give the same model.
+"""
+
+import argparse
+import json
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from checkpoint import save_checkpoint
+from config import KimiLinearConfig, three_to_one
+from data import Windows, default_data_path, split_text
+from evaluate import bits_per_byte, total_nats
+from model import KimiLinearForCausalLM
+from optim import make_optimizers
+from tokenizer import DropoutEncoder, Tokenizer
+
+
+@torch.no_grad()
+def initialise(model):
+    """Matrices: normal, 0.5 fan_in^-1/2; those that write to the residual stream are divided by sqrt(2 L).
+
+    KDA gates as in the paper's code: A log-uniform in [1, 16], softplus(dt_bias) log-uniform in [1e-3, 1e-1].
+    """
+    depth_scale = (2 * model.config.num_hidden_layers) ** -0.5
+    for name, p in model.named_parameters():
+        if name.endswith("A_log"):
+            p.uniform_(1, 16).log_()
+        elif name.endswith("dt_bias"):
+            dt = torch.empty_like(p).uniform_(math.log(1e-3), math.log(1e-1)).exp()
+            p.copy_(dt + torch.log(-torch.expm1(-dt)))  # inverse of softplus
+        elif "conv1d" in name:
+            p.uniform_(-0.5, 0.5)
+        elif "embed_tokens" in name or "lm_head" in name or "gate.weight" in name:
+            p.normal_(std=model.config.initializer_range)
+        elif p.ndim == 2:
+            writes = name.endswith(("o_proj.weight", "down_proj.weight", "w2.weight"))
+            p.normal_(std=0.5 * p.shape[1] ** -0.5 * (depth_scale if writes else 1))
+
+
+def learning_rate(step, args):
+    """Linear warm-up, constant, then linear to zero over the last `--decay` of the steps; a factor of --lr."""
+    warmup, decay = 0.03 * args.steps, args.decay * args.steps
+    return min(1.0, (step + 1) / warmup, (args.steps - step) / decay)
+
+
+@dataclass
+class Average:
+    """Exponential moving average of parameters and buffers, short at first so that it forgets the initial weights."""
+
+    model: KimiLinearForCausalLM
+    rate: float
+
+    def update(self, source, step):
+        rate = min(self.rate, (1 + step) / (10 + step))
+        with torch.no_grad():
+            target = list(self.model.state_dict().values())
+            torch._foreach_lerp_(target, list(source.state_dict().values()), 1 - rate)
+
+
+class Trainer:
+    def __init__(self, args):
+        torch.manual_seed(args.seed)
+        torch.set_num_threads(args.threads)
+        self.args = args
+        train, self.validation, _ = split_text(args.data)
+        # The vocabulary comes from all of the first 90 %.
+        self.tokenizer = Tokenizer.train(train + self.validation, args.vocab)
+        encoder = DropoutEncoder(self.tokenizer, args.bpe_dropout, args.seed)
+        text = train + self.validation if args.fold_validation else train
+        self.windows = Windows(text, self.tokenizer, encoder, args.T, args.batch, args.chat_share, args.seed)
+        self.validation_ids = torch.tensor(self.tokenizer.encode(self.validation))
+        config = KimiLinearConfig(
+            vocab_size=args.vocab, hidden_size=args.hidden, num_hidden_layers=args.layers,
+            linear_attn_config=three_to_one(args.layers), intermediate_size=3 * args.hidden,
+            moe_intermediate_size=args.expert_width,
+        )  # fmt: skip
+        self.model = KimiLinearForCausalLM(config, args.dropout)
+        initialise(self.model)
+        self.average = Average(KimiLinearForCausalLM(config).eval(), args.ema)
+        self.optimizers = make_optimizers(self.model, args.lr, args.weight_decay, not args.no_muon)
+        self.best = math.inf
+        self.started = time.time()
+        args.out.mkdir(parents=True, exist_ok=True)
+        self.log = open(args.out / "training.jsonl", "w")
+        print(f"{sum(p.numel() for p in self.model.parameters()):,} parameters", flush=True)
+
+    def step(self, step):
+        """One update. Returns the loss in nats per token, with dropout active."""
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.args.lr * learning_rate(step, self.args)
+        inputs, targets = self.windows.next_batch()
+        loss = F.cross_entropy(self.model(inputs).flatten(0, 1), targets.flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        gates = self.model.gates()
+        self.largest_load = max((gate.load.max() / gate.load.sum()).item() for gate in gates)
+        for gate in gates:
+            gate.balance(self.args.balance_rate)
+        self.average.update(self.model, step)
+        return loss.item()
+
+    def validate(self, step, train_loss):
+        """Bits per byte on the validation slice; keeps the averaged weights if they are the best so far."""
+        bpb = self.bpb(self.average.model)
+        kept = self.args.fold_validation or bpb < self.best
+        if kept:
+            self.best = bpb
+            save_checkpoint(self.args.out, self.average.model, self.tokenizer)
+        line = {
+            "step": step, "epoch": round(self.windows.epoch, 2), "minutes": round((time.time() - self.started) / 60, 1),
+            "train_nats": round(train_loss, 4), "validation_bpb": round(bpb, 4), "kept": kept,
+            "largest_load": round(self.largest_load, 3),
+        }  # fmt: skip
+        if self.args.raw:
+            self.model.eval()
+            line["validation_bpb_raw"] = round(self.bpb(self.model), 4)
+            self.model.train()
+        print(json.dumps(line), flush=True)
+        self.log.write(json.dumps(line) + "\n")
+        self.log.flush()
+
+    def bpb(self, model):
+        return bits_per_byte(total_nats(model, self.validation_ids), self.validation)
+
+    def run(self):
+        self.model.train()
+        losses = []
+        for step in range(self.args.steps):
+            losses.append(self.step(step))
+            if (step + 1) % self.args.validate_every == 0 or step + 1 == self.args.steps:
+                self.validate(step + 1, sum(losses) / len(losses))
+                losses = []
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("--out", type=Path, required=True)
+    add("--data", type=Path, default=default_data_path())
+    add("--seed", type=int, default=1)
+    add("--threads", type=int, default=1)
+    add("--steps", type=int, default=3000)
+    add("--T", type=int, default=256, help="window length, a multiple of 32")
+    add("--batch", type=int, default=16, help="windows per step")
+    add("--lr", type=float, default=2e-3)
+    add("--decay", type=float, default=0.5, help="share of the steps over which the learning rate falls")
+    add("--weight-decay", type=float, default=0.1)
+    add("--no-muon", action="store_true", help="AdamW for all parameters")
+    add("--dropout", type=float, default=0.1)
+    add("--bpe-dropout", type=float, default=0.1)
+    add("--chat-share", type=float, default=0.1)
+    add("--ema", type=float, default=0.998)
+    add("--balance-rate", type=float, default=1e-3)
+    add("--vocab", type=int, default=1024)
+    add("--hidden", type=int, default=128)
+    add("--layers", type=int, default=4)
+    add("--expert-width", type=int, default=128)
+    add("--validate-every", type=int, default=200)
+    add("--raw", action="store_true", help="also validate the weights without averaging")
+    add("--fold-validation", action="store_true", help="train on the validation slice too and keep the last step")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    Trainer(parse_args()).run()
