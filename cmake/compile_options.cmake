@@ -12,4 +12,7 @@ if(KL_SANITIZE)
                                               -fno-sanitize-recover=all)
   target_link_options(kl_options INTERFACE -fsanitize=${KL_SANITIZE})
 endif()
+if(KL_FUZZ)
+  target_compile_options(kl_options INTERFACE -fsanitize=fuzzer-no-link)  # the coverage feedback libFuzzer steers by
+endif()
 target_compile_definitions(kl_options INTERFACE $<$<CONFIG:Release>:_FORTIFY_SOURCE=2>)
