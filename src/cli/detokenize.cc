@@ -1,6 +1,7 @@
 // kl detokenize: token ids to text.
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
@@ -40,7 +41,8 @@ void define(CLI::App& command, DetokenizeFlags& flags) {
 
 std::vector<Token> ids_of(const Json& value, const std::string& where) {
   const auto fail = [&](const Json& got) {
-    throw Error(ErrorCode::kCorrupt, fmt::format("{}: expected a JSON array of token ids, got {}", where, got.describe()));
+    throw Error(ErrorCode::kCorrupt,
+                fmt::format("{}: expected a JSON array of token ids, got {}", where, got.describe()));
   };
   if (value.array() == nullptr) fail(value);
   std::vector<Token> ids;
@@ -54,7 +56,8 @@ std::vector<Token> ids_of(const Json& value, const std::string& where) {
 }
 
 /// decode() with an unknown id blamed on the place it came from.
-std::string decode(const Tokenizer& tokenizer, std::span<const Token> ids, bool skip_special, const std::string& where) {
+std::string decode(const Tokenizer& tokenizer, std::span<const Token> ids, bool skip_special,
+                   const std::string& where) {
   for (const Token id : ids) {
     if (id >= tokenizer.vocab_size()) {
       throw Error(ErrorCode::kCorrupt,
@@ -74,7 +77,8 @@ int run_detokenize(const DetokenizeFlags& flags) {
     constexpr JsonLimits kLimits = {.max_depth = 2, .max_elements = std::numeric_limits<std::size_t>::max()};
     while (const auto line = input.next_line()) {
       const std::vector<Token> ids = ids_of(Json::parse(*line, input.where(), kLimits), input.where());
-      output.write(to_line(decode(tokenizer, ids, flags.skip_special, input.where())));
+      const std::string text = decode(tokenizer, ids, flags.skip_special, input.where());
+      output.write(to_line(nlohmann::json(text)));
     }
     output.flush();
     return kExitOk;
@@ -82,7 +86,7 @@ int run_detokenize(const DetokenizeFlags& flags) {
   const std::string where = from_arguments ? "ids" : path == "-" ? "standard input" : path;
   const std::string text = from_arguments ? fmt::format("{}", fmt::join(flags.words, " ")) : Input(path).read_all();
   const std::string decoded = decode(tokenizer, parse_ids(text, where), flags.skip_special, where);
-  output.write(flags.json ? to_line(decoded) : decoded);
+  output.write(flags.json ? to_line(nlohmann::json(decoded)) : decoded);
   output.end_text();
   return kExitOk;
 }

@@ -12,8 +12,9 @@ Engine Engine::open(const std::string& given_dir, const ModelOptions& options) {
   Engine engine{dir, Tokenizer::open(dir), Model::open(dir, options)};
   const int known = engine.model.args().vocab_size;
   if (engine.tokenizer.num_ranks() > known) {
-    throw Error(ErrorCode::kCorrupt, fmt::format("{}: expected a model that knows the {} tokens of its tokenizer, got {}",
-                                                 dir.string(), engine.tokenizer.num_ranks(), known));
+    throw Error(ErrorCode::kCorrupt,
+                fmt::format("{}: expected a model that knows the {} tokens of its tokenizer, got {}", dir.string(),
+                            engine.tokenizer.num_ranks(), known));
   }
   return engine;
 }

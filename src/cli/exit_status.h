@@ -16,13 +16,18 @@ enum ExitStatus : int {
 
 constexpr ExitStatus exit_status(ErrorCode code) {
   switch (code) {
-    case ErrorCode::kInvalidArgument: return kExitUsage;
+    case ErrorCode::kInvalidArgument:
+      return kExitUsage;
     case ErrorCode::kNotFound:
     case ErrorCode::kCorrupt:
-    case ErrorCode::kUnsupported: return kExitBadInput;
-    case ErrorCode::kOutOfMemory: return kExitMemory;
-    case ErrorCode::kCannotWrite: return kExitCannotWrite;
-    case ErrorCode::kFailure: break;
+    case ErrorCode::kUnsupported:
+      return kExitBadInput;
+    case ErrorCode::kOutOfMemory:
+      return kExitMemory;
+    case ErrorCode::kCannotWrite:
+      return kExitCannotWrite;
+    case ErrorCode::kFailure:
+      break;
   }
   return kExitFailure;
 }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -23,7 +24,9 @@ bool parses_as(const std::string& text, T& value) {
 CLI::Validator check(std::string expected, std::function<bool(const std::string&)> accepts) {
   return CLI::Validator(
       [expected = std::move(expected), accepts = std::move(accepts)](const std::string& text) -> std::string {
-        return accepts(text) ? "" : fmt::format("expected {}, got {}", expected, text.empty() ? "nothing" : printable(text, 60));
+        return accepts(text)
+                   ? ""
+                   : fmt::format("expected {}, got {}", expected, text.empty() ? "nothing" : printable(text, 60));
       },
       "");
 }
@@ -82,8 +85,10 @@ void add_text_source(CLI::App& command, TextSource& source, const char* name) {
   CLI::Option* text = command.add_option_function<std::string>(
       "text",
       [&source](const std::string& value) {
-        if (value == "-") source.file = value;
-        else source.text = value;
+        if (value == "-")
+          source.file = value;
+        else
+          source.text = value;
       },
       "the text; - reads it from standard input, as does giving none");
   text->type_name(name);
@@ -111,6 +116,24 @@ void add_engine_flags(CLI::App& command, ModelOptions& options, const char* defa
       ->check(one_of({"auto", "absorbed", "expanded"}));
 }
 
+void add_convention_flags(CLI::App& command, ModelOptions& options) {
+  command
+      .add_option_function<std::string>(
+          "--router-weights",
+          [&options](const std::string& name) {
+            options.router_weights = name == "hf" ? RouterWeights::kHf : RouterWeights::kUnbiased;
+          },
+          "unbiased, or hf: the released code's, which hold the correction bias")
+      ->type_name("NAME")
+      ->default_str("unbiased")
+      ->check(one_of({"unbiased", "hf"}));
+  const auto add_eps = [&](const char* name, float& eps, const char* what) {
+    command.add_option_function<std::string>(name, into(eps), what)->type_name("EPS")->check(number_in(1e-30, 1));
+  };
+  add_eps("--kv-a-eps", options.kv_a_norm_eps, "eps of kv_a_layernorm (default: the released code's)");
+  add_eps("--l2-eps", options.l2_norm_eps, "eps inside the L2 norm of KDA's q and k (default: the released code's)");
+}
+
 GenerateOptions GenerateFlags::with_seed() const {
   GenerateOptions seeded = options;
   // 31 bits are enough to be different every time and short enough to type again.
@@ -118,17 +141,18 @@ GenerateOptions GenerateFlags::with_seed() const {
   return seeded;
 }
 
-void add_generate_flags(CLI::App& command, GenerateFlags& flags) {
+void add_generate_flags(CLI::App& command, GenerateFlags& flags, int fewest_tokens) {
   constexpr double kMany = 1e9;
   SamplingParams& sampling = flags.options.sampling;
   sampling.temperature = 0.8f;
   sampling.top_p = 0.95f;
-  add_number(command, "-n,--max-tokens", flags.options.max_tokens, 0, kMany, "most tokens to write");
+  add_number(command, "-n,--max-tokens", flags.options.max_tokens, fewest_tokens, kMany, "most tokens to write");
   add_number(command, "--temp", sampling.temperature, 0, 100, "temperature; 0 takes the likeliest token each time");
   add_number(command, "--top-k", sampling.top_k, 0, kMany, "keep the N likeliest tokens; 0 = all");
   add_number(command, "--top-p", sampling.top_p, 0, 1, "keep the likeliest tokens up to this mass; 1 = all");
   add_number(command, "--min-p", sampling.min_p, 0, 1, "drop tokens below this part of the likeliest; 0 = none");
-  add_number(command, "--repetition-penalty", sampling.repetition_penalty, 1e-3, 1e3, "divides logits of recent tokens");
+  add_number(command, "--repetition-penalty", sampling.repetition_penalty, 1e-3, 1e3,
+             "divides logits of recent tokens");
   add_number(command, "--presence-penalty", sampling.presence_penalty, -100, 100, "subtracted once per recent token");
   add_number(command, "--frequency-penalty", sampling.frequency_penalty, -100, 100, "subtracted per recent occurrence");
   command
@@ -182,6 +206,25 @@ void add_generate_flags(CLI::App& command, GenerateFlags& flags) {
       ->take_all()
       ->check(not_empty());
   command.add_flag("--ignore-eos", flags.options.ignore_stop_tokens, "go on after the model's end tokens");
+}
+
+void add_logprobs_flag(CLI::App& command, GenerateFlags& flags) {
+  constexpr int kMost = 1000;
+  command
+      .add_option_function<std::string>(
+          "--logprobs",
+          [&flags](const std::string& text) { parses_as(text, flags.options.sampling.logprobs.emplace()); },
+          "in the JSON: log-probability of each token and of the N likeliest")
+      ->type_name("N")
+      ->check(integer_in(0, kMost));
+}
+
+CLI::App& add_subcommand(CLI::App& app, const char* name, const char* summary, const char* example,
+                         std::function<void()> on_chosen) {
+  CLI::App* command = app.add_subcommand(name, summary);
+  command->footer(std::string("Example:\n") + example);
+  command->callback(std::move(on_chosen));
+  return *command;
 }
 
 }  // namespace kl::cli

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "base/printable.h"
+#include "cli/interrupt.h"
 #include "kl/error.h"
 
 namespace kl::cli {
@@ -30,6 +31,10 @@ Input::Input(const std::string& path) : name_(path == "-" ? "standard input" : p
 }
 
 void Input::check() const {
+  if (std::ferror(file_.get()) && errno == EINTR && interrupted()) {
+    std::clearerr(file_.get());
+    throw Interrupted{};
+  }
   if (std::ferror(file_.get())) {
     throw Error(ErrorCode::kNotFound, fmt::format("{}: expected readable data, got {}", name_, std::strerror(errno)));
   }

@@ -19,12 +19,13 @@ class Input {
   /// Everything that is left.  Throws Error(kNotFound) if reading fails.
   std::string read_all();
 
-  /// The next line without its line break, nothing at the end.  Throws as read_all().
+  /// The next line without its line break, nothing at the end.  Throws as read_all(), and Interrupted on a Ctrl-C that
+  /// was caught while waiting.
   std::optional<std::string> next_line();
 
-  const std::string& name() const { return name_; }     ///< for messages
-  std::int64_t line_number() const { return line_; }    ///< of the line read last, from 1
-  std::string where() const;                            ///< "NAME:LINE"
+  const std::string& name() const { return name_; }   ///< for messages
+  std::int64_t line_number() const { return line_; }  ///< of the line read last, from 1
+  std::string where() const;                          ///< "NAME:LINE"
 
  private:
   void check() const;

@@ -29,7 +29,8 @@ int run_program(int argc, char** argv) {
   bool wants_version = false;
   app.add_flag("--version", wants_version, "show version, compiler and kernel tables");
   Action action;
-  for (const auto add : {add_run, add_chat, add_tokenize, add_detokenize, add_render, add_logits, add_inspect, add_synth})
+  for (const auto add :
+       {add_run, add_chat, add_tokenize, add_detokenize, add_render, add_logits, add_inspect, add_synth})
     add(app, action);
   try {
     app.parse(argc, argv);

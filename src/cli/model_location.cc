@@ -33,10 +33,11 @@ fs::path find_model(const std::string& given) {
   for (const fs::path& dir : {built, installed}) {
     if (fs::is_directory(dir, ignored)) return dir;
   }
-  throw Error(ErrorCode::kNotFound,
-              fmt::format("-m: expected a model folder, got none, and the bundled model is neither at {} nor at {}; name "
-                          "a folder with -m DIR or $KL_MODEL",
-                          built.string(), installed.string()));
+  throw Error(
+      ErrorCode::kNotFound,
+      fmt::format("-m: expected a model folder, got none, and the bundled model is neither at {} nor at {}; name "
+                  "a folder with -m DIR or $KL_MODEL",
+                  built.string(), installed.string()));
 }
 
 }  // namespace kl::cli

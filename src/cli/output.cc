@@ -43,8 +43,8 @@ void Output::flush() {
   const int problem = write_all(text);
   if (problem == EPIPE) throw BrokenPipe{};
   if (problem != 0) {
-    throw Error(ErrorCode::kCannotWrite,
-                fmt::format("standard output: expected to write {} bytes, got {}", text.size(), std::strerror(problem)));
+    throw Error(ErrorCode::kCannotWrite, fmt::format("standard output: expected to write {} bytes, got {}", text.size(),
+                                                     std::strerror(problem)));
   }
 }
 

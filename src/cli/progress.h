@@ -4,8 +4,8 @@
 
 namespace kl::cli {
 
-/// A progress bar on standard error, for a person only: nothing is shown unless standard error is a terminal and the work
-/// looks like taking more than two seconds.  It wipes itself away when destroyed.
+/// A progress bar on standard error, for a person only: nothing is shown unless standard error is a terminal and the
+/// work looks like taking more than two seconds.  It wipes itself away when destroyed.
 class Progress {
  public:
   /// `what` is shown before the bar: "reading prompt".

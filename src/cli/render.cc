@@ -1,6 +1,7 @@
 // kl render: conversations to the text or the ids the model sees.
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 #include <optional>
 

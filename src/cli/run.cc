@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <chrono>
 #include <nlohmann/json.hpp>
 
@@ -35,8 +36,9 @@ struct RunFlags {
 void define(CLI::App& command, RunFlags& flags) {
   add_model_flag(command, flags.dir);
   CLI::Option* prompt =
-      command.add_option_function<std::string>(
-                 "-p,--prompt", [&flags](const std::string& text) { flags.prompt.text = text; }, "the prompt")
+      command
+          .add_option_function<std::string>(
+              "-p,--prompt", [&flags](const std::string& text) { flags.prompt.text = text; }, "the prompt")
           ->type_name("TEXT");
   const auto read_from = [&flags](const std::string& path) { flags.prompt.file = path; };
   CLI::Option* file = command.add_option_function<std::string>("-f,--file", read_from, "read the prompt from FILE");
@@ -52,7 +54,7 @@ void define(CLI::App& command, RunFlags& flags) {
   command.add_option("--system", flags.system, "a system message before it")->type_name("TEXT")->needs(chat);
   command.add_flag("--special", flags.special, "text like <|im_end|> in a raw prompt becomes that control token")
       ->excludes(chat);
-  add_generate_flags(command, flags.generate);
+  add_generate_flags(command, flags.generate, 0);
   add_logprobs_flag(command, flags.generate);
   add_engine_flags(command, flags.engine, "auto");
   command.add_flag("--json", flags.json, "one object with text, ids, counts, timings and seed instead of the text");
@@ -80,9 +82,12 @@ std::vector<Token> prompt_tokens(const RunFlags& flags, const std::string& text,
 
 const char* name_of(FinishReason reason) {
   switch (reason) {
-    case FinishReason::kStop: return "stop";
-    case FinishReason::kLength: return "length";
-    case FinishReason::kCancelled: return "interrupted";
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kCancelled:
+      return "interrupted";
   }
   return "";
 }

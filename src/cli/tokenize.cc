@@ -1,6 +1,7 @@
 // kl tokenize: text to token ids.
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <numeric>
 #include <vector>
@@ -29,9 +30,8 @@ std::size_t edit_distance(const std::string& a, const std::string& b) {
 /// "; did you mean X?" if a candidate is close enough to be a slip of the keyboard.
 std::string suggestion(const std::string& word, const std::vector<std::string>& candidates) {
   const auto distance = [&](const std::string& candidate) { return edit_distance(word, candidate); };
-  const auto best = std::min_element(candidates.begin(), candidates.end(), [&](const auto& a, const auto& b) {
-    return distance(a) < distance(b);
-  });
+  const auto best = std::min_element(candidates.begin(), candidates.end(),
+                                     [&](const auto& a, const auto& b) { return distance(a) < distance(b); });
   const bool near = best != candidates.end() && distance(*best) <= std::max<std::size_t>(1, best->size() / 3);
   return near ? fmt::format("; did you mean {}?", *best) : "";
 }
