@@ -18,6 +18,8 @@ enum class SpecialText {
   kControl,   ///< it becomes the control token, as the reference tokenizer does by default
 };
 
+struct TokenizerFiles;
+
 /// The exact tokenizer of the Kimi family: `tiktoken.model` ranks, the family's pre-tokeniser pattern (Unicode 16.0.0),
 /// and control tokens in the slots behind the ranks.
 ///
@@ -39,6 +41,9 @@ class Tokenizer {
   /// Opens DIR/tiktoken.model with DIR/tokenizer_config.json, DIR/config.json and DIR/generation_config.json where
   /// present. DIR may hold nothing but tiktoken.model.  Throws Error(kNotFound | kCorrupt) naming file and line.
   static Tokenizer open(const std::filesystem::path& dir);
+
+  /// From files already parsed, which only the library itself can do (src/text/tokenizer_files.h).
+  explicit Tokenizer(TokenizerFiles files);
 
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
@@ -72,9 +77,7 @@ class Tokenizer {
   std::span<const Token> stop_tokens() const;
 
  private:
-  struct Impl;
-  explicit Tokenizer(std::unique_ptr<const Impl> impl);
-  std::unique_ptr<const Impl> impl_;
+  std::unique_ptr<const TokenizerFiles> files_;
 };
 
 /// Ids to text one at a time, never emitting half a character.

@@ -49,7 +49,7 @@ class BpeEncoder {
   const Vocabulary& vocabulary_;
   std::vector<Token>& ids_;
 
-  // [power of two] by hash, of pieces with equal hashes the latest.  1.2 to 1.8 times the speed on prose, bench/tokenizer.
+  // [power of two] by hash, of pieces with equal hashes the latest.  1.2 to 1.8 times the speed on prose.
   std::vector<Met> met_;
 
   std::vector<Part> parts_;

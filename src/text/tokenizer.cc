@@ -14,10 +14,6 @@
 
 namespace kl {
 
-struct Tokenizer::Impl {
-  TokenizerFiles files;
-};
-
 namespace {
 
 /// Encodes one text.  Order of work: cut a long text, cut at control tokens if asked, pre-tokenise each part, BPE each
@@ -78,11 +74,9 @@ std::vector<Token> ids_for(std::string_view text) {
 
 }  // namespace
 
-Tokenizer Tokenizer::open(const std::filesystem::path& dir) {
-  return Tokenizer(std::make_unique<const Impl>(Impl{read_tokenizer_files(dir)}));
-}
+Tokenizer Tokenizer::open(const std::filesystem::path& dir) { return Tokenizer(read_tokenizer_files(dir)); }
 
-Tokenizer::Tokenizer(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+Tokenizer::Tokenizer(TokenizerFiles files) : files_(std::make_unique<const TokenizerFiles>(std::move(files))) {}
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
@@ -91,13 +85,13 @@ std::vector<Token> Tokenizer::encode(std::string_view text, SpecialText special)
   std::string replaced;
   if (well_formed_prefix(text) != text.size()) text = replaced = replace_ill_formed(text);
   std::vector<Token> ids = ids_for(text);
-  TextEncoder(impl_->files, text.size(), ids).append_text(text, special);
+  TextEncoder(*files_, text.size(), ids).append_text(text, special);
   return ids;
 }
 
 std::vector<Token> Tokenizer::encode_bytes(std::string_view bytes) const {
   std::vector<Token> ids = ids_for(bytes);
-  TextEncoder encoder(impl_->files, bytes.size(), ids);
+  TextEncoder encoder(*files_, bytes.size(), ids);
   while (!bytes.empty()) {
     const std::size_t good = well_formed_prefix(bytes);
     encoder.append_text(bytes.substr(0, good), SpecialText::kOrdinary);
@@ -124,22 +118,22 @@ std::string Tokenizer::decode(std::span<const Token> ids, bool skip_special) con
 }
 
 std::string_view Tokenizer::bytes_of(Token id) const {
-  if (0 <= id && id < num_ranks()) return impl_->files.vocabulary.bytes_of(static_cast<std::uint32_t>(id));
-  if (is_special(id)) return impl_->files.control[id].name;
+  if (0 <= id && id < num_ranks()) return files_->vocabulary.bytes_of(static_cast<std::uint32_t>(id));
+  if (is_special(id)) return files_->control[id].name;
   throw Error(ErrorCode::kInvalidArgument, fmt::format("token id: expected 0 to {}, got {}", vocab_size() - 1, id));
 }
 
-bool Tokenizer::is_special(Token id) const { return impl_->files.control.contains(id); }
+bool Tokenizer::is_special(Token id) const { return files_->control.contains(id); }
 
-bool Tokenizer::is_skipped(Token id) const { return is_special(id) && impl_->files.control[id].is_skipped; }
+bool Tokenizer::is_skipped(Token id) const { return is_special(id) && files_->control[id].is_skipped; }
 
-int Tokenizer::vocab_size() const { return num_ranks() + static_cast<int>(impl_->files.control.size()); }
+int Tokenizer::vocab_size() const { return num_ranks() + static_cast<int>(files_->control.size()); }
 
-int Tokenizer::num_ranks() const { return static_cast<int>(impl_->files.vocabulary.size()); }
+int Tokenizer::num_ranks() const { return static_cast<int>(files_->vocabulary.size()); }
 
-Token Tokenizer::special_id(std::string_view name) const { return impl_->files.control.find(name); }
+Token Tokenizer::special_id(std::string_view name) const { return files_->control.find(name); }
 
-std::span<const Token> Tokenizer::stop_tokens() const { return impl_->files.stop_tokens; }
+std::span<const Token> Tokenizer::stop_tokens() const { return files_->stop_tokens; }
 
 StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool skip_special)
     : tokenizer_(&tokenizer), skip_special_(skip_special) {}

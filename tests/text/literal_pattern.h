@@ -1,6 +1,7 @@
 #pragma once
-// The pre-tokeniser's pattern matched literally: every alternative written as the pattern has it, every choice of the regular
-// expression tried in its order.  Exponential where the scanner is linear, and nothing like it: what the scanner is tested with.
+// The pre-tokeniser's pattern matched literally: every alternative written as the pattern has it, every choice of the
+// regular expression tried in its order.  It is nothing like the scanner, and slow where the scanner is linear: what the
+// scanner is tested with.
 #include <cstdint>
 #include <functional>
 #include <string_view>
@@ -30,10 +31,7 @@ using Matcher = std::function<int(int at, const Continue&)>;  // the same with w
 
 class LiteralPattern {
  public:
-  explicit LiteralPattern(std::string_view text) : text_(text), size_(static_cast<int>(text_.classes.size())) {}
-
-  /// The length in bytes of the match at the start of the text.
-  std::size_t first_piece() const {
+  LiteralPattern() {
     const auto han = one([](auto c, auto) { return (c & kHan) != 0; });
     const auto upper = one([](auto c, auto) { return (c & kUpper) != 0; });
     const auto lower = one([](auto c, auto) { return (c & kLower) != 0; });
@@ -49,7 +47,7 @@ class LiteralPattern {
     const auto suffix =
         repeat(any({word("'s"), word("'t"), word("'re"), word("'ve"), word("'m"), word("'ll"), word("'d")}), 0, 1);
 
-    const Matcher pattern = any({
+    pattern_ = any({
         repeat(han, 1, kAny),
         all({repeat(lead, 0, 1), repeat(upper, 0, kAny), repeat(lower, 1, kAny), suffix}),
         all({repeat(lead, 0, 1), repeat(upper, 1, kAny), repeat(lower, 0, kAny), suffix}),
@@ -59,7 +57,15 @@ class LiteralPattern {
         all({repeat(space, 1, kAny), at_end_or_before_space}),
         repeat(space, 1, kAny),
     });
-    const int end = pattern(0, [](int at) { return at; });
+  }
+  LiteralPattern(const LiteralPattern&) = delete;
+  LiteralPattern& operator=(const LiteralPattern&) = delete;
+
+  /// The length in bytes of the match at the start of the text.
+  std::size_t first_piece(std::string_view text) {
+    text_ = LiteralText(text);
+    size_ = static_cast<int>(text_.classes.size());
+    const int end = pattern_(0, [](int at) { return at; });
     std::size_t bytes = 0;
     for (int i = 0; i < end; ++i) bytes += text_.spelling[index(i)].size();
     return bytes;
@@ -121,8 +127,9 @@ class LiteralPattern {
     };
   }
 
-  LiteralText text_;
-  int size_;
+  Matcher pattern_;
+  LiteralText text_{""};
+  int size_ = 0;
 };
 
 }  // namespace kl::test

@@ -54,7 +54,7 @@ void expect_corrupt(const std::filesystem::path& dir, const std::vector<std::str
   }
 }
 
-// --- against tiktoken, on the small vocabulary ------------------------------------------------------------------------------
+// --- against tiktoken, on the small vocabulary -----------------------------------------------------------------------
 
 TEST(Tokenizer, EncodesDifficultTextsAsTiktokenDoes) {
   const Tokenizer tokenizer = Tokenizer::open(small_model_dir());
@@ -125,7 +125,7 @@ TEST(StreamDecoder, StartsAfreshAfterFinish) {
   EXPECT_THROW(decoder.push(100'000), Error);
 }
 
-// --- properties ------------------------------------------------------------------------------------------------------------
+// --- properties ------------------------------------------------------------------------------------------------------
 
 TEST(Tokenizer, RoundTripsAnyBytesWithTheBundledVocabulary) {
   const Tokenizer tokenizer = Tokenizer::open(std::filesystem::path(KL_SOURCE_DIR) / "models" / "demo");
@@ -177,7 +177,7 @@ TEST(Tokenizer, RefusesIdsOutsideTheVocabulary) {
   }
 }
 
-// --- what the files say ----------------------------------------------------------------------------------------------------
+// --- what the files say ----------------------------------------------------------------------------------------------
 
 TEST(TokenizerFiles, TakeTheSmallVocabularysSlotsFromTheConfigs) {
   const Tokenizer tokenizer = Tokenizer::open(small_model_dir());
