@@ -23,7 +23,7 @@ struct Message {
 /// text, so a user who types "<|im_end|>" cannot end the turn.
 class ChatFormat {
  public:
-  /// `tokenizer` must outlive the object.  Throws Error(kUnsupported) naming the first control token it lacks.
+  /// `tokenizer` must outlive the object.  Throws Error(kUnsupported) naming every control token it lacks.
   explicit ChatFormat(const Tokenizer& tokenizer);
 
   /// The rendered text, control tokens spelled out.

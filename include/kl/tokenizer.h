@@ -18,8 +18,20 @@ enum class SpecialText {
   kControl,   ///< it becomes the control token, as the reference tokenizer does by default
 };
 
-/// The exact tokenizer of the Kimi family: `tiktoken.model` ranks, the family's pre-tokeniser pattern (Unicode 16.0.0)
-/// and the control tokens named by tokenizer_config.json, overlaid on the family's table.
+/// The exact tokenizer of the Kimi family: `tiktoken.model` ranks, the family's pre-tokeniser pattern (Unicode 16.0.0),
+/// and control tokens in the slots behind the ranks.
+///
+/// The slots and their names
+///   1. Slots are the ids from num_ranks() to vocab_size() - 1.  vocab_size() is `vocab_size` of config.json.  Where
+///   that is
+///      missing, the family's vocabulary (163,584 ranks) has 256 slots; another one reaches to the highest id that
+///      tokenizer_config.json names, or has 256 slots if it names none.
+///   2. A slot's name and whether decoding may skip it (`special`) come from `added_tokens_decoder` of
+///   tokenizer_config.json.
+///   3. Behind the family's ranks a slot that the file leaves out or calls reserved has the name the family gives it:
+///      some released folders lack the tool markers.
+///   4. A slot that still has no name is called "<|reserved_token_ID|>" and is never skipped.
+///   Names at ids below num_ranks(), or beyond the last slot unless reserved, and one name for two slots are errors.
 ///
 /// Thread safety: const after open(); all methods may be called from many threads.
 class Tokenizer {
@@ -36,7 +48,8 @@ class Tokenizer {
   /// length.
   std::vector<Token> encode(std::string_view text, SpecialText special = SpecialText::kOrdinary) const;
 
-  /// Bytes to ids without loss: decode() of the result gives the same bytes, well-formed or not.
+  /// Bytes to ids without loss: bytes_of() of the ids, put together, give the same bytes, well-formed or not.
+  /// Well-formed stretches are encoded as encode() does; an ill-formed stretch between them is one piece for BPE.
   std::vector<Token> encode_bytes(std::string_view bytes) const;
 
   /// Ids to text; incomplete or ill-formed characters become U+FFFD.  Throws Error(kInvalidArgument) on an id >=
@@ -59,7 +72,6 @@ class Tokenizer {
   std::span<const Token> stop_tokens() const;
 
  private:
-  friend class StreamDecoder;
   struct Impl;
   explicit Tokenizer(std::unique_ptr<const Impl> impl);
   std::unique_ptr<const Impl> impl_;

@@ -33,9 +33,9 @@ class Exactness : public testing::TestWithParam<std::string> {
   static Rows contents(const SequenceState& state, int layers) {
     Rows all;
     for (int layer = 0; layer < layers; ++layer)
-      for (auto* read : {&SequenceState::kda_state, &SequenceState::conv_state, &SequenceState::mla_latent,
-                         &SequenceState::mla_k_pe})
-        all.push_back((state.*read)(layer));
+      for (auto& values :
+           {state.kda_state(layer), state.conv_state(layer), state.mla_latent(layer), state.mla_k_pe(layer)})
+        all.push_back(values);
     return all;
   }
 };

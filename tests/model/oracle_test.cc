@@ -161,6 +161,8 @@ TEST_P(Oracle, GreedyContinuationIsEqual) {
   }
 }
 
+void PrintTo(const Case& c, std::ostream* out) { *out << c.checkpoint << " on " << c.isa; }
+
 std::string name_of(const testing::TestParamInfo<Case>& info) {
   return info.param.checkpoint + "_" + info.param.isa +
          (info.param.form == MlaForm::kAbsorbed ? "_absorbed" : "_expanded");

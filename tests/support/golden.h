@@ -27,7 +27,8 @@ inline std::map<std::string, Array> read_arrays(const std::filesystem::path& fil
   in.read(header.data(), static_cast<std::streamsize>(length));
   const std::string data{std::istreambuf_iterator<char>(in), {}};
   std::map<std::string, Array> arrays;
-  for (const auto& [name, info] : nlohmann::json::parse(header).items()) {
+  const nlohmann::json tensors = nlohmann::json::parse(header);
+  for (const auto& [name, info] : tensors.items()) {
     if (name == "__metadata__") continue;
     Array a{info["shape"].get<std::vector<std::int64_t>>(), {}};
     const char* p = data.data() + info["data_offsets"][0].get<std::size_t>();
