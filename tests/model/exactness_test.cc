@@ -139,7 +139,7 @@ std::vector<std::string> tables() {
   for (const Kernels* k : available_kernels()) names.push_back(k->isa);
   return names;
 }
-INSTANTIATE_TEST_SUITE_P(Tables, Exactness, testing::ValuesIn(tables()), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Tables, Exactness, testing::ValuesIn(tables()), [](const auto& table) { return table.param; });
 
 TEST(Exactness, Avx2AndAvx512GiveTheSameBits) {
   const auto names = tables();

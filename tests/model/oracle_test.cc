@@ -197,8 +197,8 @@ INSTANTIATE_TEST_SUITE_P(Tiny, OracleVariant,
                                          Variant{"variant.l2_mlx_old", {.kv_a_norm_eps = 1e-5f, .l2_norm_eps = 32e-6f}},
                                          Variant{"variant.l2_llamacpp",
                                                  {.kv_a_norm_eps = 1e-5f, .l2_norm_eps = 1e-5f}}),
-                         [](const auto& info) {
-                           std::string name = info.param.array;
+                         [](const auto& variant) {
+                           std::string name = variant.param.array;
                            std::replace_if(
                                name.begin(), name.end(),
                                [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
