@@ -75,6 +75,10 @@ CLI::Validator not_empty() {
   return check("a text", [](const std::string& text) { return !text.empty(); });
 }
 
+CLI::Validator dash_only(const char* hint) {
+  return check(fmt::format("- or nothing ({})", hint), [](const std::string& text) { return text == "-"; });
+}
+
 void add_model_flag(CLI::App& command, std::string& dir) {
   command.add_option("-m,--model", dir, "model folder (default: $KL_MODEL, else the bundled demo model)")
       ->type_name("DIR")
@@ -217,6 +221,12 @@ void add_logprobs_flag(CLI::App& command, GenerateFlags& flags) {
           "in the JSON: log-probability of each token and of the N likeliest")
       ->type_name("N")
       ->check(integer_in(0, kMost));
+}
+
+void forbid_values_of_switches(CLI::App& command) {
+  for (CLI::Option* option : command.get_options([](const CLI::Option* o) { return o->get_expected_max() == 0; })) {
+    option->disable_flag_override();
+  }
 }
 
 CLI::App& add_subcommand(CLI::App& app, const char* name, const char* summary, const char* example,

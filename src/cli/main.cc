@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <csignal>
+#include <memory>
 #include <new>
 
 #include "cli/commands.h"
@@ -22,16 +23,32 @@ int print(const std::string& text) {
   return kExitOk;
 }
 
+/// CLI11's help without its remarks on which flags exclude each other: the descriptions say it in words.
+class HelpFormat : public CLI::Formatter {
+ public:
+  HelpFormat() {
+    label("SUBCOMMAND", "COMMAND");
+    label("Subcommands", "Commands");
+    column_width(32);
+  }
+  std::string make_option_opts(const CLI::Option* option) const override {
+    std::string text;
+    if (option->get_type_size() != 0) text += ' ' + option->get_type_name();
+    if (!option->get_default_str().empty()) text += " = " + option->get_default_str();
+    if (option->get_required()) text += " (required)";
+    return text;
+  }
+};
+
 int run_program(int argc, char** argv) {
   CLI::App app("kl runs Kimi Linear language models.", "kl");
   app.footer("Example:\n  kl run -p \"ROMEO:\" -n 100\n\nkl COMMAND --help explains a command.");
+  app.formatter(std::make_shared<HelpFormat>());
   app.set_help_flag("-h,--help", "show this help");
   bool wants_version = false;
   app.add_flag("--version", wants_version, "show version, compiler and kernel tables");
   Action action;
-  for (const auto add :
-       {add_run, add_chat, add_tokenize, add_detokenize, add_render, add_logits, add_inspect, add_synth})
-    add(app, action);
+  for (const auto add : {add_run, add_chat, add_tokenize, add_detokenize, add_render, add_logits}) add(app, action);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
