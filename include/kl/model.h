@@ -37,6 +37,9 @@ struct ModelOptions {
   float l2_norm_eps = 0;    ///< > 0 overrides ModelArgs::l2_norm_eps
 };
 
+/// The kernel tables this CPU can run, best first: what ModelOptions::isa may name.
+std::vector<std::string> available_isas();
+
 /// What a sequence has become after the tokens fed so far: per KDA layer the state S and the last W-1 inputs of the
 /// short convolutions, per MLA layer the cached latents.
 ///

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace kl {
@@ -10,6 +11,12 @@ namespace kl {
 enum class LayerKind : std::uint8_t {
   kKda,  ///< Kimi Delta Attention: linear attention with a fixed-size state
   kMla,  ///< multi-head latent attention: full attention over cached latents, without positions (NoPE)
+};
+
+/// What follows attention in a decoder layer.
+enum class FeedForwardKind : std::uint8_t {
+  kDense,  ///< one SwiGLU MLP
+  kMoe,    ///< a sparse mixture of experts
 };
 
 /// What turns router logits into scores (`moe_router_activation_func`).
@@ -54,6 +61,9 @@ struct ModelArgs {
   int moe_intermediate_size = 0;  ///< [F] hidden width of one expert (1024)
   int first_k_dense_replace = 0;  ///< layers below this index are dense (1)
   int moe_layer_freq = 1;         ///< of the others, every moe_layer_freq-th index has experts (1)
+  /// [num_hidden_layers] where the file lists a pattern that the two numbers above cannot say (mlp_layer_types), else
+  /// empty.
+  std::vector<FeedForwardKind> feed_forward_kinds;
   RouterActivation router_activation = RouterActivation::kSigmoid;
   bool moe_renormalize = true;         ///< the chosen weights are divided by their sum (only when A > 1)
   float routed_scaling_factor = 1.0f;  ///< multiplies the chosen weights after that (2.446)
@@ -73,7 +83,11 @@ struct ModelArgs {
 
   bool is_kda(int layer) const { return layer_kinds[static_cast<std::size_t>(layer)] == LayerKind::kKda; }
   bool is_moe(int layer) const {
-    return num_experts > 0 && layer >= first_k_dense_replace && layer % moe_layer_freq == 0;
+    if (num_experts == 0) return false;
+    if (!feed_forward_kinds.empty()) {
+      return feed_forward_kinds[static_cast<std::size_t>(layer)] == FeedForwardKind::kMoe;
+    }
+    return layer >= first_k_dense_replace && layer % moe_layer_freq == 0;
   }
   int num_layers_of(LayerKind kind) const;
 
@@ -88,8 +102,11 @@ struct ModelArgs {
   /// The released 48B-A3B configuration, and its shrunken relatives: "48b", "slice4", "slice8", "tiny".
   static ModelArgs like(std::string_view name);
 
-  /// config.json in the released spelling; parse(to_json()) gives equal arguments.
+  /// config.json in the released spelling; parse(to_json()) gives equal arguments.  Fields of layer kinds the model
+  /// does not have are left out.
   std::string to_json() const;
+
+  bool operator==(const ModelArgs&) const = default;
 };
 
 }  // namespace kl

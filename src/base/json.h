@@ -26,7 +26,7 @@ class JsonEvents {
   virtual void boolean(bool value) = 0;
   virtual void integer(std::int64_t value) = 0;
   virtual void unsigned_integer(std::uint64_t value) = 0;  ///< every integer >= 0
-  virtual void number(double value) = 0;                   ///< written with a fraction or an exponent
+  virtual void number(double value) = 0;                   ///< has a fraction or an exponent, or exceeds 64 bits
   virtual void string(std::string&& value) = 0;
   virtual void begin_object() = 0;
   virtual void key(std::string&& name) = 0;

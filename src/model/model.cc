@@ -26,6 +26,12 @@ ModelArgs load_args(const std::filesystem::path& dir, const ModelOptions& option
 
 }  // namespace
 
+std::vector<std::string> available_isas() {
+  std::vector<std::string> names;
+  for (const Kernels* table : available_kernels()) names.emplace_back(table->isa);
+  return names;
+}
+
 /// Everything a model owns.  Members are built in order: each needs those above it.
 struct Model::Impl {
   Impl(const std::filesystem::path& dir, const ModelOptions& o)

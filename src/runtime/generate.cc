@@ -132,13 +132,14 @@ GenerateResult generate(Model& model, const Tokenizer& tokenizer, SequenceState&
 
   start = Clock::now();
   const bool read_all = result.prompt_tokens == static_cast<std::int64_t>(prompt.size());
-  if (read_all && options.max_tokens == 0) show(continuation.finish(FinishReason::kLength));
+  if (!read_all) {
+    continuation.finish(FinishReason::kCancelled);
+  } else if (options.max_tokens == 0) {
+    continuation.finish(FinishReason::kLength);
+  }
   while (!continuation.finished()) {
-    if (observer.cancelled()) {
-      show(continuation.finish(FinishReason::kCancelled));
-      break;
-    }
     show(continuation.accept(observer.logits()));
+    if (observer.cancelled()) show(continuation.finish(FinishReason::kCancelled));
     if (!continuation.finished()) feed({&continuation.ids().back(), 1});
   }
   result.decode_seconds = seconds_since(start);

@@ -1,0 +1,34 @@
+#pragma once
+#include <cstddef>
+#include <filesystem>
+#include <string>
+
+namespace kl {
+
+/// A regular file mapped read-only.  Pages are read when touched and shared with every process that maps the same file.
+///
+/// If someone shortens the file while it is mapped, touching the lost pages raises SIGBUS.  The first MappedFile
+/// installs a handler that prints one line naming the file to stderr and ends the process with status 3, because no
+/// result computed from such a file could be trusted.  A SIGBUS outside mapped files goes to whatever handler was there
+/// before.
+class MappedFile {
+ public:
+  /// Throws Error(kNotFound) if the file is missing, unreadable or not regular, Error(kCorrupt) if it is a Git-LFS
+  /// pointer, and Error(kOutOfMemory) if the address space cannot be had.
+  explicit MappedFile(const std::filesystem::path& path);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  const std::byte* data() const { return data_; }  ///< nullptr for an empty file
+  std::size_t size() const { return size_; }
+  const std::string& name() const { return name_; }  ///< the path, for messages
+
+ private:
+  std::string name_;
+  const std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+  int slot_ = -1;  // in the table the SIGBUS handler searches
+};
+
+}  // namespace kl

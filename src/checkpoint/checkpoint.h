@@ -1,0 +1,47 @@
+#pragma once
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/problems.h"
+#include "kl/safetensors.h"
+
+namespace kl {
+
+/// All tensors of a model folder by name, whatever files they lie in.
+///
+/// With model.safetensors.index.json the shards it names are opened and must agree with it exactly; without,
+/// model.safetensors or else every model*.safetensors.  Files may be symbolic links (as in the Hugging Face cache),
+/// shard names may not be paths.
+class Checkpoint {
+ public:
+  struct Tensor {
+    FileTensor data;
+    std::size_t shard = 0;  ///< index into shards()
+  };
+
+  /// Throws Error with every problem of every file.  kNotFound if there is no folder or no model file, else kCorrupt.
+  static std::shared_ptr<const Checkpoint> open(const std::filesystem::path& dir);
+
+  /// As open(), but what is wrong goes to `problems` and whatever could be read is kept: for `kl inspect`.
+  static std::shared_ptr<const Checkpoint> open(const std::filesystem::path& dir, Problems& problems);
+
+  const std::string& name() const { return name_; }  ///< the folder, for messages
+  const std::vector<SafetensorsFile>& shards() const { return shards_; }
+  const std::map<std::string, Tensor, std::less<>>& tensors() const { return tensors_; }
+  std::size_t bytes() const;  ///< of all tensors
+
+ private:
+  Checkpoint() = default;
+  void add_shard(const std::filesystem::path& path, Problems& problems);
+  void open_indexed(const std::filesystem::path& dir, const std::filesystem::path& index, Problems& problems);
+  void open_unindexed(const std::filesystem::path& dir, Problems& problems);
+
+  std::string name_;
+  std::vector<SafetensorsFile> shards_;
+  std::map<std::string, Tensor, std::less<>> tensors_;
+};
+
+}  // namespace kl

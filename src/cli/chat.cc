@@ -1,0 +1,165 @@
+// kl chat: a conversation at the terminal, or line by line from a pipe.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "cli/chat_session.h"
+#include "cli/engine.h"
+#include "cli/exit_status.h"
+#include "cli/flags.h"
+#include "cli/input.h"
+#include "cli/interrupt.h"
+#include "cli/json_text.h"
+#include "cli/line_editor.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+
+namespace kl::cli {
+namespace {
+
+constexpr const char* kHelp =
+    "  /regen        another answer to your last message\n"
+    "  /reset        start again, with the same system message\n"
+    "  /system TEXT  start again with this system message (none if TEXT is empty)\n"
+    "  /save FILE    write the conversation to FILE, as one line that `kl render --jsonl` reads\n"
+    "  /exit         leave, as does Ctrl-D\n"
+    "  Ctrl-C        stop the answer\n";
+
+struct ChatFlags {
+  std::string dir;
+  std::string system;
+  bool verbose = false;
+  GenerateFlags generate;
+  ModelOptions engine;
+};
+
+void define(CLI::App& command, ChatFlags& flags) {
+  add_model_flag(command, flags.dir);
+  command.add_option("--system", flags.system, "a system message before the conversation")->type_name("TEXT");
+  flags.generate.options.max_tokens = 512;
+  add_generate_flags(command, flags.generate, 1);
+  add_engine_flags(command, flags.engine, "auto");
+  command.add_flag("-v,--verbose", flags.verbose, "show a timing summary after each answer");
+}
+
+/// The conversation and its surroundings: reads lines, obeys commands, shows answers.
+class Chat {
+ public:
+  explicit Chat(const ChatFlags& flags)
+      : engine_(Engine::open(flags.dir, flags.engine)),
+        session_(engine_, flags.generate.with_seed(), flags.system),
+        verbose_(flags.verbose) {
+    if (::isatty(STDIN_FILENO) == 1) {
+      note("kl chat with {} ({}).  /help shows the commands.", engine_.dir.string(), engine_.description());
+      editor_.emplace();
+    } else {
+      input_.emplace("-");
+    }
+  }
+
+  int run() {
+    catch_interrupts();
+    while (true) {
+      const std::optional<std::string> line = editor_ ? editor_->read("> ") : input_->next_line();
+      if (!line || *line == "/exit" || *line == "/quit") return kExitOk;
+      if (line->starts_with('/')) {
+        obey(*line);
+      } else if (!line->empty()) {
+        show([&](const GenerateHooks& hooks) { return session_.ask(*line, hooks); });
+      }
+    }
+  }
+
+ private:
+  /// A line for the person, beside the conversation.
+  template <class... Args>
+  static void note(fmt::format_string<Args...> format, Args&&... args) {
+    fmt::print(stderr, "{}\n", fmt::format(format, std::forward<Args>(args)...));
+  }
+
+  void obey(const std::string& line) {
+    const std::size_t space = line.find(' ');
+    const std::string command = line.substr(0, space);
+    const std::size_t text = line.find_first_not_of(' ', space);
+    const std::string rest = text == line.npos ? "" : line.substr(text);
+    if (command == "/help") {
+      fmt::print(stderr, "{}", kHelp);
+    } else if (command == "/reset") {
+      session_.reset();
+      note("A new conversation.");
+    } else if (command == "/system") {
+      session_.set_system(rest);
+      note("A new conversation, {}.", rest.empty() ? "without a system message" : "with this system message");
+    } else if (command == "/save") {
+      save(rest);
+    } else if (command != "/regen") {
+      note("{}: expected a command, got an unknown one; /help shows them.", command);
+    } else if (!session_.can_regenerate()) {
+      note("/regen: expected an answer to replace, got none yet.");
+    } else {
+      show([&](const GenerateHooks& hooks) { return session_.regenerate(hooks); });
+    }
+  }
+
+  void save(const std::string& path) {
+    if (path.empty()) return note("/save: expected a file name, got nothing.");
+    nlohmann::ordered_json messages = nlohmann::ordered_json::array();
+    for (const Message& m : session_.messages()) messages.push_back({{"role", m.role}, {"content", m.content}});
+    errno = 0;
+    std::ofstream file(path, std::ios::binary);
+    file << to_line(nlohmann::ordered_json{{"messages", messages}, {"add_generation_prompt", false}}) << std::flush;
+    if (!file) return note("{}: expected to write the conversation, got {}.", path, std::strerror(errno));
+    note("Saved {} messages to {}.", messages.size(), path);
+  }
+
+  /// Runs `make_answer` with hooks that stream it.
+  template <class MakeAnswer>
+  void show(MakeAnswer&& make_answer) {
+    std::atomic<bool>& cancel = catch_interrupts();
+    std::optional<Progress> progress("reading");
+    GenerateHooks hooks;
+    hooks.cancel = &cancel;
+    hooks.on_prompt = [&](std::int64_t done, std::int64_t total) {
+      progress->update(static_cast<double>(done), static_cast<double>(total));
+    };
+    hooks.on_text = [&](std::string_view piece) {
+      progress.reset();
+      output_.write(piece);
+      output_.flush();
+    };
+    const GenerateResult result = make_answer(hooks);
+    progress.reset();
+    output_.write("\n");
+    output_.flush();
+    cancel = false;
+    if (result.ids.empty()) note("Stopped before the answer began; the message was taken back.");
+    if (result.finish_reason == FinishReason::kLength) note("[stopped after {} tokens: -n]", result.ids.size());
+    if (verbose_) note("[{} | {} in the state | {}]", summary(result), session_.num_tokens(), engine_.description());
+  }
+
+  Engine engine_;
+  ChatSession session_;
+  bool verbose_;
+  Output output_;
+  std::optional<LineEditor> editor_;  // at a terminal
+  std::optional<Input> input_;        // from a pipe
+};
+
+int run_chat(const ChatFlags& flags) { return Chat(flags).run(); }
+
+}  // namespace
+
+void add_chat(CLI::App& app, Action& action) {
+  add_command<ChatFlags>(app, action, "chat", "Talk with the model",
+                         "  kl chat\n"
+                         "  kl chat --system \"You are King Lear.\" --temp 0.7",
+                         define, run_chat);
+}
+
+}  // namespace kl::cli

@@ -1,0 +1,39 @@
+#include "cli/engine.h"
+
+#include <fmt/format.h>
+
+#include "cli/model_location.h"
+#include "kl/error.h"
+
+namespace kl::cli {
+
+Engine Engine::open(const std::string& given_dir, const ModelOptions& options) {
+  const std::filesystem::path dir = find_model(given_dir);
+  Engine engine{dir, Tokenizer::open(dir), Model::open(dir, options)};
+  const int known = engine.model.args().vocab_size;
+  if (engine.tokenizer.num_ranks() > known) {
+    throw Error(ErrorCode::kCorrupt,
+                fmt::format("{}: expected a model that knows the {} tokens of its tokenizer, got {}", dir.string(),
+                            engine.tokenizer.num_ranks(), known));
+  }
+  return engine;
+}
+
+std::string Engine::description() const {
+  return fmt::format("{}, {} thread{}", model.isa(), model.threads(), model.threads() == 1 ? "" : "s");
+}
+
+Rates::Rates(const GenerateResult& result) {
+  if (result.prompt_seconds > 0) prompt = static_cast<double>(result.prompt_tokens) / result.prompt_seconds;
+  // The first token comes out of the prompt's pass.
+  const auto decoded = static_cast<double>(result.ids.size()) - 1;
+  if (decoded > 0 && result.decode_seconds > 0) decode = decoded / result.decode_seconds;
+}
+
+std::string summary(const GenerateResult& result) {
+  const Rates rates(result);
+  return fmt::format("prompt {} tokens, {:.2f} s, {:.1f}/s | text {} tokens, {:.2f} s, {:.1f}/s", result.prompt_tokens,
+                     result.prompt_seconds, rates.prompt, result.ids.size(), result.decode_seconds, rates.decode);
+}
+
+}  // namespace kl::cli

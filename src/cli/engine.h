@@ -1,0 +1,33 @@
+#pragma once
+#include <filesystem>
+#include <string>
+
+#include "kl/generate.h"
+#include "kl/model.h"
+#include "kl/tokenizer.h"
+
+namespace kl::cli {
+
+/// A model with the tokenizer that belongs to it.
+struct Engine {
+  std::filesystem::path dir;
+  Tokenizer tokenizer;
+  Model model;
+
+  /// Throws what Tokenizer::open and Model::open throw, and Error(kCorrupt) if the tokenizer has ids the model has not.
+  static Engine open(const std::string& given_dir, const ModelOptions& options);
+
+  /// "avx512, 2 threads"
+  std::string description() const;
+};
+
+/// Tokens per second of the two phases; 0 where nothing was timed.
+struct Rates {
+  double prompt = 0, decode = 0;
+  explicit Rates(const GenerateResult& result);
+};
+
+/// One line about what a generation cost: tokens, seconds, rates.
+std::string summary(const GenerateResult& result);
+
+}  // namespace kl::cli

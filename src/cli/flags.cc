@@ -1,0 +1,230 @@
+#include "cli/flags.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <random>
+
+#include "base/printable.h"
+
+namespace kl::cli {
+namespace {
+
+/// True if all of `text` is one number.
+template <class T>
+bool parses_as(const std::string& text, T& value) {
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return problem == std::errc{} && end == text.data() + text.size();
+}
+
+CLI::Validator check(std::string expected, std::function<bool(const std::string&)> accepts) {
+  return CLI::Validator(
+      [expected = std::move(expected), accepts = std::move(accepts)](const std::string& text) -> std::string {
+        return accepts(text)
+                   ? ""
+                   : fmt::format("expected {}, got {}", expected, text.empty() ? "nothing" : printable(text, 60));
+      },
+      "");
+}
+
+/// Sets a field of type T from text that a validator has already accepted.
+template <class T>
+std::function<void(const std::string&)> into(T& field) {
+  return [&field](const std::string& text) { parses_as(text, field); };
+}
+
+template <class T>
+CLI::Option* add_number(CLI::App& command, const char* names, T& field, double low, double high, const char* what) {
+  CLI::Option* option = command.add_option_function<std::string>(names, into(field), what)->type_name("N");
+  option->default_str(fmt::format("{}", field));
+  if constexpr (std::is_integral_v<T>) {
+    return option->check(integer_in(static_cast<std::int64_t>(low), static_cast<std::int64_t>(high)));
+  } else {
+    return option->check(number_in(low, high));
+  }
+}
+
+}  // namespace
+
+CLI::Validator number_in(double low, double high) {
+  return check(fmt::format("a number from {} to {}", low, high), [=](const std::string& text) {
+    double value = 0;
+    return parses_as(text, value) && std::isfinite(value) && low <= value && value <= high;
+  });
+}
+
+CLI::Validator integer_in(std::int64_t low, std::int64_t high) {
+  return check(fmt::format("a whole number from {} to {}", low, high), [=](const std::string& text) {
+    std::int64_t value = 0;
+    return parses_as(text, value) && low <= value && value <= high;
+  });
+}
+
+CLI::Validator one_of(std::vector<std::string> words) {
+  std::string expected = fmt::format("{}", fmt::join(words, " or "));
+  return check(std::move(expected), [words = std::move(words)](const std::string& text) {
+    return std::find(words.begin(), words.end(), text) != words.end();
+  });
+}
+
+CLI::Validator not_empty() {
+  return check("a text", [](const std::string& text) { return !text.empty(); });
+}
+
+void add_model_flag(CLI::App& command, std::string& dir) {
+  command.add_option("-m,--model", dir, "model folder (default: $KL_MODEL, else the bundled demo model)")
+      ->type_name("DIR")
+      ->check(not_empty());
+}
+
+void add_text_source(CLI::App& command, TextSource& source, const char* name) {
+  CLI::Option* text = command.add_option_function<std::string>(
+      "text",
+      [&source](const std::string& value) {
+        if (value == "-")
+          source.file = value;
+        else
+          source.text = value;
+      },
+      "the text; - reads it from standard input, as does giving none");
+  text->type_name(name);
+  command
+      .add_option_function<std::string>(
+          "-f,--file", [&source](const std::string& path) { source.file = path; }, "read the text from FILE")
+      ->type_name("FILE")
+      ->check(not_empty())
+      ->excludes(text);
+}
+
+void add_engine_flags(CLI::App& command, ModelOptions& options, const char* default_mla) {
+  constexpr int kMaxThreads = 1024, kMaxChunk = 65536;
+  add_number(command, "-t,--threads", options.threads, 0, kMaxThreads, "worker threads; 0 = one per CPU");
+  add_number(command, "--chunk", options.chunk_tokens, 1, kMaxChunk, "most tokens of one pass; bounds memory only");
+  static const std::map<std::string, MlaForm> kForms = {
+      {"auto", MlaForm::kAuto}, {"absorbed", MlaForm::kAbsorbed}, {"expanded", MlaForm::kExpanded}};
+  options.mla_form = kForms.at(default_mla);
+  command
+      .add_option_function<std::string>(
+          "--mla", [&options](const std::string& form) { options.mla_form = kForms.at(form); },
+          "form of MLA: absorbed is exact under any --chunk, auto is fastest")
+      ->type_name("FORM")
+      ->default_str(default_mla)
+      ->check(one_of({"auto", "absorbed", "expanded"}));
+}
+
+void add_convention_flags(CLI::App& command, ModelOptions& options) {
+  command
+      .add_option_function<std::string>(
+          "--router-weights",
+          [&options](const std::string& name) {
+            options.router_weights = name == "hf" ? RouterWeights::kHf : RouterWeights::kUnbiased;
+          },
+          "unbiased, or hf: the released code's, which hold the correction bias")
+      ->type_name("NAME")
+      ->default_str("unbiased")
+      ->check(one_of({"unbiased", "hf"}));
+  const auto add_eps = [&](const char* name, float& eps, const char* what) {
+    command.add_option_function<std::string>(name, into(eps), what)->type_name("EPS")->check(number_in(1e-30, 1));
+  };
+  add_eps("--kv-a-eps", options.kv_a_norm_eps, "eps of kv_a_layernorm (default: the released code's)");
+  add_eps("--l2-eps", options.l2_norm_eps, "eps inside the L2 norm of KDA's q and k (default: the released code's)");
+}
+
+GenerateOptions GenerateFlags::with_seed() const {
+  GenerateOptions seeded = options;
+  // 31 bits are enough to be different every time and short enough to type again.
+  seeded.sampling.seed = seed ? *seed : std::random_device{}() >> 1;
+  return seeded;
+}
+
+void add_generate_flags(CLI::App& command, GenerateFlags& flags, int fewest_tokens) {
+  constexpr double kMany = 1e9;
+  SamplingParams& sampling = flags.options.sampling;
+  sampling.temperature = 0.8f;
+  sampling.top_p = 0.95f;
+  add_number(command, "-n,--max-tokens", flags.options.max_tokens, fewest_tokens, kMany, "most tokens to write");
+  add_number(command, "--temp", sampling.temperature, 0, 100, "temperature; 0 takes the likeliest token each time");
+  add_number(command, "--top-k", sampling.top_k, 0, kMany, "keep the N likeliest tokens; 0 = all");
+  add_number(command, "--top-p", sampling.top_p, 0, 1, "keep the likeliest tokens up to this mass; 1 = all");
+  add_number(command, "--min-p", sampling.min_p, 0, 1, "drop tokens below this part of the likeliest; 0 = none");
+  add_number(command, "--repetition-penalty", sampling.repetition_penalty, 1e-3, 1e3,
+             "divides logits of recent tokens");
+  add_number(command, "--presence-penalty", sampling.presence_penalty, -100, 100, "subtracted once per recent token");
+  add_number(command, "--frequency-penalty", sampling.frequency_penalty, -100, 100, "subtracted per recent occurrence");
+  command
+      .add_option_function<std::string>(
+          "--penalty-context",
+          [&sampling](const std::string& text) {
+            parses_as(text, sampling.repetition_context);
+            sampling.presence_context = sampling.frequency_context = sampling.repetition_context;
+          },
+          "tokens that count as recent; 0 = all")
+      ->type_name("N")
+      ->default_str("20")
+      ->check(integer_in(0, static_cast<std::int64_t>(kMany)));
+  command
+      .add_option_function<std::vector<std::string>>(
+          "--logit-bias",
+          [&sampling](const std::vector<std::string>& entries) {
+            for (const std::string& entry : entries) {
+              const std::size_t equals = entry.find('=');
+              auto& [token, bias] = sampling.logit_bias.emplace_back();
+              parses_as(entry.substr(0, equals), token);
+              parses_as(entry.substr(equals + 1), bias);
+            }
+          },
+          "adds VALUE to the logit of a token; -inf forbids it; may be repeated")
+      ->type_name("ID=VALUE")
+      ->expected(1)
+      ->take_all()
+      ->check(check("ID=VALUE", [](const std::string& text) {
+        const std::size_t equals = text.find('=');
+        Token token = 0;
+        float bias = 0;
+        return equals != text.npos && parses_as(text.substr(0, equals), token) && token >= 0 &&
+               parses_as(text.substr(equals + 1), bias) && bias < std::numeric_limits<float>::infinity();
+      }));
+  command
+      .add_option_function<std::string>(
+          "--seed", [&flags](const std::string& text) { parses_as(text, flags.seed.emplace()); },
+          "same seed, same text (default: a new one each time, shown in the summary)")
+      ->type_name("N")
+      ->check(check("a whole number from 0 to 18446744073709551615", [](const std::string& text) {
+        std::uint64_t value = 0;
+        return parses_as(text, value);
+      }));
+  command
+      .add_option_function<std::vector<std::string>>(
+          "--stop", [&flags](const std::vector<std::string>& texts) { flags.options.stop = texts; },
+          "end before this text; may be repeated")
+      ->type_name("TEXT")
+      ->expected(1)
+      ->take_all()
+      ->check(not_empty());
+  command.add_flag("--ignore-eos", flags.options.ignore_stop_tokens, "go on after the model's end tokens");
+}
+
+void add_logprobs_flag(CLI::App& command, GenerateFlags& flags) {
+  constexpr int kMost = 1000;
+  command
+      .add_option_function<std::string>(
+          "--logprobs",
+          [&flags](const std::string& text) { parses_as(text, flags.options.sampling.logprobs.emplace()); },
+          "in the JSON: log-probability of each token and of the N likeliest")
+      ->type_name("N")
+      ->check(integer_in(0, kMost));
+}
+
+CLI::App& add_subcommand(CLI::App& app, const char* name, const char* summary, const char* example,
+                         std::function<void()> on_chosen) {
+  CLI::App* command = app.add_subcommand(name, summary);
+  command->footer(std::string("Example:\n") + example);
+  command->callback(std::move(on_chosen));
+  return *command;
+}
+
+}  // namespace kl::cli

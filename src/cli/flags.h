@@ -1,0 +1,66 @@
+#pragma once
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/commands.h"
+#include "cli/input.h"
+#include "kl/generate.h"
+#include "kl/model.h"
+
+namespace CLI {
+class App;
+class Validator;
+}  // namespace CLI
+
+namespace kl::cli {
+
+// Checks of a flag's value.  They explain themselves in our grammar: "--temp: expected a number from 0 to 100, got
+// warm".
+CLI::Validator number_in(double low, double high);
+CLI::Validator integer_in(std::int64_t low, std::int64_t high);
+CLI::Validator one_of(std::vector<std::string> words);
+CLI::Validator not_empty();
+
+/// -m, for every command.
+void add_model_flag(CLI::App& command, std::string& dir);
+
+/// A positional text ("-" is standard input) or -f FILE.
+void add_text_source(CLI::App& command, TextSource& source, const char* name);
+
+/// -t, --chunk and, with the given default, --mla.
+void add_engine_flags(CLI::App& command, ModelOptions& options, const char* default_mla);
+
+/// --router-weights, --kv-a-eps, --l2-eps: conventions in which other implementations differ.
+void add_convention_flags(CLI::App& command, ModelOptions& options);
+
+/// -n, --stop, --ignore-eos and all that shapes the draw.  If --seed is not given, `seed` stays empty.
+struct GenerateFlags {
+  GenerateOptions options;
+  std::optional<std::uint64_t> seed;
+
+  /// The options with a seed: the one given, or one drawn now.
+  GenerateOptions with_seed() const;
+};
+void add_generate_flags(CLI::App& command, GenerateFlags& flags, int fewest_tokens);
+
+/// --logprobs N
+void add_logprobs_flag(CLI::App& command, GenerateFlags& flags);
+
+/// Adds a command; `on_chosen` is called if the command line asks for it and is sound.
+CLI::App& add_subcommand(CLI::App& app, const char* name, const char* summary, const char* example,
+                         std::function<void()> on_chosen);
+
+/// The same for a command with flags, which live as long as its work: Flags{} is filled by `define` and given to `run`.
+template <class Flags>
+void add_command(CLI::App& app, Action& action, const char* name, const char* summary, const char* example,
+                 void (*define)(CLI::App&, Flags&), int (*run)(const Flags&)) {
+  const auto flags = std::make_shared<Flags>();
+  define(add_subcommand(app, name, summary, example,
+                        [&action, flags, run] { action = [flags, run] { return run(*flags); }; }),
+         *flags);
+}
+
+}  // namespace kl::cli

@@ -1,0 +1,86 @@
+#include "cli/input.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+
+#include "base/printable.h"
+#include "cli/interrupt.h"
+#include "kl/error.h"
+
+namespace kl::cli {
+
+void Input::Close::operator()(std::FILE* file) const {
+  if (file != stdin) std::fclose(file);
+}
+
+Input::Input(const std::string& path) : name_(path == "-" ? "standard input" : path) {
+  file_.reset(path == "-" ? stdin : std::fopen(path.c_str(), "rbe"));
+  const auto fail = [&](const char* got) {
+    throw Error(ErrorCode::kNotFound, fmt::format("{}: expected a readable file, got {}", name_, got));
+  };
+  if (!file_) fail(std::strerror(errno));
+  struct stat info {};
+  if (::fstat(::fileno(file_.get()), &info) != 0) fail(std::strerror(errno));
+  if (S_ISDIR(info.st_mode)) fail("a directory");
+}
+
+void Input::check() const {
+  if (std::ferror(file_.get()) && errno == EINTR && interrupted()) {
+    std::clearerr(file_.get());
+    throw Interrupted{};
+  }
+  if (std::ferror(file_.get())) {
+    throw Error(ErrorCode::kNotFound, fmt::format("{}: expected readable data, got {}", name_, std::strerror(errno)));
+  }
+}
+
+std::string Input::read_all() {
+  std::string text;
+  char block[1 << 16];
+  while (const std::size_t n = std::fread(block, 1, sizeof block, file_.get())) text.append(block, n);
+  check();
+  return text;
+}
+
+std::optional<std::string> Input::next_line() {
+  char* raw = nullptr;
+  std::size_t capacity = 0;
+  const ssize_t length = ::getline(&raw, &capacity, file_.get());
+  const std::unique_ptr<char, decltype(&std::free)> owner(raw, &std::free);
+  if (length < 0) {
+    check();
+    return {};
+  }
+  ++line_;
+  std::string_view line(raw, static_cast<std::size_t>(length));
+  if (line.ends_with('\n')) line.remove_suffix(1);
+  return std::string(line);
+}
+
+std::string Input::where() const { return fmt::format("{}:{}", name_, line_); }
+
+std::vector<Token> parse_ids(std::string_view text, const std::string& where) {
+  constexpr std::string_view kSpace = " \t\r\n\v\f";
+  std::vector<Token> ids;
+  while (true) {
+    const std::size_t begin = text.find_first_not_of(kSpace);
+    if (begin == text.npos) return ids;
+    text.remove_prefix(begin);
+    const std::string_view word = text.substr(0, text.find_first_of(kSpace));
+    Token id = 0;
+    const auto [end, problem] = std::from_chars(word.data(), word.data() + word.size(), id);
+    if (problem != std::errc{} || end != word.data() + word.size() || id < 0) {
+      throw Error(ErrorCode::kCorrupt, fmt::format("{}: expected a token id, got {}", where, printable(word, 40)));
+    }
+    ids.push_back(id);
+    text.remove_prefix(word.size());
+  }
+}
+
+}  // namespace kl::cli

@@ -1,0 +1,77 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <new>
+
+#include "cli/commands.h"
+#include "cli/exit_status.h"
+#include "cli/interrupt.h"
+#include "cli/output.h"
+#include "cli/usage.h"
+#include "cli/version_text.h"
+#include "kl/error.h"
+
+namespace kl::cli {
+namespace {
+
+int print(const std::string& text) {
+  Output output;
+  output.write(text);
+  output.flush();
+  return kExitOk;
+}
+
+int run_program(int argc, char** argv) {
+  CLI::App app("kl runs Kimi Linear language models.", "kl");
+  app.footer("Example:\n  kl run -p \"ROMEO:\" -n 100\n\nkl COMMAND --help explains a command.");
+  app.set_help_flag("-h,--help", "show this help");
+  bool wants_version = false;
+  app.add_flag("--version", wants_version, "show version, compiler and kernel tables");
+  Action action;
+  for (const auto add :
+       {add_run, add_chat, add_tokenize, add_detokenize, add_render, add_logits, add_inspect, add_synth})
+    add(app, action);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    return print(app.help());
+  } catch (const CLI::ParseError& error) {
+    fmt::print(stderr, "kl: {}\nTry {} --help.\n", usage_problem(app, error), command_in_question(app));
+    return kExitUsage;
+  }
+  if (wants_version) return print(version_text());
+  if (action) return action();
+  fmt::print(stderr, "{}", app.help());
+  return kExitUsage;
+}
+
+/// The only place where errors end: one line for the person, one number for the script.
+int guarded(int argc, char** argv) {
+  const auto report = [](const std::string& message, int status) {
+    fmt::print(stderr, "kl: {}\n", message);
+    return status;
+  };
+  try {
+    return run_program(argc, argv);
+  } catch (const BrokenPipe&) {
+    return kExitOk;  // as with other tools, `kl ... | head` is no failure
+  } catch (const Interrupted&) {
+    return kExitInterrupted;
+  } catch (const Error& error) {
+    return report(error.what(), exit_status(error.code()));
+  } catch (const std::bad_alloc&) {
+    return report("memory: expected enough for this command, got none", kExitMemory);
+  } catch (const std::exception& error) {
+    return report(error.what(), kExitFailure);
+  }
+}
+
+}  // namespace
+}  // namespace kl::cli
+
+int main(int argc, char** argv) {
+  kl::cli::exit_on_interrupt();
+  std::signal(SIGPIPE, SIG_IGN);  // writing to a closed pipe is noticed by Output
+  return kl::cli::guarded(argc, argv);
+}

@@ -1,0 +1,43 @@
+#include "cli/model_location.h"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+
+#include "kl/error.h"
+
+namespace kl::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+fs::path checked(const fs::path& dir, const char* origin) {
+  std::error_code ignored;
+  const fs::file_status status = fs::status(dir, ignored);
+  if (fs::is_directory(status)) return dir;
+  throw Error(ErrorCode::kNotFound, fmt::format("{}: expected a model folder{}, got {}", dir.string(), origin,
+                                                fs::exists(status) ? "something that is no folder" : "nothing there"));
+}
+
+}  // namespace
+
+fs::path find_model(const std::string& given) {
+  if (!given.empty()) return checked(given, "");
+  if (const char* named = std::getenv("KL_MODEL"); named != nullptr && *named != '\0') {
+    return checked(named, " (named by $KL_MODEL)");
+  }
+  std::error_code ignored;
+  const fs::path program_dir = fs::read_symlink("/proc/self/exe", ignored).parent_path();
+  const fs::path built = (program_dir / "../../../models/demo").lexically_normal();
+  const fs::path installed = (program_dir / "../share/kl/models/demo").lexically_normal();
+  for (const fs::path& dir : {built, installed}) {
+    if (fs::is_directory(dir, ignored)) return dir;
+  }
+  throw Error(
+      ErrorCode::kNotFound,
+      fmt::format("-m: expected a model folder, got none, and the bundled model is neither at {} nor at {}; name "
+                  "a folder with -m DIR or $KL_MODEL",
+                  built.string(), installed.string()));
+}
+
+}  // namespace kl::cli

@@ -1,0 +1,57 @@
+#include "cli/progress.h"
+
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
+namespace kl::cli {
+namespace {
+
+constexpr double kWorthShowing = 2.0;  // seconds the whole work must seem to take
+constexpr double kFirstLook = 0.3;     // seconds before that can be judged
+constexpr double kRedraw = 0.1;
+
+int terminal_columns() {
+  winsize size{};
+  return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+std::string duration(double seconds) {
+  const auto s = static_cast<long>(seconds + 0.5);
+  if (s < 60) return fmt::format("{} s", s);
+  if (s < 3600) return fmt::format("{} min {:02} s", s / 60, s % 60);
+  return fmt::format("{} h {:02} min", s / 3600, s / 60 % 60);
+}
+
+}  // namespace
+
+Progress::Progress(std::string what)
+    : what_(std::move(what)), on_terminal_(::isatty(STDERR_FILENO) == 1), start_(Clock::now()), last_drawn_(start_) {}
+
+Progress::~Progress() {
+  if (shown_) std::fputs("\r\033[K", stderr);
+}
+
+void Progress::update(double done, double total) {
+  if (!on_terminal_ || done <= 0 || total <= 0) return;
+  const Clock::time_point now = Clock::now();
+  const double elapsed = std::chrono::duration<double>(now - start_).count();
+  const double since_drawn = std::chrono::duration<double>(now - last_drawn_).count();
+  const double fraction = std::min(done / total, 1.0);
+  if (!shown_ && (elapsed < kFirstLook || elapsed / fraction < kWorthShowing)) return;
+  if (shown_ && since_drawn < kRedraw) return;
+  last_drawn_ = now;
+  shown_ = true;
+
+  const std::string left = duration(elapsed / fraction - elapsed);
+  const int width = std::clamp(terminal_columns() - static_cast<int>(what_.size() + left.size()) - 17, 4, 40);
+  const int filled = static_cast<int>(fraction * width);
+  fmt::print(stderr, "\r{} [{:=<{}}{: <{}}] {:3.0f} %  {} left\033[K", what_, "", filled, "", width - filled,
+             100 * fraction, left);
+  std::fflush(stderr);
+}
+
+}  // namespace kl::cli

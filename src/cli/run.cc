@@ -1,0 +1,189 @@
+// kl run: one prompt in, one text out.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "cli/engine.h"
+#include "cli/exit_status.h"
+#include "cli/flags.h"
+#include "cli/input.h"
+#include "cli/interrupt.h"
+#include "cli/json_text.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+#include "kl/chat.h"
+#include "kl/error.h"
+
+namespace kl::cli {
+namespace {
+
+struct RunFlags {
+  std::string dir;
+  TextSource prompt;
+  std::string system;
+  bool chat = false;
+  bool raw = false;
+  bool special = false;
+  bool json = false;
+  bool verbose = false;
+  GenerateFlags generate;
+  ModelOptions engine;
+};
+
+void define(CLI::App& command, RunFlags& flags) {
+  add_model_flag(command, flags.dir);
+  CLI::Option* prompt =
+      command
+          .add_option_function<std::string>(
+              "-p,--prompt", [&flags](const std::string& text) { flags.prompt.text = text; }, "the prompt")
+          ->type_name("TEXT");
+  const auto read_from = [&flags](const std::string& path) { flags.prompt.file = path; };
+  CLI::Option* file = command.add_option_function<std::string>("-f,--file", read_from, "read the prompt from FILE");
+  file->type_name("FILE")->check(not_empty())->excludes(prompt);
+  command.add_option_function<std::string>("input", read_from, "- reads the prompt from standard input")
+      ->type_name("-")
+      ->check(one_of({"-"}).name("-"))
+      ->excludes(prompt)
+      ->excludes(file);
+  CLI::Option* raw = command.add_flag("--raw", flags.raw, "the model continues the prompt itself (default)");
+  CLI::Option* chat = command.add_flag("--chat", flags.chat, "the prompt is a user's message, the model answers it");
+  chat->excludes(raw);
+  command.add_option("--system", flags.system, "a system message before it")->type_name("TEXT")->needs(chat);
+  command.add_flag("--special", flags.special, "text like <|im_end|> in a raw prompt becomes that control token")
+      ->excludes(chat);
+  add_generate_flags(command, flags.generate, 0);
+  add_logprobs_flag(command, flags.generate);
+  add_engine_flags(command, flags.engine, "auto");
+  command.add_flag("--json", flags.json, "one object with text, ids, counts, timings and seed instead of the text");
+  command.add_flag("-v,--verbose", flags.verbose, "show the timing summary even if standard error is no terminal");
+}
+
+/// The prompt as tokens.  Nothing at all becomes the model's beginning-of-text token, so that it can start by itself.
+std::vector<Token> prompt_tokens(const RunFlags& flags, const std::string& text, const Engine& engine) {
+  std::vector<Token> ids;
+  if (flags.chat) {
+    std::vector<Message> messages;
+    if (!flags.system.empty()) messages.push_back({"system", flags.system, ""});
+    messages.push_back({"user", text, ""});
+    ids = ChatFormat(engine.tokenizer).render_ids(messages, /*add_generation_prompt=*/true);
+  } else {
+    ids = engine.tokenizer.encode(text, flags.special ? SpecialText::kControl : SpecialText::kOrdinary);
+  }
+  if (ids.empty() && engine.model.args().bos_token_id >= 0) ids.push_back(engine.model.args().bos_token_id);
+  if (ids.empty()) {
+    throw Error(ErrorCode::kInvalidArgument,
+                "prompt: expected some text, as this model has no beginning-of-text token, got none");
+  }
+  return ids;
+}
+
+const char* name_of(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kCancelled:
+      return "interrupted";
+  }
+  return "";
+}
+
+nlohmann::ordered_json logprobs_json(const Tokenizer& tokenizer, const std::vector<SampledToken>& sampled) {
+  const auto entry = [&](Token id, float logprob) {
+    return nlohmann::ordered_json{{"id", id}, {"text", tokenizer.decode({&id, 1})}, {"logprob", logprob}};
+  };
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const SampledToken& s : sampled) {
+    nlohmann::ordered_json chosen = entry(s.token, s.logprob);
+    chosen["top"] = nlohmann::ordered_json::array();
+    for (const TokenLogprob& t : s.top) chosen["top"].push_back(entry(t.token, t.logprob));
+    list.push_back(std::move(chosen));
+  }
+  return list;
+}
+
+std::string json_result(const Engine& engine, const GenerateOptions& options, const GenerateResult& result,
+                        double load_seconds) {
+  const Rates rates(result);
+  nlohmann::ordered_json object = {
+      {"text", result.text},
+      {"ids", result.ids},
+      {"finish_reason", name_of(result.finish_reason)},
+      {"stop_string", nullptr},
+      {"counts", {{"prompt_tokens", result.prompt_tokens}, {"completion_tokens", result.ids.size()}}},
+      {"timings",
+       {{"load_s", load_seconds},
+        {"prompt_s", result.prompt_seconds},
+        {"decode_s", result.decode_seconds},
+        {"prompt_tokens_per_s", rates.prompt},
+        {"decode_tokens_per_s", rates.decode}}},
+      {"seed", options.sampling.seed},
+      {"model", engine.dir.string()},
+      {"isa", engine.model.isa()},
+      {"threads", engine.model.threads()}};
+  if (!result.stop_string.empty()) object["stop_string"] = result.stop_string;
+  if (options.sampling.logprobs) object["logprobs"] = logprobs_json(engine.tokenizer, result.logprobs);
+  return to_line(object);
+}
+
+std::string read_prompt(const RunFlags& flags) {
+  if (!flags.prompt.text && !flags.prompt.file) return "";
+  std::string text = flags.prompt.read();
+  if (text.empty() && flags.prompt.file && *flags.prompt.file != "-") {
+    throw Error(ErrorCode::kCorrupt, *flags.prompt.file + ": expected a prompt, got an empty file");
+  }
+  return text;
+}
+
+int run_run(const RunFlags& flags) {
+  const std::string text = read_prompt(flags);
+  const auto start = std::chrono::steady_clock::now();
+  Engine engine = Engine::open(flags.dir, flags.engine);
+  const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const std::vector<Token> prompt = prompt_tokens(flags, text, engine);
+  const GenerateOptions options = flags.generate.with_seed();
+
+  Output output;
+  std::optional<Progress> progress("reading prompt");
+  GenerateHooks hooks;
+  hooks.cancel = &catch_interrupts();
+  hooks.on_prompt = [&](std::int64_t done, std::int64_t total) {
+    progress->update(static_cast<double>(done), static_cast<double>(total));
+    if (done == total) progress.emplace("writing text");
+  };
+  std::int64_t pieces = 0;
+  hooks.on_text = [&](std::string_view piece) {
+    if (flags.json) {
+      progress->update(static_cast<double>(++pieces), static_cast<double>(options.max_tokens));
+    } else {
+      output.write(piece);
+      output.flush();
+    }
+  };
+  SequenceState state = engine.model.make_cache();
+  const GenerateResult result = generate(engine.model, engine.tokenizer, state, prompt, options, hooks);
+  progress.reset();
+
+  if (flags.json) output.write(json_result(engine, options, result, load_seconds));
+  output.end_text();
+  if (flags.verbose || ::isatty(STDERR_FILENO) == 1) {
+    fmt::print(stderr, "\n[{} | {} | seed {} | {}]\n", summary(result), name_of(result.finish_reason),
+               options.sampling.seed, engine.description());
+  }
+  return result.finish_reason == FinishReason::kCancelled ? kExitInterrupted : kExitOk;
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, Action& action) {
+  add_command<RunFlags>(app, action, "run", "Continue a prompt",
+                        "  kl run -p \"ROMEO:\" -n 100 --temp 0.7 --seed 1\n"
+                        "  kl run --chat -p \"Who is there?\"",
+                        define, run_run);
+}
+
+}  // namespace kl::cli

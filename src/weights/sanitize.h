@@ -1,0 +1,34 @@
+#pragma once
+#include <memory>
+#include <string>
+
+#include "base/problems.h"
+#include "checkpoint/checkpoint.h"
+#include "kl/model_args.h"
+#include "weights/tensor_table.h"
+#include "weights/weights.h"
+
+namespace kl {
+
+/// Finds every tensor of the model in the checkpoint, under any of the names of tensor_table.cc, and checks dtype and
+/// shape.
+///
+/// Matrices are used where they lie in the mapped files.  Copied are: short vectors and convolutions (widened to f32,
+/// taps brought to the front), the key half of kv_b_proj (transposed), and whatever a file stores unaligned.  All
+/// namings give the same values bit for bit.
+///
+/// Left alone: tensors of prediction heads (model.mtp*), rotary tables (inv_freq), tensors without elements, and an
+/// lm_head beside tied embeddings (mlx-lm's rule: the embedding wins).
+///
+/// Errors    Error listing every missing, unexpected and misshapen tensor: kCorrupt, or kUnsupported if the only
+/// complaints
+///           are element types that kl does not read.
+ModelWeights bind_weights(const ModelArgs& args, std::shared_ptr<const Checkpoint> checkpoint);
+
+/// The same, complaints collected instead of thrown; with complaints the result has holes and must not be used.
+ModelWeights bind_weights(const ModelArgs& args, std::shared_ptr<const Checkpoint> checkpoint, Problems& problems);
+
+/// Whose names the checkpoint uses, judged by a few that only they use.
+Naming detect_naming(const Checkpoint& checkpoint);
+
+}  // namespace kl
