@@ -232,6 +232,7 @@ void forbid_values_of_switches(CLI::App& command) {
 CLI::App& add_subcommand(CLI::App& app, const char* name, const char* summary, const char* example,
                          std::function<void()> on_chosen) {
   CLI::App* command = app.add_subcommand(name, summary);
+  command->group("Commands");
   command->footer(std::string("Example:\n") + example);
   command->callback(std::move(on_chosen));
   return *command;

@@ -28,7 +28,6 @@ class HelpFormat : public CLI::Formatter {
  public:
   HelpFormat() {
     label("SUBCOMMAND", "COMMAND");
-    label("Subcommands", "Commands");
     column_width(32);
   }
   std::string make_option_opts(const CLI::Option* option) const override {

@@ -92,7 +92,7 @@ std::string usage_problem(const CLI::App& app, const CLI::ParseError& error) {
   }
   if (is<CLI::ArgumentMismatch>(error)) {
     if (what.find("missing") != what.npos) return subject + ": expected a value, got nothing";
-    if (what.find("override") != what.npos) return subject + ": expected no value, got one";
+    if (what.find("override") != what.npos) return "--" + subject + ": expected no value, got one";
     return subject + ": expected to be given once, got more";
   }
   return what;
