@@ -28,6 +28,12 @@ CLI::Validator dash_only(const char* hint);  ///< "-" for standard input
 /// -m, for every command.
 void add_model_flag(CLI::App& command, std::string& dir);
 
+/// --context, tokens
+void add_context_flag(CLI::App& command, std::int64_t& context);
+
+/// --seed, for what is not text
+void add_seed_flag(CLI::App& command, std::uint64_t& seed, const char* what);
+
 /// A positional text ("-" is standard input) or -f FILE.
 void add_text_source(CLI::App& command, TextSource& source, const char* name);
 

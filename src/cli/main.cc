@@ -34,7 +34,7 @@ class HelpFormat : public CLI::Formatter {
     std::string text;
     if (option->get_type_size() != 0) text += ' ' + option->get_type_name();
     if (!option->get_default_str().empty()) text += " = " + option->get_default_str();
-    if (option->get_required()) text += " (required)";
+    if (option->get_required()) text += " (needed)";
     return text;
   }
 };
@@ -47,7 +47,9 @@ int run_program(int argc, char** argv) {
   bool wants_version = false;
   app.add_flag("--version", wants_version, "show version, compiler and kernel tables");
   Action action;
-  for (const auto add : {add_run, add_chat, add_tokenize, add_detokenize, add_render, add_logits}) add(app, action);
+  for (const auto add :
+       {add_run, add_chat, add_tokenize, add_detokenize, add_render, add_logits, add_inspect, add_synth})
+    add(app, action);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
