@@ -236,7 +236,8 @@ TEST_F(BrokenFolder, EmptyFilesAndGitLfsPointersAreRefused) {
 }
 
 TEST_F(BrokenFolder, UnreadableFilesAreNamed) {
-  fs::permissions(dir_.path(), fs::perms::owner_all | fs::perms::others_read | fs::perms::others_exec);
+  fs::permissions(dir_.path(), fs::perms(0755));
+  fs::permissions(dir_ / "config.json", fs::perms(0644));
   fs::permissions(dir_ / "model.safetensors", fs::perms::none);
   const uid_t user = ::geteuid();
   ASSERT_EQ(::seteuid(user == 0 ? 65534 : user), 0);  // root may read everything

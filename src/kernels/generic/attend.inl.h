@@ -31,15 +31,18 @@ inline void add_scores(const float* q, const float* keys, std::ptrdiff_t stride,
   }
 }
 
-/// Scores of one vector of lanes become weights; m and l are updated; returns what O must be multiplied with.
+/// Products q.k of one vector of lanes become weights; m and l are updated; returns what O must be multiplied with.
+///
+/// The exponent is one FMA of the product, scale q.k - shift: a score is never rounded by itself (the weights of
+/// attention carry eps times the size of their scores).
 inline F32 softmax_weights(const AttendArgs& a, std::ptrdiff_t lane, F32 visible) {
   float *scores = a.scores + lane, *m = a.state.m + lane, *l = a.state.l + lane;
   const F32 old_max = load(m), masked = broadcast(-__builtin_inff()), scale = broadcast(a.scale);
   F32 new_max = old_max;
   for (std::ptrdiff_t i = 0; i < a.n; ++i) {
-    const F32 s = select_greater(visible, broadcast(static_cast<float>(i)), load(scores + i * kLanes) * scale, masked);
-    store(scores + i * kLanes, s);
-    new_max = max(new_max, s);
+    const F32 qk = select_greater(visible, broadcast(static_cast<float>(i)), load(scores + i * kLanes), masked);
+    store(scores + i * kLanes, qk);
+    new_max = max(new_max, qk * scale);
   }
   const F32 shift = shift_of(new_max), keep = exp(old_max - shift);
   F32 total = load(l) * keep;
@@ -47,7 +50,7 @@ inline F32 softmax_weights(const AttendArgs& a, std::ptrdiff_t lane, F32 visible
     const std::ptrdiff_t end = a.n - fold < kTileFold ? a.n : fold + kTileFold;
     F32 sum = zero();
     for (std::ptrdiff_t i = fold; i < end; ++i) {
-      const F32 p = exp(load(scores + i * kLanes) - shift);
+      const F32 p = exp(fma(load(scores + i * kLanes), scale, zero() - shift));
       store(scores + i * kLanes, p);
       sum = sum + p;
     }
