@@ -55,16 +55,12 @@ std::vector<std::vector<Token>> read_sequences(const std::string& path, int voca
   std::vector<std::vector<Token>> sequences;
   std::string blank;  // where a line without ids was met
   while (const auto line = input.next_line()) {
-    std::vector<Token> ids = parse_ids(*line, input.where());
+    std::vector<Token> ids = parse_ids(*line, input.where(), vocab_size);
     if (ids.empty()) {
       if (blank.empty()) blank = input.where();
       continue;
     }
     if (!blank.empty()) throw Error(ErrorCode::kCorrupt, blank + ": expected token ids, got an empty line");
-    for (const Token id : ids) {
-      if (id < vocab_size) continue;
-      throw Error(ErrorCode::kCorrupt, fmt::format("{}: expected ids below {}, got {}", input.where(), vocab_size, id));
-    }
     sequences.push_back(std::move(ids));
   }
   if (sequences.empty()) throw Error(ErrorCode::kCorrupt, input.name() + ": expected token ids, got none");

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <functional>
 
 namespace kl {
@@ -9,90 +10,124 @@ namespace {
 
 constexpr std::uint32_t kNoRank = Vocabulary::kNoRank;
 
-/// Up to this length searching all pairs for the least is quicker than keeping a heap.
-constexpr std::size_t kShortPiece = 64;
+constexpr std::size_t kMaxMet = 4096;  // 128 KiB
+
+/// A part whose pair with the next part is a token, and the rank of that token.
+struct Pair {
+  std::uint32_t first;
+  std::uint32_t rank;  // kNoRank: there is no pair left
+};
+
+/// The pairs of a short piece: looking at all of them for the least is quicker than keeping a heap.
+class FewPairs {
+ public:
+  static constexpr std::uint32_t kMaxBytes = 64;
+
+  explicit FewPairs(std::uint32_t size) : size_(size) {}
+
+  void set(std::uint32_t first, std::uint32_t rank) noexcept {
+    keys_[first] = rank == kNoRank ? kNone : static_cast<std::int32_t>(rank * kMaxBytes + first);
+  }
+
+  Pair least() const noexcept {
+    std::int32_t least = kNone;
+    for (std::uint32_t i = 0; i < size_; ++i) least = std::min(least, keys_[i]);
+    if (least == kNone) return {0, kNoRank};
+    const auto key = static_cast<std::uint32_t>(least);
+    return {key % kMaxBytes, key / kMaxBytes};
+  }
+
+ private:
+  static constexpr std::int32_t kNone = INT32_MAX;
+  static_assert(std::uint64_t{Vocabulary::kMaxRanks} * kMaxBytes < kNone);
+
+  std::uint32_t size_;
+  std::array<std::int32_t, kMaxBytes>
+      keys_;  // rank and place in one number, so that the least is the leftmost of equals
+};
+
+/// The pairs of a long piece, in a heap of rank << 32 | first.  Entries are never removed from its middle: one whose
+/// rank is no longer that of its pair is skipped.  A part only grows, so the same rank never comes back for other
+/// bytes.
+class ManyPairs {
+ public:
+  ManyPairs(std::uint32_t size, std::vector<std::uint32_t>& ranks, std::vector<std::uint64_t>& heap)
+      : ranks_(ranks), heap_(heap) {
+    ranks_.assign(size, kNoRank);
+    heap_.clear();
+  }
+
+  void set(std::uint32_t first, std::uint32_t rank) {
+    ranks_[first] = rank;
+    if (rank == kNoRank) return;
+    heap_.push_back(std::uint64_t{rank} << 32 | first);
+    std::push_heap(heap_.begin(), heap_.end(), std::greater<>());
+  }
+
+  Pair least() {
+    while (!heap_.empty()) {
+      const Pair pair{static_cast<std::uint32_t>(heap_.front()), static_cast<std::uint32_t>(heap_.front() >> 32)};
+      if (ranks_[pair.first] == pair.rank) return pair;
+      std::pop_heap(heap_.begin(), heap_.end(), std::greater<>());
+      heap_.pop_back();
+    }
+    return {0, kNoRank};
+  }
+
+ private:
+  std::vector<std::uint32_t>& ranks_;
+  std::vector<std::uint64_t>& heap_;
+};
 
 }  // namespace
 
-void BpeEncoder::append(std::string_view piece, std::vector<Token>& ids) {
+template <class Pairs>
+void BpeEncoder::merge(std::string_view piece, Pairs pairs) {
+  const auto size = static_cast<std::uint32_t>(piece.size());
+  if (parts_.size() < size) parts_.resize(size);
+  for (std::uint32_t i = 0; i < size; ++i) {
+    parts_[i] = {i + 1, i - 1, vocabulary_.rank_of_byte(piece[i])};
+    pairs.set(i, i + 1 < size ? vocabulary_.rank_of_two(piece[i], piece[i + 1]) : kNoRank);
+  }
+  const auto rank_of_pair = [&](std::uint32_t first) {
+    const std::uint32_t second = parts_[first].end;
+    return second < size ? vocabulary_.rank_of(piece.substr(first, parts_[second].end - first)) : kNoRank;
+  };
+  for (Pair pair = pairs.least(); pair.rank != kNoRank; pair = pairs.least()) {
+    Part& merged = parts_[pair.first];
+    const std::uint32_t second = merged.end;
+    merged.end = parts_[second].end;
+    merged.rank = pair.rank;
+    if (merged.end < size) parts_[merged.end].previous = pair.first;
+    pairs.set(second, kNoRank);
+    pairs.set(pair.first, rank_of_pair(pair.first));
+    if (pair.first > 0) pairs.set(merged.previous, rank_of_pair(merged.previous));
+  }
+  for (std::uint32_t i = 0; i < size; i = parts_[i].end) ids_.push_back(static_cast<Token>(parts_[i].rank));
+}
+
+BpeEncoder::BpeEncoder(const Vocabulary& vocabulary, std::size_t text_bytes, std::vector<Token>& ids)
+    : vocabulary_(vocabulary), ids_(ids), met_(std::bit_ceil(std::clamp<std::size_t>(text_bytes / 64, 1, kMaxMet))) {}
+
+void BpeEncoder::append(std::string_view piece) {
   const std::uint32_t whole = vocabulary_.rank_of(piece);
   if (whole != kNoRank) {
-    ids.push_back(static_cast<Token>(whole));
-  } else if (piece.size() <= kShortPiece) {
-    append_short(piece, ids);
-  } else {
-    append_long(piece, ids);
+    ids_.push_back(static_cast<Token>(whole));
+    return;
   }
-}
-
-/// Part i spans bytes start[i] .. start[i + 1]; pair_rank[i] is the rank of parts i and i + 1 together.
-void BpeEncoder::append_short(std::string_view piece, std::vector<Token>& ids) {
-  std::array<std::uint8_t, kShortPiece + 1> start;
-  std::array<std::uint32_t, kShortPiece> pair_rank;
-  std::size_t num_parts = piece.size();
-  for (std::size_t i = 0; i <= num_parts; ++i) start[i] = static_cast<std::uint8_t>(i);
-  for (std::size_t i = 0; i + 1 < num_parts; ++i) pair_rank[i] = vocabulary_.rank_of_two(piece[i], piece[i + 1]);
-
-  const auto rank_of_parts = [&](std::size_t first, std::size_t last) {
-    if (last >= num_parts) return kNoRank;
-    return vocabulary_.rank_of(piece.substr(start[first], std::size_t{start[last + 1]} - start[first]));
-  };
-  while (num_parts > 1) {
-    const auto pairs_end = pair_rank.begin() + static_cast<std::ptrdiff_t>(num_parts - 1);
-    const auto least = std::min_element(pair_rank.begin(), pairs_end);
-    if (*least == kNoRank) break;
-    const auto i = static_cast<std::size_t>(least - pair_rank.begin());
-    std::copy(start.begin() + i + 2, start.begin() + num_parts + 1, start.begin() + i + 1);
-    std::copy(least + 1, pairs_end, least);
-    --num_parts;
-    pair_rank[i] = rank_of_parts(i, i + 1);
-    if (i > 0) pair_rank[i - 1] = rank_of_parts(i - 1, i);
+  Met& met = met_[std::hash<std::string_view>()(piece) & (met_.size() - 1)];
+  if (met.piece == piece) {
+    for (std::size_t i = 0; i < met.num_ids; ++i) ids_.push_back(ids_[met.first_id + i]);
+    return;
   }
-  for (std::size_t i = 0; i < num_parts; ++i) ids.push_back(static_cast<Token>(rank_of_parts(i, i)));
-}
-
-/// The heap holds pairs as rank << 32 | first byte, so its top is the least rank and of equals the leftmost.  Entries
-/// are never removed from its middle: one whose rank is no longer that of its pair is skipped.  A merged part only
-/// grows, so the same rank never comes back at the same place for other bytes.
-void BpeEncoder::append_long(std::string_view piece, std::vector<Token>& ids) {
+  const std::size_t first_id = ids_.size();
   const auto size = static_cast<std::uint32_t>(piece.size());
-  parts_.resize(size);
-  heap_.clear();
-  for (std::uint32_t i = 0; i < size; ++i) {
-    const std::uint32_t rank = i + 1 < size ? vocabulary_.rank_of_two(piece[i], piece[i + 1]) : kNoRank;
-    parts_[i] = {1, i - 1, rank};
-    if (rank != kNoRank) heap_.push_back(std::uint64_t{rank} << 32 | i);
+  if (size <= FewPairs::kMaxBytes) {
+    merge(piece, FewPairs(size));
+  } else {
+    merge(piece, ManyPairs(size, pair_ranks_, heap_));
   }
-  const auto greater = std::greater<>();
-  std::make_heap(heap_.begin(), heap_.end(), greater);
-
-  const auto update_pair = [&](std::uint32_t first) {
-    const std::uint32_t second = first + parts_[first].bytes;
-    std::uint32_t rank = kNoRank;
-    if (second < size) rank = vocabulary_.rank_of(piece.substr(first, parts_[first].bytes + parts_[second].bytes));
-    parts_[first].pair_rank = rank;
-    if (rank == kNoRank) return;
-    heap_.push_back(std::uint64_t{rank} << 32 | first);
-    std::push_heap(heap_.begin(), heap_.end(), greater);
-  };
-  while (!heap_.empty()) {
-    std::pop_heap(heap_.begin(), heap_.end(), greater);
-    const auto first = static_cast<std::uint32_t>(heap_.back());
-    const auto rank = static_cast<std::uint32_t>(heap_.back() >> 32);
-    heap_.pop_back();
-    if (parts_[first].pair_rank != rank) continue;
-
-    const std::uint32_t second = first + parts_[first].bytes;
-    parts_[first].bytes += parts_[second].bytes;
-    parts_[second] = {0, 0, kNoRank};
-    const std::uint32_t third = first + parts_[first].bytes;
-    if (third < size) parts_[third].previous = first;
-    update_pair(first);
-    if (first > 0) update_pair(parts_[first].previous);
-  }
-  for (std::uint32_t i = 0; i < size; i += parts_[i].bytes) {
-    ids.push_back(static_cast<Token>(vocabulary_.rank_of(piece.substr(i, parts_[i].bytes))));
-  }
+  met = {piece, first_id, ids_.size() - first_id};
 }
 
 }  // namespace kl

@@ -13,32 +13,45 @@ namespace kl {
 ///
 ///     "lower" with er = 256, lo = 257, low = 258:   l o w e r  →  l o w er  →  lo w er  →  low er
 ///
-/// Holds scratch memory, so that encoding piece after piece allocates nothing.  Not thread-safe: one per call of
-/// encode().
+/// For one text: pieces and their ids must stay where they are while the encoder is in use, because a piece that was
+/// met before is not merged again but copied.  Not thread-safe.
 class BpeEncoder {
  public:
+  /// Appends to `ids`, which nobody else may change meanwhile, the ids of pieces of a text of about `text_bytes`.
   /// `vocabulary` must outlive the encoder.
-  explicit BpeEncoder(const Vocabulary& vocabulary) : vocabulary_(vocabulary) {}
+  BpeEncoder(const Vocabulary& vocabulary, std::size_t text_bytes, std::vector<Token>& ids);
 
   /// Appends the ids of one piece.  A piece that is a token as a whole is that token, whatever merging would give.
   /// Time: O(n log n) in the bytes of the piece.  REQUIRES: 0 < piece.size() <= kMaxPieceBytes.
-  void append(std::string_view piece, std::vector<Token>& ids);
+  void append(std::string_view piece);
 
   static constexpr std::size_t kMaxPieceBytes = std::size_t{1} << 30;
 
  private:
-  void append_short(std::string_view piece, std::vector<Token>& ids);
-  void append_long(std::string_view piece, std::vector<Token>& ids);
+  template <class Pairs>
+  void merge(std::string_view piece, Pairs pairs);
 
-  /// A run of bytes already merged, in a doubly linked list.  Parts are addressed by their first byte.
+  /// Some bytes of the piece already merged into one token.  Parts are addressed by their first byte; those merged into
+  /// the part before are no longer reached.
   struct Part {
-    std::uint32_t bytes;      // 0: merged into the part before
-    std::uint32_t previous;   // first byte of the part before; unused for the first part
-    std::uint32_t pair_rank;  // of this part and the next together
+    std::uint32_t end;       // one past its last byte: the first byte of the next part
+    std::uint32_t previous;  // first byte of the part before; unused for the first part
+    std::uint32_t rank;
+  };
+
+  /// A piece met earlier and where its ids are.
+  struct Met {
+    std::string_view piece;
+    std::size_t first_id;
+    std::size_t num_ids;
   };
 
   const Vocabulary& vocabulary_;
+  std::vector<Token>& ids_;
+  std::vector<Met>
+      met_;  // [power of two] by hash; the latest piece with a hash stays.  1.2 to 1.8 times the speed on prose
   std::vector<Part> parts_;
+  std::vector<std::uint32_t> pair_ranks_;  // the memory of ManyPairs, kept from piece to piece
   std::vector<std::uint64_t> heap_;
 };
 

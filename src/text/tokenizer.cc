@@ -24,8 +24,8 @@ namespace {
 /// piece.
 class TextEncoder {
  public:
-  TextEncoder(const TokenizerFiles& files, std::vector<Token>& ids)
-      : files_(files), bpe_(files.vocabulary), ids_(ids) {}
+  TextEncoder(const TokenizerFiles& files, std::size_t text_bytes, std::vector<Token>& ids)
+      : files_(files), bpe_(files.vocabulary, text_bytes, ids), ids_(ids) {}
 
   /// REQUIRES: `text` is well-formed UTF-8.
   void append_text(std::string_view text, SpecialText special) {
@@ -42,7 +42,7 @@ class TextEncoder {
   /// Any bytes, as one piece (or several, beyond a size that no text has).
   void append_piece(std::string_view bytes) {
     for (; !bytes.empty(); bytes.remove_prefix(std::min(bytes.size(), BpeEncoder::kMaxPieceBytes))) {
-      bpe_.append(bytes.substr(0, BpeEncoder::kMaxPieceBytes), ids_);
+      bpe_.append(bytes.substr(0, BpeEncoder::kMaxPieceBytes));
     }
   }
 
@@ -50,7 +50,7 @@ class TextEncoder {
   void append_ordinary(std::string_view text) {
     while (!text.empty()) {
       const std::size_t bytes = first_piece(text);
-      bpe_.append(text.substr(0, bytes), ids_);
+      bpe_.append(text.substr(0, bytes));
       text.remove_prefix(bytes);
     }
   }
@@ -91,13 +91,13 @@ std::vector<Token> Tokenizer::encode(std::string_view text, SpecialText special)
   std::string replaced;
   if (well_formed_prefix(text) != text.size()) text = replaced = replace_ill_formed(text);
   std::vector<Token> ids = ids_for(text);
-  TextEncoder(impl_->files, ids).append_text(text, special);
+  TextEncoder(impl_->files, text.size(), ids).append_text(text, special);
   return ids;
 }
 
 std::vector<Token> Tokenizer::encode_bytes(std::string_view bytes) const {
   std::vector<Token> ids = ids_for(bytes);
-  TextEncoder encoder(impl_->files, ids);
+  TextEncoder encoder(impl_->files, bytes.size(), ids);
   while (!bytes.empty()) {
     const std::size_t good = well_formed_prefix(bytes);
     encoder.append_text(bytes.substr(0, good), SpecialText::kOrdinary);

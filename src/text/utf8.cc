@@ -37,8 +37,8 @@ std::size_t ascii_prefix(std::string_view bytes) noexcept {
   return i;
 }
 
-/// Whether these are the first two bytes of a UTF-8 style surrogate and nothing more.  They are certainly ill-formed, but
-/// Python's incremental decoder, by which streams are compared, waits for the third byte.
+/// Whether these are the first two bytes of a UTF-8 style surrogate and nothing more.  They are certainly ill-formed,
+/// but Python's incremental decoder, by which streams are compared, waits for the third byte.
 bool is_half_surrogate(std::string_view bytes) noexcept {
   return bytes.size() == 2 && bytes[0] == '\xED' && static_cast<unsigned char>(bytes[1]) >= 0xA0 &&
          static_cast<unsigned char>(bytes[1]) <= 0xBF;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <charconv>
 #include <cstring>
 
@@ -25,39 +26,60 @@ std::uint64_t load(const char* p, std::size_t bytes) noexcept {
   return value;
 }
 
-/// Mixes the length and all bytes, eight at a time; the last, possibly overlapping eight cover the rest.
-std::uint64_t hash_of(std::string_view bytes) noexcept {
-  constexpr std::uint64_t kMultiplier = 0x9E3779B97F4A7C15u;  // 2^64 divided by the golden ratio
+/// The first eight bytes as a number, zeros behind a shorter string.  (Loads of a fixed width are what compilers do
+/// well.)
+std::uint64_t head_of(std::string_view bytes) noexcept {
   const char* p = bytes.data();
   const std::size_t n = bytes.size();
+  if (n >= 8) return load(p, 8);
+  if (n >= 4) return load(p, 4) | load(p + n - 4, 4) << (8 * (n - 4));  // the same bits twice where the two overlap
+  if (n >= 2) return load(p, 2) | load(p + n - 1, 1) << (8 * (n - 1));
+  return n == 1 ? load(p, 1) : 0;
+}
+
+/// Mixes the length, the first eight bytes, and if there are more the others eight at a time; the last, possibly
+/// overlapping eight cover the rest.
+std::uint64_t hash_of(std::string_view bytes, std::uint64_t head) noexcept {
+  constexpr std::uint64_t kMultiplier = 0x9E3779B97F4A7C15u;  // 2^64 divided by the golden ratio
   const auto mix = [](std::uint64_t h, std::uint64_t value) {
     h = (h ^ value) * kMultiplier;
     return h ^ (h >> 32);
   };
-  std::uint64_t h = n;
-  if (n >= 8) {
-    for (std::size_t i = 0; i + 8 < n; i += 8) h = mix(h, load(p + i, 8));
-    h = mix(h, load(p + n - 8, 8));
-  } else if (n >= 4) {
-    h = mix(h, load(p, 4) << 32 | load(p + n - 4, 4));
-  } else if (n > 0) {
-    h = mix(h, load(p, 1) << 16 | load(p + n / 2, 1) << 8 | load(p + n - 1, 1));
-  }
-  return mix(h, 0);
+  const std::size_t n = bytes.size();
+  std::uint64_t h = mix(mix(n, head), 0);
+  for (std::size_t i = 8; i < n; i += 8) h = mix(h, load(bytes.data() + std::min(i, n - 8), 8));
+  return h;
 }
 
 }  // namespace
 
+/// What is looked up: the bytes, and what is computed from them once.
+struct Vocabulary::Key {
+  explicit Key(std::string_view bytes_in) : bytes(bytes_in), head(head_of(bytes)), hash(hash_of(bytes, head)) {}
+
+  std::uint64_t filter_bit() const { return std::uint64_t{1} << (hash >> 32 & 63); }
+
+  std::string_view bytes;
+  std::uint64_t head;
+  std::uint64_t hash;  // the lowest bits choose the slot, the uppermost the word of the filter, those between its bit
+};
+
+/// The slot that holds these bytes, or the free one where they would go.
+std::size_t Vocabulary::find_slot(const Key& key) const noexcept {
+  const std::size_t mask = slots_.size() - 1;
+  for (std::size_t i = key.hash & mask;; i = (i + 1) & mask) {
+    const Slot& slot = slots_[i];
+    if (slot.rank == kNoRank) return i;
+    if (slot.head != key.head || slot.size != key.bytes.size()) continue;
+    if (slot.size <= 8 || bytes_of(slot.rank).substr(8) == key.bytes.substr(8)) return i;
+  }
+}
+
 std::uint32_t Vocabulary::rank_of(std::string_view bytes) const noexcept {
   if (bytes.size() > longest_) return kNoRank;
-  const std::uint64_t hash = hash_of(bytes);
-  const auto tag = static_cast<std::uint32_t>(hash >> 32);
-  const std::size_t mask = slots_.size() - 1;
-  for (std::size_t i = hash & mask;; i = (i + 1) & mask) {
-    const Slot& slot = slots_[i];
-    if (slot.rank == kNoRank) return kNoRank;
-    if (slot.tag == tag && bytes_of(slot.rank) == bytes) return slot.rank;
-  }
+  const Key key(bytes);
+  if ((filter_[key.hash >> filter_shift_] & key.filter_bit()) == 0) return kNoRank;
+  return slots_[find_slot(key)].rank;
 }
 
 /// Adds the token of the next rank, which stands in line rank + 1.
@@ -73,18 +95,19 @@ void Vocabulary::append(std::string_view token, const std::string& name) {
 }
 
 void Vocabulary::build_tables(const std::string& name) {
-  std::size_t num_slots = 1024;
-  while (num_slots < 2 * std::size_t{size()}) num_slots *= 2;
+  const std::size_t num_slots = std::bit_ceil(std::max<std::size_t>(1024, 2 * std::size_t{size()}));
   slots_.assign(num_slots, Slot{});
+  filter_.assign(num_slots / 16, 0);
+  filter_shift_ = 65 - std::bit_width(filter_.size());
   for (std::uint32_t rank = 0; rank < size(); ++rank) {
-    const std::uint32_t other = rank_of(bytes_of(rank));
-    if (other != kNoRank) {
-      fail(name, rank + 1, fmt::format("expected a new token, got the bytes of rank {} again", other));
+    const std::string_view token = bytes_of(rank);
+    const Key key(token);
+    Slot& slot = slots_[find_slot(key)];
+    if (slot.rank != kNoRank) {
+      fail(name, rank + 1, fmt::format("expected a new token, got the bytes of rank {} again", slot.rank));
     }
-    const std::uint64_t hash = hash_of(bytes_of(rank));
-    std::size_t i = hash & (num_slots - 1);
-    while (slots_[i].rank != kNoRank) i = (i + 1) & (num_slots - 1);
-    slots_[i] = {rank, static_cast<std::uint32_t>(hash >> 32)};
+    slot = {key.head, rank, static_cast<std::uint32_t>(token.size())};
+    filter_[key.hash >> filter_shift_] |= key.filter_bit();
   }
 
   two_byte_ranks_.resize(65536);
