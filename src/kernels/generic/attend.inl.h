@@ -3,9 +3,10 @@
 // transposed, scores[key][lane], so the softmax is plain vertical arithmetic and no operation crosses lanes: a lane
 // cannot see which others share the call.
 //
-// The sums, which define the bits: scores add channels (then pe channels), values add keys, l adds weights, each in
-// ascending order in partial sums of kTileFold.  A masked score is -inf and its weight exactly 0, so a partly filled
-// block gives the bits of the same block seen later, when it is full but masked (for finite values).
+// The sums, which define the bits: a product q.k is the sum over channels plus the sum over pe channels, O adds the values of
+// a block of keys, each as broadcast_tile adds; l adds weights in partial sums of kTileFold.  A masked score is -inf and its
+// weight exactly 0, so a partly filled block gives the bits of the same block seen later, when it is full but masked (for
+// finite values).
 #include "kernels/generic/broadcast_tile.inl.h"
 #include "kernels/generic/functions.inl.h"
 
@@ -17,18 +18,21 @@ constexpr std::ptrdiff_t kGroup = 2 * kWidth;  // lanes in a register tile: 32 o
 /// The largest score so far as something that may be subtracted: finite if no key was visible yet.
 inline F32 shift_of(F32 m) { return max(broadcast(-__FLT_MAX__), m); }
 
-/// scores[key][lane] += sum_c q[c][lane] key[c].  q and scores point at the first lane of the group.
-inline void add_scores(const float* q, const float* keys, std::ptrdiff_t stride, std::ptrdiff_t channels,
-                       std::ptrdiff_t n, float* scores) {
-  for (std::ptrdiff_t c = 0; c < channels; c += kTileFold) {
-    const std::ptrdiff_t steps = channels - c < kTileFold ? channels - c : kTileFold;
-    broadcast_rows<kRegisterRows, 2>(n, {keys + c, stride, 1}, q + c * kLanes, kLanes, steps, Full{},
-                                     [&](std::ptrdiff_t key, const F32(&sum)[2]) {
-                                       float* s = scores + key * kLanes;
-                                       store(s, load(s) + sum[0]);
-                                       store(s + kWidth, load(s + kWidth) + sum[1]);
-                                     });
-  }
+/// scores[key][lane] = q.k + q_pe.k_pe for the two vectors of lanes from `lane` on.
+inline void products(const AttendArgs& a, std::ptrdiff_t lane) {
+  const auto row_of = [&](std::ptrdiff_t key) { return a.scores + key * kLanes + lane; };
+  broadcast_rows<kRegisterRows, 2>(a.n, {a.k, a.k_stride, 1}, a.q + lane, kLanes, a.C, Full{},
+                                   [&](std::ptrdiff_t key, const F32(&sum)[2]) {
+                                     for (int v = 0; v < 2; ++v) store(row_of(key) + v * kWidth, sum[v]);
+                                   });
+  if (a.P == 0) return;
+  broadcast_rows<kRegisterRows, 2>(a.n, {a.k_pe, a.pe_stride, 1}, a.q_pe + lane, kLanes, a.P, Full{},
+                                   [&](std::ptrdiff_t key, const F32(&sum)[2]) {
+                                     for (int v = 0; v < 2; ++v) {
+                                       float* s = row_of(key) + v * kWidth;
+                                       store(s, load(s) + sum[v]);
+                                     }
+                                   });
 }
 
 /// Products q.k of one vector of lanes become weights; m and l are updated; returns what O must be multiplied with.
@@ -63,17 +67,13 @@ inline F32 softmax_weights(const AttendArgs& a, std::ptrdiff_t lane, F32 visible
 
 /// O[d][lane] = O[d][lane] keep + sum over keys of weight v[key][d].
 inline void add_values(const AttendArgs& a, std::ptrdiff_t lane, const F32 (&keep)[2]) {
-  for (std::ptrdiff_t i = 0; i < a.n; i += kTileFold) {
-    const std::ptrdiff_t steps = a.n - i < kTileFold ? a.n - i : kTileFold;
-    broadcast_rows<kRegisterRows, 2>(a.Dv, {a.v + i * a.v_stride, 1, a.v_stride}, a.scores + i * kLanes + lane, kLanes,
-                                     steps, Full{}, [&](std::ptrdiff_t d, const F32(&sum)[2]) {
-                                       float* O = a.state.O + d * kLanes + lane;
-                                       for (int v = 0; v < 2; ++v) {
-                                         const F32 old = load(O + v * kWidth);
-                                         store(O + v * kWidth, i == 0 ? fma(old, keep[v], sum[v]) : old + sum[v]);
-                                       }
-                                     });
-  }
+  broadcast_rows<kRegisterRows, 2>(a.Dv, {a.v, 1, a.v_stride}, a.scores + lane, kLanes, a.n, Full{},
+                                   [&](std::ptrdiff_t d, const F32(&sum)[2]) {
+                                     float* O = a.state.O + d * kLanes + lane;
+                                     for (int v = 0; v < 2; ++v) {
+                                       store(O + v * kWidth, fma(load(O + v * kWidth), keep[v], sum[v]));
+                                     }
+                                   });
 }
 
 void attend(const AttendArgs& a) noexcept {
@@ -82,10 +82,8 @@ void attend(const AttendArgs& a) noexcept {
     const std::int64_t keys = a.limit[lane] - a.position;
     visible[lane] = static_cast<float>(keys < 0 ? 0 : keys > a.n ? a.n : keys);
   }
-  __builtin_memset(a.scores, 0, static_cast<std::size_t>(a.n * kLanes) * sizeof(float));
   for (std::ptrdiff_t lane = 0; lane < kLanes; lane += kGroup) {
-    add_scores(a.q + lane, a.k, a.k_stride, a.C, a.n, a.scores + lane);
-    add_scores(a.q_pe + lane, a.k_pe, a.pe_stride, a.P, a.n, a.scores + lane);
+    products(a, lane);
     F32 keep[2];
     for (int v = 0; v < 2; ++v) {
       const std::ptrdiff_t at = lane + v * kWidth;

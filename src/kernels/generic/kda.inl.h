@@ -73,29 +73,36 @@ enum class Pass { kRead, kWriteAndRead, kWrite };
 /// `ahead` is nullptr or memory to pull into L2 on the way, half of its lines in a kRead pass and the rest in a kWrite
 /// pass: all at once would be slower than none (docs/kernels.md).
 template <Pass pass>
-[[gnu::noinline]] void slice_pass(float* S, std::ptrdiff_t K, const SliceToken& now, const F32* u,
-                                  const SliceToken& next, const float* ahead, SliceReads& reads) {
+[[gnu::noinline]] void slice_pass(float* S, std::ptrdiff_t K, SliceToken now, const F32* u, SliceToken next,
+                                  const float* ahead, SliceReads& reads) {
   constexpr bool kReads = pass != Pass::kWrite, kWrites = pass != Pass::kRead;
   constexpr std::ptrdiff_t kLine = pass == Pass::kWrite ? 16 : 0;
   SliceReads total;
-  for (int j = 0; j < kSliceVectors; ++j) total.p[j] = total.r[j] = zero();
+  F32 u_j[kSliceVectors];  // in registers: a store to S might, for all the compiler knows, change *u
+  for (int j = 0; j < kSliceVectors; ++j) {
+    total.p[j] = total.r[j] = zero();
+    u_j[j] = kWrites ? u[j] : zero();
+  }
   for (std::ptrdiff_t fold = 0; fold < K; fold += kKdaFold) {
     const std::ptrdiff_t end = K - fold < kKdaFold ? K : fold + kKdaFold;
     SliceReads sum;
     for (int j = 0; j < kSliceVectors; ++j) sum.p[j] = sum.r[j] = zero();
     for (std::ptrdiff_t i = fold; i < end; ++i) {
+      // All factors first: a store to S might, for all the compiler knows, change them.
+      const F32 alpha = broadcast(now.alpha[i]), k = broadcast(now.k[i]);
+      const F32 k_alpha = broadcast(next.k_alpha[i]), q_alpha = broadcast(next.q_alpha[i]);
       float* S_i = S + i * kKdaSlice;
       if (pass != Pass::kWriteAndRead && ahead) __builtin_prefetch(ahead + i * kKdaSlice + kLine, 1, 2);
 #pragma GCC unroll 4
       for (int j = 0; j < kSliceVectors; ++j) {
         F32 s = load(S_i + j * kWidth);
         if constexpr (kWrites) {
-          s = fma(broadcast(now.k[i]), u[j], broadcast(now.alpha[i]) * s);
+          s = fma(k, u_j[j], alpha * s);
           store(S_i + j * kWidth, s);
         }
         if constexpr (kReads) {
-          sum.p[j] = fma(broadcast(next.k_alpha[i]), s, sum.p[j]);
-          sum.r[j] = fma(broadcast(next.q_alpha[i]), s, sum.r[j]);
+          sum.p[j] = fma(k_alpha, s, sum.p[j]);
+          sum.r[j] = fma(q_alpha, s, sum.r[j]);
         }
       }
     }

@@ -1,7 +1,5 @@
 #pragma once
 // y[m][k] = sum_n x[m][n] W[n][k]: rows of W are contiguous in k, so k runs over the lanes and x is broadcast.
-//
-// The sum: partial sums of kTileFold consecutive n by FMA, added up in ascending n.
 #include "kernels/generic/broadcast_tile.inl.h"
 
 namespace kl::KL_ISA_NAMESPACE {
@@ -11,16 +9,10 @@ namespace {
 template <int R, int V, class W, class Lanes>
 inline void transposed_columns(const MatmulArgs& a, std::ptrdiff_t k, Lanes lanes) {
   const W* w = static_cast<const W*>(a.w.data) + k;
-  for (std::ptrdiff_t n = 0; n < a.w.N; n += kTileFold) {
-    const std::ptrdiff_t steps = a.w.N - n < kTileFold ? a.w.N - n : kTileFold;
-    broadcast_rows<R, V>(a.M, {a.x + n, a.x_stride, 1}, w + n * a.w.stride, a.w.stride, steps, lanes,
-                         [&](std::ptrdiff_t m, const F32(&sum)[V]) {
-                           for (int v = 0; v < V; ++v) {
-                             float* y = a.y + m * a.y_stride + k + v * kWidth;
-                             store(y, n == 0 ? sum[v] : load(y, lanes) + sum[v], lanes);
-                           }
-                         });
-  }
+  broadcast_rows<R, V>(a.M, {a.x, a.x_stride, 1}, w, a.w.stride, a.w.N, lanes,
+                       [&](std::ptrdiff_t m, const F32(&sum)[V]) {
+                         for (int v = 0; v < V; ++v) store(a.y + m * a.y_stride + k + v * kWidth, sum[v], lanes);
+                       });
 }
 
 void matmul_transposed(const MatmulArgs& a) noexcept {
