@@ -5,6 +5,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "kl/model_args.h"
@@ -39,6 +40,9 @@ struct ModelOptions {
 
 /// The kernel tables this CPU can run, best first: what ModelOptions::isa may name.
 std::vector<std::string> available_isas();
+
+/// The table Model::open would take for this ModelOptions::isa.  Throws as it does.
+std::string chosen_isa(std::string_view isa = {});
 
 /// What a sequence has become after the tokens fed so far: per KDA layer the state S and the last W-1 inputs of the
 /// short convolutions, per MLA layer the cached latents.

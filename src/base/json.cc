@@ -59,15 +59,21 @@ class StrictSax final : public nlohmann::json_sax<nlohmann::json> {
 
   bool start_object(std::size_t) override {
     open();
-    keys_.emplace_back();
+    objects_.emplace_back();
     return events_.begin_object(), true;
   }
   bool key(string_t& name) override {
-    if (!keys_.back().insert(name).second) fail(fmt::format("key \"{}\" appears twice", printable(name)));
+    OpenObject& object = objects_.back();
+    if (!object.keys.insert(name).second) {
+      const bool is_inner = objects_.size() > 1;
+      fail(fmt::format("key \"{}\"{} appears twice", printable(name),
+                       is_inner ? " of \"" + printable(objects_[objects_.size() - 2].last) + '"' : ""));
+    }
+    object.last = name;
     return events_.key(std::move(name)), true;
   }
   bool end_object() override {
-    keys_.pop_back();
+    objects_.pop_back();
     --depth_;
     return events_.end_object(), true;
   }
@@ -82,6 +88,11 @@ class StrictSax final : public nlohmann::json_sax<nlohmann::json> {
   }
 
  private:
+  struct OpenObject {
+    std::unordered_set<std::string> keys;
+    std::string last;
+  };
+
   [[noreturn]] static void fail(const std::string& what) { throw Error(ErrorCode::kCorrupt, what); }
 
   void count() {
@@ -96,7 +107,7 @@ class StrictSax final : public nlohmann::json_sax<nlohmann::json> {
   const JsonLimits& limits_;
   std::size_t depth_ = 0;
   std::size_t elements_ = 0;
-  std::vector<std::unordered_set<std::string>> keys_;  // of each open object
+  std::vector<OpenObject> objects_;
 };
 
 /// Builds a Json value from events.

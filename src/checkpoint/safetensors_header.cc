@@ -18,7 +18,6 @@ namespace kl {
 namespace {
 
 constexpr std::size_t kMaxNameBytes = 1024;
-constexpr std::size_t kMaxRank = 8;
 
 constexpr std::array<std::pair<std::string_view, int>, 21> kDTypeBits{{
     {"F32", 32},    {"BF16", 16},   {"F16", 16},    {"F64", 64},    {"I64", 64}, {"I32", 32}, {"I16", 16},
@@ -41,7 +40,8 @@ class HeaderReader final : public JsonEvents {
   void unsigned_integer(std::uint64_t value) override {
     if (value > std::uint64_t{std::numeric_limits<std::int64_t>::max()}) unexpected(std::to_string(value));
     if (place_ == Place::kShape) {
-      if (entry_.shape.size() == kMaxRank) fail(subject() + fmt::format("expected at most {} dimensions", kMaxRank));
+      if (entry_.shape.size() == kMaxTensorRank)
+        fail(subject() + fmt::format("expected at most {} dimensions", kMaxTensorRank));
       entry_.shape.push_back(static_cast<std::int64_t>(value));
     } else if (place_ == Place::kOffsets) {
       if (num_offsets_ == 2) fail(subject() + "expected 2 data_offsets, got more");
@@ -78,7 +78,9 @@ class HeaderReader final : public JsonEvents {
 
   void key(std::string&& name) override {
     if (place_ == Place::kTop) {
-      check_name(name);
+      if (const std::string problem = tensor_name_problem(name); !problem.empty()) {
+        fail(fmt::format("tensor {}: {}", printable(name, 60), problem));
+      }
       tensor_ = std::move(name);
       return;
     }
@@ -107,18 +109,6 @@ class HeaderReader final : public JsonEvents {
 
  private:
   enum class Place { kOutside, kTop, kMetadata, kTensor, kShape, kOffsets };
-
-  static void check_name(const std::string& name) {
-    if (name.empty()) fail("expected a tensor name, got an empty one");
-    if (name.size() > kMaxNameBytes) {
-      fail(fmt::format("tensor {}: expected a name of at most {} bytes, got {}", printable(name, 60), kMaxNameBytes,
-                       name.size()));
-    }
-    const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
-    if (std::any_of(name.begin(), name.end(), is_control)) {
-      fail(fmt::format("tensor {}: expected a name without control characters", printable(name, 60)));
-    }
-  }
 
   std::string subject() const { return fmt::format("tensor {}: ", printable(tensor_)); }
 
@@ -200,6 +190,19 @@ void check_geometry(const SafetensorsHeader& header, std::size_t data_bytes, Pro
 }
 
 }  // namespace
+
+std::string tensor_name_problem(std::string_view name) {
+  if (name.empty()) return "expected a name, got an empty one";
+  if (name.size() > kMaxNameBytes)
+    return fmt::format("expected a name of at most {} bytes, got {}", kMaxNameBytes, name.size());
+  for (std::size_t i = 0, length = 0; i < name.size(); i += length) {
+    length = utf8_length(name.substr(i));
+    if (length == 0) return "expected a name in UTF-8";
+    if (static_cast<unsigned char>(name[i]) < 0x20 || name[i] == 0x7f)
+      return "expected a name without control characters";
+  }
+  return {};
+}
 
 int safetensors_dtype_bits(std::string_view dtype) {
   for (const auto& [name, bits] : kDTypeBits) {

@@ -11,6 +11,13 @@ namespace kl {
 /// Largest JSON header accepted, as in the reference implementation.
 inline constexpr std::size_t kMaxSafetensorsHeader = 100'000'000;
 
+/// Most dimensions of a tensor.
+inline constexpr std::size_t kMaxTensorRank = 8;
+
+/// What is wrong with a tensor's name; empty if nothing: it must be UTF-8 without control characters, 1 to 1,024 bytes
+/// long.
+std::string tensor_name_problem(std::string_view name);
+
 /// What a safetensors header says about one tensor, checked.
 struct TensorEntry {
   std::string dtype;

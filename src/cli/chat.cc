@@ -3,12 +3,10 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "base/output_file.h"
 #include "cli/chat_session.h"
 #include "cli/engine.h"
 #include "cli/exit_status.h"
@@ -19,6 +17,7 @@
 #include "cli/line_editor.h"
 #include "cli/output.h"
 #include "cli/progress.h"
+#include "kl/error.h"
 
 namespace kl::cli {
 namespace {
@@ -111,10 +110,11 @@ class Chat {
     if (path.empty()) return note("/save: expected a file name, got nothing.");
     nlohmann::ordered_json messages = nlohmann::ordered_json::array();
     for (const Message& m : session_.messages()) messages.push_back({{"role", m.role}, {"content", m.content}});
-    errno = 0;
-    std::ofstream file(path, std::ios::binary);
-    file << to_line(nlohmann::ordered_json{{"messages", messages}, {"add_generation_prompt", false}}) << std::flush;
-    if (!file) return note("{}: expected to write the conversation, got {}.", path, std::strerror(errno));
+    try {
+      write_file(path, to_line(nlohmann::ordered_json{{"messages", messages}, {"add_generation_prompt", false}}));
+    } catch (const Error& error) {
+      return note("{}", error.what());  // a failed save must not end the conversation
+    }
     note("Saved {} messages to {}.", messages.size(), path);
   }
 

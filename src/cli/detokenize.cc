@@ -39,32 +39,19 @@ void define(CLI::App& command, DetokenizeFlags& flags) {
       ->excludes(json);
 }
 
-std::vector<Token> ids_of(const Json& value, const std::string& where) {
-  const auto fail = [&](const Json& got) {
-    throw Error(ErrorCode::kCorrupt,
-                fmt::format("{}: expected a JSON array of token ids, got {}", where, got.describe()));
+std::vector<Token> ids_of(const Json& value, const std::string& where, int vocab_size) {
+  const auto fail = [&](const std::string& expected, const Json& got) {
+    throw Error(ErrorCode::kCorrupt, fmt::format("{}: expected {}, got {}", where, expected, got.describe()));
   };
-  if (value.array() == nullptr) fail(value);
+  if (value.array() == nullptr) fail("a JSON array of token ids", value);
   std::vector<Token> ids;
   ids.reserve(value.array()->size());
   for (const Json& entry : *value.array()) {
-    const auto id = entry.integer();
-    if (!id || *id < 0 || *id > std::numeric_limits<Token>::max()) fail(entry);
-    ids.push_back(static_cast<Token>(*id));
+    const std::int64_t id = entry.integer().value_or(-1);
+    if (id < 0 || id >= vocab_size) fail(fmt::format("token ids below {}", vocab_size), entry);
+    ids.push_back(static_cast<Token>(id));
   }
   return ids;
-}
-
-/// decode() with an unknown id blamed on the place it came from.
-std::string decode(const Tokenizer& tokenizer, std::span<const Token> ids, bool skip_special,
-                   const std::string& where) {
-  for (const Token id : ids) {
-    if (id >= tokenizer.vocab_size()) {
-      throw Error(ErrorCode::kCorrupt,
-                  fmt::format("{}: expected ids below {}, got {}", where, tokenizer.vocab_size(), id));
-    }
-  }
-  return tokenizer.decode(ids, skip_special);
 }
 
 int run_detokenize(const DetokenizeFlags& flags) {
@@ -76,16 +63,22 @@ int run_detokenize(const DetokenizeFlags& flags) {
     Input input(path);
     constexpr JsonLimits kLimits = {.max_depth = 2, .max_elements = std::numeric_limits<std::size_t>::max()};
     while (const auto line = input.next_line()) {
-      const std::vector<Token> ids = ids_of(Json::parse(*line, input.where(), kLimits), input.where());
-      const std::string text = decode(tokenizer, ids, flags.skip_special, input.where());
-      output.write(to_line(nlohmann::json(text)));
+      const Json value = Json::parse(*line, input.where(), kLimits);
+      const std::vector<Token> ids = ids_of(value, input.where(), tokenizer.vocab_size());
+      output.write(to_line(nlohmann::json(tokenizer.decode(ids, flags.skip_special))));
     }
     output.flush();
     return kExitOk;
   }
-  const std::string where = from_arguments ? "ids" : path == "-" ? "standard input" : path;
-  const std::string text = from_arguments ? fmt::format("{}", fmt::join(flags.words, " ")) : Input(path).read_all();
-  const std::string decoded = decode(tokenizer, parse_ids(text, where), flags.skip_special, where);
+  std::vector<Token> ids;
+  if (from_arguments) {
+    const std::string words = fmt::format("{}", fmt::join(flags.words, " "));
+    ids = parse_ids(words, "ids", tokenizer.vocab_size(), ErrorCode::kInvalidArgument);
+  } else {
+    Input input(path);
+    ids = parse_ids(input.read_all(), input.name(), tokenizer.vocab_size());
+  }
+  const std::string decoded = tokenizer.decode(ids, flags.skip_special);
   output.write(flags.json ? to_line(nlohmann::json(decoded)) : decoded);
   output.end_text();
   return kExitOk;

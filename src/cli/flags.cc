@@ -31,6 +31,13 @@ CLI::Validator check(std::string expected, std::function<bool(const std::string&
       "");
 }
 
+CLI::Validator seed_check() {
+  return check("a whole number from 0 to 18446744073709551615", [](const std::string& text) {
+    std::uint64_t value = 0;
+    return parses_as(text, value);
+  });
+}
+
 /// Sets a field of type T from text that a validator has already accepted.
 template <class T>
 std::function<void(const std::string&)> into(T& field) {
@@ -75,10 +82,26 @@ CLI::Validator not_empty() {
   return check("a text", [](const std::string& text) { return !text.empty(); });
 }
 
+CLI::Validator dash_only(const char* hint) {
+  return check(fmt::format("- or nothing ({})", hint), [](const std::string& text) { return text == "-"; });
+}
+
 void add_model_flag(CLI::App& command, std::string& dir) {
   command.add_option("-m,--model", dir, "model folder (default: $KL_MODEL, else the bundled demo model)")
       ->type_name("DIR")
       ->check(not_empty());
+}
+
+void add_context_flag(CLI::App& command, std::int64_t& context) {
+  constexpr double kMost = 1e12;
+  add_number(command, "--context", context, 0, kMost, "tokens of a sequence, for its memory");
+}
+
+void add_seed_flag(CLI::App& command, std::uint64_t& seed, const char* what) {
+  command.add_option_function<std::string>("--seed", into(seed), what)
+      ->type_name("N")
+      ->default_str("0")
+      ->check(seed_check());
 }
 
 void add_text_source(CLI::App& command, TextSource& source, const char* name) {
@@ -193,10 +216,7 @@ void add_generate_flags(CLI::App& command, GenerateFlags& flags, int fewest_toke
           "--seed", [&flags](const std::string& text) { parses_as(text, flags.seed.emplace()); },
           "same seed, same text (default: a new one each time, shown in the summary)")
       ->type_name("N")
-      ->check(check("a whole number from 0 to 18446744073709551615", [](const std::string& text) {
-        std::uint64_t value = 0;
-        return parses_as(text, value);
-      }));
+      ->check(seed_check());
   command
       .add_option_function<std::vector<std::string>>(
           "--stop", [&flags](const std::vector<std::string>& texts) { flags.options.stop = texts; },
@@ -219,9 +239,16 @@ void add_logprobs_flag(CLI::App& command, GenerateFlags& flags) {
       ->check(integer_in(0, kMost));
 }
 
+void forbid_values_of_switches(CLI::App& command) {
+  for (CLI::Option* option : command.get_options([](const CLI::Option* o) { return o->get_expected_max() == 0; })) {
+    option->disable_flag_override();
+  }
+}
+
 CLI::App& add_subcommand(CLI::App& app, const char* name, const char* summary, const char* example,
                          std::function<void()> on_chosen) {
   CLI::App* command = app.add_subcommand(name, summary);
+  command->group("Commands");
   command->footer(std::string("Example:\n") + example);
   command->callback(std::move(on_chosen));
   return *command;

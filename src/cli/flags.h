@@ -23,9 +23,16 @@ CLI::Validator number_in(double low, double high);
 CLI::Validator integer_in(std::int64_t low, std::int64_t high);
 CLI::Validator one_of(std::vector<std::string> words);
 CLI::Validator not_empty();
+CLI::Validator dash_only(const char* hint);  ///< "-" for standard input
 
 /// -m, for every command.
 void add_model_flag(CLI::App& command, std::string& dir);
+
+/// --context, tokens
+void add_context_flag(CLI::App& command, std::int64_t& context);
+
+/// --seed, for what is not text
+void add_seed_flag(CLI::App& command, std::uint64_t& seed, const char* what);
 
 /// A positional text ("-" is standard input) or -f FILE.
 void add_text_source(CLI::App& command, TextSource& source, const char* name);
@@ -53,14 +60,18 @@ void add_logprobs_flag(CLI::App& command, GenerateFlags& flags);
 CLI::App& add_subcommand(CLI::App& app, const char* name, const char* summary, const char* example,
                          std::function<void()> on_chosen);
 
+/// From here on `--json=3` is an error.
+void forbid_values_of_switches(CLI::App& command);
+
 /// The same for a command with flags, which live as long as its work: Flags{} is filled by `define` and given to `run`.
 template <class Flags>
 void add_command(CLI::App& app, Action& action, const char* name, const char* summary, const char* example,
                  void (*define)(CLI::App&, Flags&), int (*run)(const Flags&)) {
   const auto flags = std::make_shared<Flags>();
-  define(add_subcommand(app, name, summary, example,
-                        [&action, flags, run] { action = [flags, run] { return run(*flags); }; }),
-         *flags);
+  CLI::App& command = add_subcommand(app, name, summary, example,
+                                     [&action, flags, run] { action = [flags, run] { return run(*flags); }; });
+  define(command, *flags);
+  forbid_values_of_switches(command);
 }
 
 }  // namespace kl::cli

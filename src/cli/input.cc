@@ -7,11 +7,9 @@
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
-#include <string_view>
 
 #include "base/printable.h"
 #include "cli/interrupt.h"
-#include "kl/error.h"
 
 namespace kl::cli {
 
@@ -65,7 +63,7 @@ std::optional<std::string> Input::next_line() {
 
 std::string Input::where() const { return fmt::format("{}:{}", name_, line_); }
 
-std::vector<Token> parse_ids(std::string_view text, const std::string& where) {
+std::vector<Token> parse_ids(std::string_view text, const std::string& where, int vocab_size, ErrorCode code) {
   constexpr std::string_view kSpace = " \t\r\n\v\f";
   std::vector<Token> ids;
   while (true) {
@@ -75,8 +73,8 @@ std::vector<Token> parse_ids(std::string_view text, const std::string& where) {
     const std::string_view word = text.substr(0, text.find_first_of(kSpace));
     Token id = 0;
     const auto [end, problem] = std::from_chars(word.data(), word.data() + word.size(), id);
-    if (problem != std::errc{} || end != word.data() + word.size() || id < 0) {
-      throw Error(ErrorCode::kCorrupt, fmt::format("{}: expected a token id, got {}", where, printable(word, 40)));
+    if (problem != std::errc{} || end != word.data() + word.size() || id < 0 || id >= vocab_size) {
+      throw Error(code, fmt::format("{}: expected token ids below {}, got {}", where, vocab_size, printable(word, 40)));
     }
     ids.push_back(id);
     text.remove_prefix(word.size());

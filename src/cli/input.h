@@ -4,8 +4,10 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "kl/error.h"
 #include "kl/tokenizer.h"
 
 namespace kl::cli {
@@ -49,7 +51,9 @@ struct TextSource {
   std::string path_or_stdin() const { return file.value_or("-"); }
 };
 
-/// Token ids separated by white space.  Throws Error(kCorrupt) naming `where` and the word that is no id.
-std::vector<Token> parse_ids(std::string_view text, const std::string& where);
+/// Token ids separated by white space, each below `vocab_size`.  Throws Error(code) naming `where` and the word that is
+/// none.
+std::vector<Token> parse_ids(std::string_view text, const std::string& where, int vocab_size,
+                             ErrorCode code = ErrorCode::kCorrupt);
 
 }  // namespace kl::cli

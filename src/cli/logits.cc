@@ -55,16 +55,12 @@ std::vector<std::vector<Token>> read_sequences(const std::string& path, int voca
   std::vector<std::vector<Token>> sequences;
   std::string blank;  // where a line without ids was met
   while (const auto line = input.next_line()) {
-    std::vector<Token> ids = parse_ids(*line, input.where());
+    std::vector<Token> ids = parse_ids(*line, input.where(), vocab_size);
     if (ids.empty()) {
       if (blank.empty()) blank = input.where();
       continue;
     }
     if (!blank.empty()) throw Error(ErrorCode::kCorrupt, blank + ": expected token ids, got an empty line");
-    for (const Token id : ids) {
-      if (id < vocab_size) continue;
-      throw Error(ErrorCode::kCorrupt, fmt::format("{}: expected ids below {}, got {}", input.where(), vocab_size, id));
-    }
     sequences.push_back(std::move(ids));
   }
   if (sequences.empty()) throw Error(ErrorCode::kCorrupt, input.name() + ": expected token ids, got none");
@@ -191,6 +187,7 @@ int run_logits(const LogitsFlags& flags) {
   const auto sequences = read_sequences(flags.tokens, ModelArgs::load(dir).vocab_size);
   Model model = Model::open(dir, flags.engine);
 
+  catch_interrupts();  // from here on there is a temporary file to remove
   Record record(flags, model.args(), sequences);
   SafetensorsWriter writer(flags.out, record.specs());
   record.stream_logits_to(writer);
@@ -202,7 +199,6 @@ int run_logits(const LogitsFlags& flags) {
     batch.push_back({&states[s], sequences[s], flags.last ? WantLogits::kLast : WantLogits::kAll});
     total += static_cast<std::int64_t>(sequences[s].size());
   }
-  catch_interrupts();
   if (model.forward(batch, record) < total) throw Interrupted{};
   if (flags.state) {
     for (std::size_t s = 0; s < states.size(); ++s) record.hold_state(static_cast<int>(s), states[s]);

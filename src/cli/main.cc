@@ -2,7 +2,9 @@
 
 #include <CLI/CLI.hpp>
 #include <csignal>
+#include <memory>
 #include <new>
+#include <system_error>
 
 #include "cli/commands.h"
 #include "cli/exit_status.h"
@@ -22,9 +24,26 @@ int print(const std::string& text) {
   return kExitOk;
 }
 
+/// CLI11's help without its remarks on which flags exclude each other: the descriptions say it in words.
+class HelpFormat : public CLI::Formatter {
+ public:
+  HelpFormat() {
+    label("SUBCOMMAND", "COMMAND");
+    column_width(32);
+  }
+  std::string make_option_opts(const CLI::Option* option) const override {
+    std::string text;
+    if (option->get_type_size() != 0) text += ' ' + option->get_type_name();
+    if (!option->get_default_str().empty()) text += " = " + option->get_default_str();
+    if (option->get_required()) text += " (needed)";
+    return text;
+  }
+};
+
 int run_program(int argc, char** argv) {
   CLI::App app("kl runs Kimi Linear language models.", "kl");
   app.footer("Example:\n  kl run -p \"ROMEO:\" -n 100\n\nkl COMMAND --help explains a command.");
+  app.formatter(std::make_shared<HelpFormat>());
   app.set_help_flag("-h,--help", "show this help");
   bool wants_version = false;
   app.add_flag("--version", wants_version, "show version, compiler and kernel tables");
@@ -62,6 +81,8 @@ int guarded(int argc, char** argv) {
     return report(error.what(), exit_status(error.code()));
   } catch (const std::bad_alloc&) {
     return report("memory: expected enough for this command, got none", kExitMemory);
+  } catch (const std::system_error& error) {
+    return report(fmt::format("system: expected resources for this command, got {}", error.what()), kExitFailure);
   } catch (const std::exception& error) {
     return report(error.what(), kExitFailure);
   }

@@ -28,11 +28,9 @@ struct RenderFlags {
 void define(CLI::App& command, RenderFlags& flags) {
   add_model_flag(command, flags.dir);
   CLI::Option* dash = command.add_option("input", flags.file, "- reads from standard input, as does giving no file");
-  dash->type_name("-")->check(one_of({"-"}));
+  dash->type_name("-")->check(dash_only("a file goes after -f"));
   command.add_option("-f,--file", flags.file, "read from FILE")->type_name("FILE")->check(not_empty())->excludes(dash);
-  command
-      .add_flag("--jsonl", flags.jsonl,
-                "one object with messages and add_generation_prompt per line in, one JSON string per line out")
+  command.add_flag("--jsonl", flags.jsonl, "a conversation per line in (see the example), a JSON string per line out")
       ->required();
   command.add_flag("--ids", flags.ids, "a JSON array of token ids per line out instead of the text");
 }

@@ -45,7 +45,7 @@ void define(CLI::App& command, RunFlags& flags) {
   file->type_name("FILE")->check(not_empty())->excludes(prompt);
   command.add_option_function<std::string>("input", read_from, "- reads the prompt from standard input")
       ->type_name("-")
-      ->check(one_of({"-"}).name("-"))
+      ->check(dash_only("a prompt goes after -p"))
       ->excludes(prompt)
       ->excludes(file);
   CLI::Option* raw = command.add_flag("--raw", flags.raw, "the model continues the prompt itself (default)");

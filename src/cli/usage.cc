@@ -12,16 +12,17 @@
 namespace kl::cli {
 namespace {
 
-/// Letters to insert, delete or replace to make `b` of `a` (Levenshtein).
+/// Letters to insert, delete, replace or swap with their neighbour to make `b` of `a` (optimal string alignment).
 std::size_t edit_distance(const std::string& a, const std::string& b) {
-  std::vector<std::size_t> row(b.size() + 1);
+  std::vector<std::size_t> before_last, last, row(b.size() + 1);
   std::iota(row.begin(), row.end(), 0);
   for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = std::exchange(row[0], i);
+    before_last = std::exchange(last, row);
+    row[0] = i;
     for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
+      row[j] = std::min({last[j] + 1, row[j - 1] + 1, last[j - 1] + (a[i - 1] != b[j - 1])});
+      const bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+      if (swapped) row[j] = std::min(row[j], before_last[j - 2] + 1);
     }
   }
   return row.back();
@@ -34,6 +35,11 @@ std::string suggestion(const std::string& word, const std::vector<std::string>& 
                                      [&](const auto& a, const auto& b) { return distance(a) < distance(b); });
   const bool near = best != candidates.end() && distance(*best) <= std::max<std::size_t>(1, best->size() / 3);
   return near ? fmt::format("; did you mean {}?", *best) : "";
+}
+
+template <class Kind>
+bool is(const CLI::ParseError& error) {
+  return dynamic_cast<const Kind*>(&error) != nullptr;
 }
 
 const CLI::App& asked_command(const CLI::App& app) {
@@ -69,17 +75,25 @@ std::string command_in_question(const CLI::App& app) {
 std::string usage_problem(const CLI::App& app, const CLI::ParseError& error) {
   const std::string what = error.what();
   const std::string subject = what.substr(0, what.find_first_of(": "));
-  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
-    const std::vector<std::string> extras = app.remaining(true);
-    return unknown_word(app, extras.empty() ? what : extras.front());
+  const std::string other = what.substr(what.rfind(' ') + 1);
+
+  // A misspelt flag is the cause of whatever else went wrong.
+  const std::vector<std::string> extras = app.remaining(true);
+  const auto flag = std::find_if(extras.begin(), extras.end(), [](const auto& word) { return word.starts_with('-'); });
+  if (flag != extras.end()) return unknown_word(app, *flag);
+  if (is<CLI::ExtrasError>(error) && !extras.empty()) return unknown_word(app, extras.front());
+
+  if (is<CLI::RequiredError>(error)) return subject + ": expected to be given, got nothing";
+  if (is<CLI::RequiresError>(error)) {
+    return fmt::format("{}: expected together with {}, got it alone", subject, other);
   }
-  if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr) return subject + ": expected a value, got nothing";
-  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) != nullptr) {
-    const bool missing = what.find("missing") != what.npos;
-    return subject + (missing ? ": expected a value, got nothing" : ": expected to be given once, got more");
+  if (is<CLI::ExcludesError>(error)) {
+    return fmt::format("{} and {}: expected one of them, got both", subject, other);
   }
-  if (dynamic_cast<const CLI::ExcludesError*>(&error) != nullptr) {
-    return fmt::format("{}: expected alone, got it with {}", subject, what.substr(what.rfind(' ') + 1));
+  if (is<CLI::ArgumentMismatch>(error)) {
+    if (what.find("missing") != what.npos) return subject + ": expected a value, got nothing";
+    if (what.find("override") != what.npos) return "--" + subject + ": expected no value, got one";
+    return subject + ": expected to be given once, got more";
   }
   return what;
 }

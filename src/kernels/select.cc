@@ -9,7 +9,7 @@
 namespace kl {
 namespace {
 
-constexpr std::array kCompiledIn = {&reference::kernels};  // best first
+constexpr std::array kCompiledIn = {&avx512::kernels, &avx2::kernels, &reference::kernels};  // best first
 
 std::string names_of(std::span<const Kernels* const> tables) {
   std::string names;

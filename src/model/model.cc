@@ -32,6 +32,8 @@ std::vector<std::string> available_isas() {
   return names;
 }
 
+std::string chosen_isa(std::string_view isa) { return select_kernels(isa).isa; }
+
 /// Everything a model owns.  Members are built in order: each needs those above it.
 struct Model::Impl {
   Impl(const std::filesystem::path& dir, const ModelOptions& o)

@@ -289,9 +289,9 @@ class ConfigReader {
           std::int64_t{a.qk_nope_head_dim} + a.qk_rope_head_dim);
     check("num_attention_heads x v_head_dim", a.num_attention_heads, a.v_head_dim);
     check("num_shared_experts x moe_intermediate_size", a.num_shared_experts, a.moe_intermediate_size);
-    if (problems_.empty() && count_parameters(a) > kMaxParameters) {
-      problems_.add(
-          fmt::format("expected at most {} parameters in all, got about {:.1e}", kMaxParameters, count_parameters(a)));
+    if (!problems_.empty()) return;
+    if (const double parameters = released_size(a).parameters; parameters > kMaxParameters) {
+      problems_.add(fmt::format("expected at most {} parameters in all, got about {:.1e}", kMaxParameters, parameters));
     }
   }
 

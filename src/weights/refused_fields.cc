@@ -93,7 +93,7 @@ bool report_refused_fields(const Json& config, Problems& problems) {
     problems.add(ErrorCode::kUnsupported,
                  "model_type: \"kimi_k3\" is Kimi-K3, a successor with other attention, experts and "
                  "residuals; kl computes \"kimi_linear\"");
-  } else if (type) {
+  } else if (type && !type->is_null()) {
     problems.add(ErrorCode::kUnsupported, "model_type: expected \"kimi_linear\", got " + type->describe());
   } else {
     problems.add("model_type: missing, expected \"kimi_linear\"");

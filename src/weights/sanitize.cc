@@ -107,7 +107,7 @@ class Binder {
   /// Everything wrong, including tensors nobody asked for.
   void report(Problems& problems) {
     for (const auto& [name, tensor] : checkpoint_.tensors()) {
-      if (used_.count(name) > 0 || is_ignorable(name, tensor.data)) continue;
+      if (used_.count(name) > 0 || is_left_alone(name, tensor.data)) continue;
       if (name.ends_with(".scales") || name.ends_with(".weight_scale") || name.ends_with(".weight_packed")) {
         complaints_.add(ErrorCode::kUnsupported, name, "belongs to quantised weights, which kl does not read yet");
       } else {
@@ -125,10 +125,6 @@ class Binder {
     std::size_t bytes;
     bool is_transposed;
   };
-
-  static bool is_ignorable(std::string_view name, const FileTensor& tensor) {
-    return name.starts_with("model.mtp") || name.ends_with("rotary_emb.inv_freq") || tensor.bytes == 0;
-  }
 
   std::optional<Found> find(const TensorRule& rule, int layer, std::int64_t index) {
     for (const Spelling& spelling : rule.spellings) {
@@ -267,6 +263,10 @@ LayerWeights bind_layer(Binder& b, const ModelArgs& args, int i) {
 }
 
 }  // namespace
+
+bool is_left_alone(std::string_view name, const FileTensor& tensor) {
+  return name.starts_with("model.mtp") || name.ends_with("rotary_emb.inv_freq") || tensor.bytes == 0;
+}
 
 Naming detect_naming(const Checkpoint& checkpoint) {
   for (const auto& [name, tensor] : checkpoint.tensors()) {

@@ -1,6 +1,6 @@
 #pragma once
 #include <memory>
-#include <string>
+#include <string_view>
 
 #include "base/problems.h"
 #include "checkpoint/checkpoint.h"
@@ -27,6 +27,9 @@ ModelWeights bind_weights(const ModelArgs& args, std::shared_ptr<const Checkpoin
 
 /// The same, complaints collected instead of thrown; with complaints the result has holes and must not be used.
 ModelWeights bind_weights(const ModelArgs& args, std::shared_ptr<const Checkpoint> checkpoint, Problems& problems);
+
+/// Is this a tensor that no Kimi Linear model computes with and that bind_weights() passes over?
+bool is_left_alone(std::string_view name, const FileTensor& tensor);
 
 /// Whose names the checkpoint uses, judged by a few that only they use.
 Naming detect_naming(const Checkpoint& checkpoint);

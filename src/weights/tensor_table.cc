@@ -174,6 +174,24 @@ void for_each_released(const std::vector<TensorRule>& rules, const ModelArgs& ar
   }
 }
 
+void add_size(const TensorRule& rule, double copies, ReleasedSize& size) {
+  double elements = 1;
+  for (const std::int64_t dim : rule.spellings.front().shapes.front()) elements *= static_cast<double>(dim);
+  size.parameters += copies * elements;
+  size.tensors += copies;
+}
+
+ReleasedSize size_of_layers(const ModelArgs& args, int first, int last) {
+  ReleasedSize size;
+  for_each_released(tensor_rules(args), args, [&](const TensorRule& rule, int copies) {
+    if (is_top(rule.part)) return;
+    int num_layers = 0;
+    for (int layer = first; layer < last; ++layer) num_layers += layer_has_part(args, layer, rule.part);
+    add_size(rule, static_cast<double>(copies) * num_layers, size);
+  });
+  return size;
+}
+
 }  // namespace
 
 std::vector<ReleasedTensor> released_tensors(const ModelArgs& args) {
@@ -199,18 +217,14 @@ std::vector<ReleasedTensor> released_tensors(const ModelArgs& args) {
   return tensors;
 }
 
-double count_parameters(const ModelArgs& args) {
-  double sum = 0;
-  for_each_released(tensor_rules(args), args, [&](const TensorRule& rule, int copies) {
-    double one = copies;
-    for (const std::int64_t dim : rule.spellings.front().shapes.front()) one *= static_cast<double>(dim);
-    int times = is_top(rule.part) ? 1 : 0;
-    for (int layer = 0; layer < args.num_hidden_layers && !is_top(rule.part); ++layer) {
-      times += layer_has_part(args, layer, rule.part);
-    }
-    sum += times * one;
+ReleasedSize released_layer_size(const ModelArgs& args, int layer) { return size_of_layers(args, layer, layer + 1); }
+
+ReleasedSize released_size(const ModelArgs& args) {
+  ReleasedSize size = size_of_layers(args, 0, args.num_hidden_layers);
+  for_each_released(tensor_rules(args), args, [&](const TensorRule& rule, int) {
+    if (is_top(rule.part)) add_size(rule, 1, size);
   });
-  return sum;
+  return size;
 }
 
 }  // namespace kl

@@ -56,8 +56,17 @@ struct ReleasedTensor {
 /// All tensors of the released checkpoint in the order of the layers (48B: 20,493).
 std::vector<ReleasedTensor> released_tensors(const ModelArgs& args);
 
-/// Parameters of the released checkpoint, computed without listing them (48B: 49,122,681,728).  Exact below 2^53.
-double count_parameters(const ModelArgs& args);
+/// How much a checkpoint in the released naming holds; exact below 2^53.
+struct ReleasedSize {
+  double parameters = 0;
+  double tensors = 0;
+};
+
+/// Computed without listing the tensors (48B: 49,122,681,728 parameters in 20,493 tensors).
+ReleasedSize released_size(const ModelArgs& args);
+
+/// The same for one layer.
+ReleasedSize released_layer_size(const ModelArgs& args, int layer);
 
 /// Does layer `layer` have tensors of this part?  True for parts outside the layers.
 bool layer_has_part(const ModelArgs& args, int layer, Part part);

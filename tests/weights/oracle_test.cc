@@ -23,7 +23,8 @@ TEST(BindWeights, TakesEveryOracleCheckpoint) {
 
 TEST(ReleasedTensors, Counts48B) {
   const ModelArgs args = ModelArgs::like("48b");
-  EXPECT_EQ(count_parameters(args), 49'122'681'728.0);
+  EXPECT_EQ(released_size(args).parameters, 49'122'681'728.0);
+  EXPECT_EQ(released_size(args).tensors, 20'493.0);
   EXPECT_EQ(released_tensors(args).size(), 20'493u);
 }
 

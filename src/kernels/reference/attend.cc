@@ -18,24 +18,24 @@ void pack_lanes(const float* const* src, std::ptrdiff_t rows, std::ptrdiff_t n, 
 
 void attend(const AttendArgs& a) noexcept {
   for (std::ptrdiff_t lane = 0; lane < kLanes; ++lane) {
-    double m_new = a.state.m[lane];
+    double score[kKeyBlock], weight[kKeyBlock], m_new = a.state.m[lane];
     for (std::ptrdiff_t i = 0; i < a.n; ++i) {
-      double s = 0;
-      for (std::ptrdiff_t c = 0; c < a.C; ++c) s += double{a.q[c * kLanes + lane]} * a.k[i * a.k_stride + c];
-      for (std::ptrdiff_t c = 0; c < a.P; ++c) s += double{a.q_pe[c * kLanes + lane]} * a.k_pe[i * a.pe_stride + c];
+      double qk = 0;
+      for (std::ptrdiff_t c = 0; c < a.C; ++c) qk += double{a.q[c * kLanes + lane]} * a.k[i * a.k_stride + c];
+      for (std::ptrdiff_t c = 0; c < a.P; ++c) qk += double{a.q_pe[c * kLanes + lane]} * a.k_pe[i * a.pe_stride + c];
       const bool visible = a.position + i < a.limit[lane];
-      const float score = visible ? static_cast<float>(a.scale * s) : -INFINITY;
-      a.scores[i * kLanes + lane] = score;
-      if (std::isnan(score) || score > m_new) m_new = score;
+      score[i] = visible ? double{a.scale} * qk : -INFINITY;
+      if (std::isnan(score[i]) || score[i] > m_new) m_new = score[i];
     }
-    if (m_new == -INFINITY) continue;  // every key so far is masked: nothing to add
+    if (m_new == -INFINITY) continue;   // every key so far is masked: nothing to add
+    m_new = static_cast<float>(m_new);  // as it will be remembered
 
     const double keep = rescale(a.state.m[lane], m_new);
-    double p[kKeyBlock], l = a.state.l[lane] * keep;
-    for (std::ptrdiff_t i = 0; i < a.n; ++i) l += p[i] = std::exp(a.scores[i * kLanes + lane] - m_new);
+    double l = a.state.l[lane] * keep;
+    for (std::ptrdiff_t i = 0; i < a.n; ++i) l += weight[i] = std::exp(score[i] - m_new);
     for (std::ptrdiff_t d = 0; d < a.Dv; ++d) {
       double o = a.state.O[d * kLanes + lane] * keep;
-      for (std::ptrdiff_t i = 0; i < a.n; ++i) o += p[i] * a.v[i * a.v_stride + d];
+      for (std::ptrdiff_t i = 0; i < a.n; ++i) o += weight[i] * a.v[i * a.v_stride + d];
       a.state.O[d * kLanes + lane] = static_cast<float>(o);
     }
     a.state.l[lane] = static_cast<float>(l);

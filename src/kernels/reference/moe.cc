@@ -40,7 +40,8 @@ float group_score(const float* key, std::ptrdiff_t size) {
       second = key[i];
     }
   }
-  return first + second;
+  const float sum = first + second;
+  return std::isnan(sum) ? -INFINITY : sum;
 }
 
 /// Makes all experts outside the topk_groups best groups unavailable.

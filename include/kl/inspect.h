@@ -1,0 +1,81 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kl/error.h"
+#include "kl/model_args.h"
+
+namespace kl {
+
+/// One decoder layer as the configuration describes it.
+struct LayerReport {
+  LayerKind attention = LayerKind::kKda;
+  FeedForwardKind feed_forward = FeedForwardKind::kDense;
+  std::int64_t parameters = 0;
+};
+
+/// One file with tensors.
+struct FileReport {
+  std::string name;  ///< without the folder
+  std::int64_t bytes = 0;
+  std::int64_t tensors = 0;
+};
+
+/// One tensor as the file describes it.
+struct TensorReport {
+  std::string name;
+  std::string dtype;
+  std::vector<std::int64_t> shape;
+  std::int64_t bytes = 0;
+  std::size_t file = 0;  ///< index into ModelReport::files
+};
+
+/// Tensors of one element type.
+struct DTypeReport {
+  std::int64_t tensors = 0;
+  std::int64_t bytes = 0;
+};
+
+/// What a model folder is, what it needs, and everything wrong with it.
+struct ModelReport {
+  std::string path;
+
+  // --- from config.json alone -----------------------------------------------------------------------------------------
+  std::optional<ModelArgs> args;       ///< nothing if config.json could not be understood
+  std::vector<LayerReport> layers;     ///< [num_hidden_layers]
+  std::int64_t config_parameters = 0;  ///< what a checkpoint of these dimensions holds (48B: 49,122,681,728)
+  std::int64_t config_tensors = 0;     ///< in the released naming (48B: 20,493)
+  std::int64_t active_parameters = 0;  ///< touched per token: chosen experts, one row of the embedding (48B: 3.1e9)
+
+  // --- from the files -------------------------------------------------------------------------------------------------
+  bool has_weights = false;  ///< false for a lone config.json
+  std::string naming;        ///< "Hugging Face", "transformers", "mlx-lm", "mlx-lm (before absorbed attention)"
+  std::vector<FileReport> files;
+  std::vector<TensorReport> tensors;  ///< by name
+  std::map<std::string, DTypeReport> dtypes;
+  std::int64_t tensor_bytes = 0;
+  std::int64_t file_parameters = 0;  ///< elements of all tensors in the files
+
+  // --- memory, bytes --------------------------------------------------------------------------------------------------
+  std::int64_t weights_mapped = 0;   ///< used where they lie in the files
+  std::int64_t weights_copied = 0;   ///< small tensors converted at load
+  std::int64_t state_fixed = 0;      ///< per sequence: KDA states and convolution rows, f32
+  std::int64_t state_per_token = 0;  ///< per sequence and token: MLA latents, f32
+
+  /// Memory of one sequence of `tokens` tokens, weights not included.
+  std::int64_t state_bytes(std::int64_t tokens) const { return state_fixed + tokens * state_per_token; }
+
+  std::vector<std::string> notes;     ///< harmless oddities: unknown keys, ignored tensors, ids beyond the vocabulary
+  std::vector<std::string> problems;  ///< why the model could not be run; empty = it can
+  ErrorCode problem_code = ErrorCode::kCorrupt;  ///< of the problems, if any
+};
+
+/// Examines a model folder, or a config.json alone.  Problems with the files are reported, not thrown; only memory
+/// shortage throws.
+ModelReport inspect(const std::filesystem::path& path);
+
+}  // namespace kl

@@ -1,0 +1,91 @@
+// kl synth: a model folder of any size with made-up weights, to test and time real dimensions.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "cli/exit_status.h"
+#include "cli/flags.h"
+#include "cli/interrupt.h"
+#include "cli/json_text.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+#include "cli/quantities.h"
+#include "kl/error.h"
+#include "kl/synth.h"
+
+namespace kl::cli {
+namespace {
+
+struct SynthFlags {
+  std::string config;
+  std::string like;
+  std::string out;
+  std::string tokenizer;
+  bool json = false;
+  SynthOptions options;
+};
+
+void define(CLI::App& command, SynthFlags& flags) {
+  CLI::Option* config = command.add_option("--config", flags.config, "make what this config.json describes");
+  config->type_name("FILE")->check(not_empty());
+  command.add_option("--like", flags.like, "or a known shape: 48b, its first 4 or 8 layers (slice4, slice8), or tiny")
+      ->type_name("NAME")
+      ->check(one_of({"48b", "slice4", "slice8", "tiny"}))
+      ->excludes(config);
+  command.add_option("-o,--out", flags.out, "the folder to write; must not exist or be empty")
+      ->type_name("DIR")
+      ->required()
+      ->check(not_empty());
+  command.add_option("--dtype", flags.options.dtype, "type of the weights")
+      ->type_name("TYPE")
+      ->check(one_of({"bf16", "f16", "f32"}))
+      ->capture_default_str();
+  add_seed_flag(command, flags.options.seed, "same seed, same bytes");
+  command.add_option("--tokenizer", flags.tokenizer, "a tiktoken.model to copy into the folder (default: a tokenizer of single bytes)")
+      ->type_name("FILE")
+      ->check(not_empty());
+  command.add_flag("--json", flags.json, "one object about what was written");
+}
+
+int run_synth(const SynthFlags& flags) {
+  if (flags.config.empty() && flags.like.empty()) {
+    throw Error(ErrorCode::kInvalidArgument, "--config or --like: expected one of them, got none");
+  }
+  const ModelArgs args = flags.config.empty() ? ModelArgs::like(flags.like) : ModelArgs::load(flags.config);
+  SynthOptions options = flags.options;
+  options.tokenizer = flags.tokenizer;
+  Progress progress("writing " + flags.out);
+  options.progress = [&](std::int64_t done, std::int64_t total) {
+    progress.update(static_cast<double>(done), static_cast<double>(total));
+    if (interrupted()) throw Interrupted{};
+  };
+  catch_interrupts();
+  const SynthResult result = synthesize(args, flags.out, options);
+
+  Output output;
+  if (flags.json) {
+    output.write(to_line(nlohmann::ordered_json{{"path", flags.out},
+                                                {"parameters", result.parameters},
+                                                {"tensors", result.tensors},
+                                                {"tensor_bytes", result.tensor_bytes},
+                                                {"files", result.files}}));
+  } else {
+    output.write(fmt::format("{}: {} parameters in {} tensors, {} in {} file{}\n", flags.out,
+                             grouped(result.parameters), grouped(result.tensors), bytes_text(result.tensor_bytes),
+                             result.files, result.files == 1 ? "" : "s"));
+  }
+  output.flush();
+  return kExitOk;
+}
+
+}  // namespace
+
+void add_synth(CLI::App& app, Action& action) {
+  add_command<SynthFlags>(app, action, "synth", "Make a model of any size with random weights",
+                          "  kl synth --like slice4 -o /tmp/slice4\n"
+                          "  kl synth --config models/demo/config.json -o /tmp/random --seed 7",
+                          define, run_synth);
+}
+
+}  // namespace kl::cli

@@ -1,0 +1,106 @@
+#pragma once
+// The vocabulary of generic/ in AVX-512: a vector is 16 floats.  Each word must give the same value per lane as its
+// namesake in avx2/simd.h; that, and the fixed trees of sum_lanes, is all it takes for the two tables to agree bit for
+// bit.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"  // false alarms in the AVX-512 headers of GCC 12 (PR 105593)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace kl::avx512 {
+namespace {
+namespace simd {
+
+using F32 = __m512;  // + - * / are the compiler's vector operators; they are never fused (-ffp-contract=off)
+using F64 = __m512d;
+constexpr std::ptrdiff_t kWidth = 16;
+constexpr int kParts = 16 / kWidth;  // vectors in 16 virtual lanes
+constexpr int kRegisterTokens = 6;   // matmul tile: 4 rows of weights x 6 tokens = 24 of 32 registers
+constexpr int kRegisterRows = 12;    // broadcast tile: 12 rows x 2 vectors = 24 of 32 registers
+
+/// How many lanes a load or store touches; lanes beyond are loaded as 0.
+struct Full {};
+struct Partial {
+  std::ptrdiff_t n;  // 0 < n < kWidth
+};
+
+inline __mmask16 mask_of(Partial p) { return static_cast<__mmask16>((1u << p.n) - 1u); }
+
+inline F32 zero() { return _mm512_setzero_ps(); }
+inline F32 broadcast(float x) { return _mm512_set1_ps(x); }
+inline F32 load(const float* p, Full = {}) { return _mm512_loadu_ps(p); }
+inline F32 load(const float* p, Partial n) { return _mm512_maskz_loadu_ps(mask_of(n), p); }
+inline void store(float* p, F32 x, Full = {}) { _mm512_storeu_ps(p, x); }
+inline void store(float* p, F32 x, Partial n) { _mm512_mask_storeu_ps(p, mask_of(n), x); }
+
+/// Weights as they lie in the file, widened exactly.
+struct Bf16 {
+  std::uint16_t bits;
+};
+struct F16 {
+  std::uint16_t bits;
+};
+inline F32 widen(__m256i x, Bf16) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16)); }
+inline F32 widen(__m256i x, F16) { return _mm512_cvtph_ps(x); }
+inline __m256i load16(const void* p, Full) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline __m256i load16(const void* p, Partial n) { return _mm256_maskz_loadu_epi16(mask_of(n), p); }
+template <class Lanes = Full>
+inline F32 load(const Bf16* p, Lanes lanes = {}) {
+  return widen(load16(p, lanes), Bf16{});
+}
+template <class Lanes = Full>
+inline F32 load(const F16* p, Lanes lanes = {}) {
+  return widen(load16(p, lanes), F16{});
+}
+
+inline F32 fma(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }           // a b + c
+inline F32 negated_fma(F32 a, F32 b, F32 c) { return _mm512_fnmadd_ps(a, b, c); }  // c - a b
+inline F32 max(F32 a, F32 b) { return _mm512_max_ps(a, b); }                       // b if either is NaN
+inline F32 abs(F32 a) { return _mm512_abs_ps(a); }
+inline F32 round(F32 a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+
+/// yes where a > b, else no (also where a or b is NaN).
+inline F32 select_greater(F32 a, F32 b, F32 yes, F32 no) {
+  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), no, yes);
+}
+
+/// x 2^n by adding the integer n to the exponent; the result must be a normal number.
+inline F32 add_to_exponent(F32 x, F32 n) {
+  return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x), _mm512_slli_epi32(_mm512_cvtps_epi32(n), 23)));
+}
+
+inline float first_lane(F32 x) { return _mm512_cvtss_f32(x); }
+
+/// Sum of 16 virtual lanes: i with i + 8, then 4, 2, 1.
+inline float sum_lanes(const F32 (&x)[kParts]) {
+  const __m256 s8 = _mm256_add_ps(_mm512_castps512_ps256(x[0]), _mm512_extractf32x8_ps(x[0], 1));
+  __m128 s = _mm_add_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
+  s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+  return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+
+// Double precision, for sums whose error would be common to a whole vector (norms).  A vector of floats is two of
+// doubles.
+inline F64 broadcast(double x) { return _mm512_set1_pd(x); }
+inline F64 low(F32 x) { return _mm512_cvtps_pd(_mm512_castps512_ps256(x)); }
+inline F64 high(F32 x) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)); }
+inline F32 narrow(F64 low, F64 high) {
+  return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low)), _mm512_cvtpd_ps(high), 1);
+}
+inline F64 fma(F64 a, F64 b, F64 c) { return _mm512_fmadd_pd(a, b, c); }
+
+/// Sum of 16 virtual lanes of doubles, same tree.
+inline double sum_lanes(const F64 (&x)[2 * kParts]) {
+  const F64 s8 = x[0] + x[1];
+  const __m256d s4 = _mm256_add_pd(_mm512_castpd512_pd256(s8), _mm512_extractf64x4_pd(s8, 1));
+  const __m128d s2 = _mm_add_pd(_mm256_castpd256_pd128(s4), _mm256_extractf128_pd(s4, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(s2, _mm_unpackhi_pd(s2, s2)));
+}
+
+}  // namespace simd
+}  // namespace
+}  // namespace kl::avx512

@@ -1,0 +1,39 @@
+#pragma once
+// All kernels of generic/ as a table.
+#include "kernels/generic/attend.inl.h"
+#include "kernels/generic/kda.inl.h"
+#include "kernels/generic/matmul.inl.h"
+#include "kernels/generic/matmul_transposed.inl.h"
+#include "kernels/generic/moe.inl.h"
+#include "kernels/generic/norm.inl.h"
+#include "kernels/generic/short_conv.inl.h"
+#include "kernels/generic/transpose.inl.h"
+
+namespace kl::KL_ISA_NAMESPACE {
+namespace {
+
+constexpr Kernels make_table(const char* isa, bool (*supported)() noexcept) {
+  return {
+      .isa = isa,
+      .supported = supported,
+      .widen = widen,
+      .matmul = matmul,
+      .matmul_transposed = matmul_transposed,
+      .rms_norm = rms_norm,
+      .add = add,
+      .silu_mul = silu_mul,
+      .short_conv = short_conv,
+      .kda_prepare = kda_prepare,
+      .kda_recurrence = kda_recurrence,
+      .gated_rms_norm = gated_rms_norm,
+      .route = route,
+      .moe_combine = moe_combine,
+      .pack_lanes = pack_lanes,
+      .attend = attend,
+      .attend_merge = attend_merge,
+      .attend_finish = attend_finish,
+  };
+}
+
+}  // namespace
+}  // namespace kl::KL_ISA_NAMESPACE

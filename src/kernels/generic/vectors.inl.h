@@ -1,0 +1,35 @@
+#pragma once
+// How kernels walk over vectors of any length.  The files of this folder are the fast kernels, written once: each
+// instruction set includes them after its own simd.h, with KL_ISA_NAMESPACE naming its namespace.
+#include <cstddef>
+
+#include "kernels/kernels.h"
+
+namespace kl::KL_ISA_NAMESPACE {
+namespace {
+
+using namespace simd;
+
+/// Calls f(i, Full) for each whole vector of n elements and f(i, Partial) for what is left.
+template <class F>
+inline void for_each_vector(std::ptrdiff_t n, F f) {
+  std::ptrdiff_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) f(i, Full{});
+  if (i < n) f(i, Partial{n - i});
+}
+
+/// Calls f with a value of the C++ type in which weights of `type` are stored.
+template <class F>
+inline void with_weight_type(DType type, F f) {
+  switch (type) {
+    case DType::kF32:
+      return f(float{});
+    case DType::kBF16:
+      return f(Bf16{});
+    case DType::kF16:
+      return f(F16{});
+  }
+}
+
+}  // namespace
+}  // namespace kl::KL_ISA_NAMESPACE

@@ -1,0 +1,128 @@
+#include "kl/inspect.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <string_view>
+#include <system_error>
+
+#include "base/printable.h"
+#include "base/problems.h"
+#include "checkpoint/checkpoint.h"
+#include "weights/sanitize.h"
+#include "weights/tensor_table.h"
+
+namespace kl {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::int64_t elements_of(const FileTensor& tensor) {
+  std::int64_t n = 1;
+  for (const std::int64_t dim : tensor.shape) n *= dim;
+  return n;
+}
+
+/// What follows from the dimensions alone.
+void describe_config(const ModelArgs& args, ModelReport& report) {
+  const ReleasedSize size = released_size(args);
+  report.config_parameters = static_cast<std::int64_t>(size.parameters);
+  report.config_tensors = static_cast<std::int64_t>(size.tensors);
+
+  const std::int64_t C = std::int64_t{args.kda_num_heads} * args.kda_head_dim;
+  const std::int64_t expert = 3LL * args.hidden_size * args.moe_intermediate_size;
+  std::int64_t idle = 0;
+  for (int i = 0; i < args.num_hidden_layers; ++i) {
+    LayerReport layer;
+    layer.attention = args.layer_kinds[static_cast<std::size_t>(i)];
+    layer.feed_forward = args.is_moe(i) ? FeedForwardKind::kMoe : FeedForwardKind::kDense;
+    layer.parameters = static_cast<std::int64_t>(released_layer_size(args, i).parameters);
+    report.layers.push_back(layer);
+    if (args.is_moe(i)) idle += (args.num_experts - args.num_experts_per_token) * expert;
+    const std::int64_t floats = args.is_kda(i) ? C * args.kda_head_dim + 3LL * (args.kda_conv_size - 1) * C
+                                               : std::int64_t{args.kv_lora_rank} + args.qk_rope_head_dim;
+    (args.is_kda(i) ? report.state_fixed : report.state_per_token) += floats * static_cast<std::int64_t>(sizeof(float));
+  }
+  // A tied embedding is read whole by the head; otherwise a token needs one row of it.
+  if (!args.tie_word_embeddings) idle += (std::int64_t{args.vocab_size} - 1) * args.hidden_size;
+  report.active_parameters = report.config_parameters - idle;
+
+  for (const std::string& key : args.unknown_keys)
+    report.notes.push_back(fmt::format("config.json: {} is unknown and ignored", key));
+  for (const int id : args.eos_token_ids) {
+    if (id >= args.vocab_size)
+      report.notes.push_back(fmt::format("config.json: eos_token_id {} lies beyond the vocabulary", id));
+  }
+}
+
+std::string naming_text(const Checkpoint& checkpoint) {
+  switch (detect_naming(checkpoint)) {
+    case Naming::kNative:
+      return "transformers";
+    case Naming::kMlx: {
+      const auto is_old = [](const auto& tensor) { return tensor.first.ends_with(".kv_b_proj.weight"); };
+      const auto& tensors = checkpoint.tensors();
+      return std::any_of(tensors.begin(), tensors.end(), is_old) ? "mlx-lm (before absorbed attention)" : "mlx-lm";
+    }
+    default:
+      return "Hugging Face";
+  }
+}
+
+void describe_files(const Checkpoint& checkpoint, ModelReport& report) {
+  for (const SafetensorsFile& shard : checkpoint.shards()) {
+    report.files.push_back({fs::path(shard.name()).filename().string(), static_cast<std::int64_t>(shard.bytes()),
+                            static_cast<std::int64_t>(shard.tensors().size())});
+  }
+  report.has_weights = !report.files.empty();
+  if (report.has_weights) report.naming = naming_text(checkpoint);
+  std::int64_t num_ignored = 0;
+  for (const auto& [name, tensor] : checkpoint.tensors()) {
+    const auto bytes = static_cast<std::int64_t>(tensor.data.bytes);
+    report.tensors.push_back({name, tensor.data.dtype, tensor.data.shape, bytes, tensor.shard});
+    DTypeReport& dtype = report.dtypes[tensor.data.dtype];
+    ++dtype.tensors;
+    dtype.bytes += bytes;
+    report.tensor_bytes += bytes;
+    report.file_parameters += elements_of(tensor.data);
+    num_ignored += is_left_alone(name, tensor.data);
+  }
+  if (num_ignored > 0) {
+    report.notes.push_back(
+        fmt::format("tensors ignored as no part of the model (prediction heads, rotary tables): {}", num_ignored));
+  }
+  if (report.args && report.args->tie_word_embeddings && checkpoint.tensors().count("lm_head.weight") > 0) {
+    report.notes.push_back("lm_head.weight is ignored: the embedding is tied to it");
+  }
+}
+
+}  // namespace
+
+ModelReport inspect(const fs::path& path) {
+  ModelReport report;
+  report.path = path.string();
+  Problems problems;
+  try {
+    report.args = ModelArgs::load(path);
+    describe_config(*report.args, report);
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kOutOfMemory) throw;
+    problems.add(error.code(), error.what());
+  }
+  std::error_code error;
+  if (fs::is_directory(path, error)) {
+    const auto checkpoint = Checkpoint::open(path, problems);
+    describe_files(*checkpoint, report);
+    if (report.args && report.has_weights && problems.empty()) {
+      const ModelWeights weights = bind_weights(*report.args, checkpoint, problems);
+      report.weights_mapped = static_cast<std::int64_t>(weights.mapped_bytes);
+      report.weights_copied = static_cast<std::int64_t>(weights.copied_bytes);
+    }
+  }
+  report.problems = problems.lines();
+  report.problem_code = problems.code();
+  return report;
+}
+
+}  // namespace kl

@@ -1,0 +1,111 @@
+import json
+import os
+import re
+import shutil
+
+import pytest
+from conftest import EXIT_BAD_INPUT, EXIT_OK, run_kl
+
+KIMI_LINEAR_48B = {
+    "model_type": "kimi_linear", "vocab_size": 163840, "hidden_size": 2304, "num_hidden_layers": 27,
+    "num_attention_heads": 32, "num_key_value_heads": 32, "intermediate_size": 9216, "kv_lora_rank": 512,
+    "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128, "q_lora_rank": None, "hidden_act": "silu",
+    "num_experts": 256, "num_experts_per_token": 8, "num_shared_experts": 1, "moe_intermediate_size": 1024,
+    "first_k_dense_replace": 1, "moe_layer_freq": 1, "moe_renormalize": True, "routed_scaling_factor": 2.446,
+    "moe_router_activation_func": "sigmoid", "num_expert_group": 1, "topk_group": 1, "use_grouped_topk": True,
+    "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "rope_scaling": None, "tie_word_embeddings": False,
+    "mla_use_nope": True, "num_nextn_predict_layers": 0, "model_max_length": 1048576, "dtype": "bfloat16",
+    "bos_token_id": 163584, "eos_token_id": 163586, "pad_token_id": 163839,
+    "linear_attn_config": {
+        "full_attn_layers": [4, 8, 12, 16, 20, 24, 27],
+        "kda_layers": [i for i in range(1, 28) if i not in (4, 8, 12, 16, 20, 24, 27)],
+        "num_heads": 32, "head_dim": 128, "short_conv_kernel_size": 4},
+}
+
+
+def report(ok, *args):
+    return json.loads(ok("inspect", "--json", *args).out)
+
+
+@pytest.fixture
+def big_config(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(KIMI_LINEAR_48B))
+    return path
+
+
+def test_the_released_dimensions_are_counted_from_the_config_alone(ok, big_config):
+    found = report(ok, "-m", big_config)
+    assert found["parameters"] == 49_122_681_728
+    assert found["tensors"] == 20_493
+    assert 2.9e9 < found["active_parameters"] < 3.3e9
+    assert found["weights"] is None
+    kinds = [layer["attention"] for layer in found["layers"]]
+    assert [i + 1 for i, kind in enumerate(kinds) if kind == "MLA"] == [4, 8, 12, 16, 20, 24, 27]
+    assert [layer["feed_forward"] for layer in found["layers"]] == ["dense"] + ["MoE"] * 26
+    text = ok("inspect", "-m", big_config).out
+    assert "49,122,681,728" in text and "20,493" in text
+
+
+def test_memory_is_given_for_the_context_asked_for(ok, big_config):
+    memory = report(ok, "-m", big_config, "--context", "1048576")["memory"]
+    assert memory["state_fixed"] == 20 * (32 * 128 * 128 + 3 * 3 * 4096) * 4
+    assert memory["state_per_token"] == 7 * (512 + 64) * 4
+    assert memory["state_at_context"] == memory["state_fixed"] + 1048576 * memory["state_per_token"]
+    assert "1,048,576 tokens: 17.0 GB" in ok("inspect", "-m", big_config, "--context", "1048576").out
+
+
+def test_the_bundled_model_is_whole(ok, demo):
+    found = report(ok)
+    assert found["path"] == str(demo)
+    assert found["problems"] == []
+    assert found["weights"]["parameters"] == found["parameters"] > 1_000_000
+    assert found["weights"]["tensors"] == found["tensors"]
+    assert sum(layer["parameters"] for layer in found["layers"]) < found["parameters"]
+    assert [f["name"] for f in found["weights"]["files"]] == ["model.safetensors"]
+    assert found["weights"]["files"][0]["bytes"] == (demo / "model.safetensors").stat().st_size
+    assert "tensor_list" not in found
+    assert found["isa"] in found["available_isas"]
+
+
+def test_tensors_are_listed_on_request(ok):
+    found = report(ok, "--tensors")
+    tensors = {t["name"]: t for t in found["tensor_list"]}
+    assert len(tensors) == found["weights"]["tensors"]
+    norm = tensors["model.norm.weight"]
+    assert norm["shape"] == [found["config"]["hidden_size"]] and norm["file"] == "model.safetensors"
+    text = ok("inspect", "--tensors").out
+    assert all(f"  {name}  " in text for name in tensors)
+
+
+def test_the_table_shows_every_layer_and_the_kernels_in_use(ok):
+    text = ok("inspect").out
+    kinds = [layer["attention"] for layer in report(ok)["layers"]]
+    rows = re.findall(r"^ +(\d+)  (KDA|MLA) +(dense|MoE) +[\d,]+$", text, re.M)
+    assert [(int(i), kind) for i, kind, _ in rows] == list(enumerate(kinds))
+    assert "problems     none" in text
+    forced = ok("inspect", env={"KL_ISA": "reference"}).out
+    assert "kernels      reference (of " in forced
+
+
+def test_everything_wrong_is_shown_at_once_and_fails(demo, tmp_path):
+    broken = shutil.copytree(demo, tmp_path / "model")
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps(config | {"intermediate_size": 100, "made_up": 1}))
+    result = run_kl("inspect", "-m", broken, "--json")
+    assert result.status == EXIT_BAD_INPUT
+    found = json.loads(result.out)
+    assert len([p for p in found["problems"] if "layers.0.mlp" in p]) == 3, "gate, up and down"
+    assert any("made_up" in note for note in found["notes"])
+    table = run_kl("inspect", "-m", broken)
+    assert table.status == EXIT_BAD_INPUT
+    assert table.out.count("PROBLEM") == len(found["problems"])
+    assert "got 3 problems" in table.err
+
+
+def test_a_truncated_file_is_reported_not_mapped(demo, tmp_path):
+    broken = shutil.copytree(demo, tmp_path / "model")
+    os.truncate(broken / "model.safetensors", 100_000)
+    result = run_kl("inspect", "-m", broken, "--json")
+    assert result.status == EXIT_BAD_INPUT
+    assert any("model.safetensors" in p for p in json.loads(result.out)["problems"])

@@ -1,0 +1,132 @@
+"""tokenize, detokenize, render."""
+import json
+
+import pytest
+from conftest import EXIT_BAD_INPUT
+
+TEXTS = ["", " ", "To be, or not to be", "naïve €5 🎭", "tab\tand\nline", "<|im_end|>", "\u0000", "中文 हिन्दी ไทย", "a" * 5000]
+
+
+def test_jsonl_round_trip(ok):
+    lines = "".join(json.dumps(t) + "\n" for t in TEXTS)
+    ids = ok("tokenize", "--jsonl", stdin=lines).out
+    assert [type(json.loads(line)) for line in ids.splitlines()] == [list] * len(TEXTS)
+    back = ok("detokenize", "--jsonl", stdin=ids).out
+    assert [json.loads(line) for line in back.splitlines()] == TEXTS
+
+
+def test_jsonl_may_come_from_a_file_and_need_not_end_in_a_line_break(ok, tmp_path):
+    (tmp_path / "in.jsonl").write_text('"one"\n"two"')
+    assert ok("tokenize", "--jsonl", "-f", tmp_path / "in.jsonl").out == ok("tokenize", "--jsonl", stdin='"one"\n"two"\n').out
+
+
+def test_every_form_of_output_holds_the_same_ids(ok):
+    text = "To be, or not"
+    table = [line.split("\t") for line in ok("tokenize", text).out.splitlines()]
+    ids = [int(i) for i in ok("tokenize", text, "--ids").out.split()]
+    as_json = json.loads(ok("tokenize", text, "--json").out)
+    assert [int(row[0]) for row in table] == ids == as_json["ids"]
+    assert "".join(row[1] for row in table) == "".join(as_json["tokens"]) == text
+    assert as_json["count"] == len(ids)
+
+
+def test_files_and_pipes_are_taken_byte_for_byte(ok, tmp_path):
+    (tmp_path / "text").write_bytes(b"  two lines \n\n")
+    ids = ok("tokenize", "-f", tmp_path / "text", "--ids").out
+    assert ok("tokenize", "-", "--ids", stdin=b"  two lines \n\n").out == ids
+    assert ok("detokenize", "-", stdin=ids).out_bytes == b"  two lines \n\n"
+    (tmp_path / "ids").write_text(ids)
+    assert ok("detokenize", "-f", tmp_path / "ids").out_bytes == b"  two lines \n\n"
+    assert ok("detokenize", *ids.split()).out_bytes == b"  two lines \n\n"
+
+
+def test_control_text_is_ordinary_unless_asked(ok):
+    ordinary = json.loads(ok("tokenize", "a<|im_end|>", "--json").out)["ids"]
+    special = json.loads(ok("tokenize", "a<|im_end|>", "--json", "--special").out)["ids"]
+    assert len(special) == 2 < len(ordinary)
+    assert ok("detokenize", *map(str, special)).out == "a<|im_end|>"
+    assert ok("detokenize", *map(str, special), "--skip-special").out == "a"
+
+
+def test_a_folder_with_nothing_but_the_vocabulary_will_do(ok, demo, tmp_path):
+    (tmp_path / "tiktoken.model").write_bytes((demo / "tiktoken.model").read_bytes())
+    assert ok("tokenize", "-m", tmp_path, "To be", "--ids").out == ok("tokenize", "To be", "--ids").out
+
+
+def test_text_after_two_dashes_may_look_like_a_flag(ok):
+    assert ok("detokenize", *ok("tokenize", "--ids", "--", "--json").out.split()).out == "--json"
+
+
+@pytest.mark.parametrize("command", ["tokenize", "detokenize"])
+@pytest.mark.parametrize("line", ["{", "", "nul", '"a" "b"', '"\\ud800"', b'"\xff"', "{}", "true", "[1.5]", "[-1]", "[1024]",
+                                  '["x"]', "[99999999999999999999]", "[[1]]"])
+def test_a_bad_line_is_named_and_those_before_it_are_answered(kl, command, line):
+    good = b'"fine"\n' if command == "tokenize" else b"[70]\n"
+    result = kl(command, "--jsonl", stdin=good + (line if isinstance(line, bytes) else line.encode()) + b"\n" + good)
+    assert result.status == EXIT_BAD_INPUT
+    assert "standard input:2: expected" in result.err
+    assert len(result.out.splitlines()) == 1
+
+
+# --- render ---------------------------------------------------------------------------------------------------------
+
+def render(ok, *conversations, flags=()):
+    lines = "".join(json.dumps(c) + "\n" for c in conversations)
+    return [json.loads(line) for line in ok("render", "--jsonl", *flags, stdin=lines).out.splitlines()]
+
+
+USER = {"role": "user", "content": "Hi"}
+
+
+def test_render_shows_the_text_the_model_sees(ok):
+    plain = {"messages": [USER]}
+    asking = {"messages": [{"role": "system", "content": "Be brief."}, USER], "add_generation_prompt": True}
+    assert render(ok, plain, asking) == [
+        "<|im_user|>user<|im_middle|>Hi<|im_end|>",
+        "<|im_system|>system<|im_middle|>Be brief.<|im_end|><|im_user|>user<|im_middle|>Hi<|im_end|>"
+        "<|im_assistant|>assistant<|im_middle|>"]
+
+
+def test_rendered_ids_are_safe_from_control_text_in_messages(ok):
+    forged = {"messages": [{"role": "user", "content": "x<|im_end|>"}]}
+    (ids,) = render(ok, forged, flags=["--ids"])
+    (text,) = render(ok, forged)
+    assert ok("detokenize", *map(str, ids)).out == text
+    (end,) = json.loads(ok("tokenize", "--special", "--json", "<|im_end|>").out)["ids"]
+    assert ids.count(end) == 1
+
+
+def test_content_may_be_null_or_parts(ok):
+    assert render(ok, {"messages": [{"role": "user", "content": None}, {"role": "user"},
+                                    {"role": "user", "content": [{"type": "text", "text": "a"}, {"text": "b"}]}]}) == [
+        "<|im_user|>user<|im_middle|><|im_end|>" * 2 + "<|im_user|>user<|im_middle|>ab<|im_end|>"]
+
+
+@pytest.mark.parametrize("conversation", [
+    {"messages": [USER], "tools": [{"type": "function"}]},
+    {"messages": [{"role": "tool", "content": "4"}]},
+    {"messages": [{"role": "assistant", "content": "", "tool_calls": [{}]}]},
+])
+def test_tools_are_answered_with_an_error_that_says_they_come_later(ok, conversation):
+    answers = render(ok, conversation, {"messages": [USER], "tools": []})
+    assert list(answers[0]) == ["error"] and "later" in answers[0]["error"]
+    assert isinstance(answers[1], str), "an empty list of tools is no tools"
+
+
+@pytest.mark.parametrize("line, named", [
+    ("{", "standard input:2: expected JSON"),
+    ("[]", "standard input:2: expected an object with messages, got an array of 0"),
+    ("{}", "standard input:2 .messages: expected an array, got nothing"),
+    ('{"messages": 3}', "standard input:2 .messages: expected an array, got 3"),
+    ('{"messages": [3]}', "standard input:2 .messages[0]: expected an object, got 3"),
+    ('{"messages": [{"content": "x"}]}', "standard input:2 .messages[0].role: expected a string, got nothing"),
+    ('{"messages": [{"role": "user", "content": 3}]}', "standard input:2 .messages[0].content: expected a string, got 3"),
+    ('{"messages": [{"role": "user", "content": [{}]}]}', "standard input:2 .messages[0].content.text: expected a string"),
+    ('{"messages": [], "add_generation_prompt": 1}', "standard input:2 .add_generation_prompt: expected true or false"),
+    ('{"messages": [], "tools": {}}', "standard input:2 .tools: expected an array"),
+])
+def test_a_bad_conversation_is_named(kl, line, named):
+    result = kl("render", "--jsonl", stdin=json.dumps({"messages": [USER]}) + "\n" + line + "\n")
+    assert result.status == EXIT_BAD_INPUT
+    assert named in result.err
+    assert len(result.out.splitlines()) == 1
