@@ -165,5 +165,18 @@ TEST_F(BrokenFolder, NamesAndMetadataThatBreakARuleAreRefused) {
   }
 }
 
+TEST_F(BrokenFolder, AnyFlippedByteOfTheHeaderIsHarmlessOrRefusedByTheFilesName) {
+  int num_refused = 0;
+  for (std::size_t i = 0; i < model_.size() - data_bytes_; i += 2) {
+    std::string model = model_;
+    model[i] = static_cast<char>(model[i] ^ (1 << (i / 2 % 8)));
+    put_bytes(dir_ / "model.safetensors", model);
+    const ErrorSeen seen = load(dir_.path());
+    num_refused += seen.thrown;
+    EXPECT_TRUE(!seen.thrown || seen.mentions(dir_.path().string())) << seen.message;
+  }
+  EXPECT_GT(num_refused, 1000);
+}
+
 }  // namespace
 }  // namespace kl

@@ -1,0 +1,34 @@
+#include "base/printable.h"
+
+#include <gtest/gtest.h>
+
+namespace kl {
+namespace {
+
+TEST(Printable, KeepsTextAndEscapesTheRest) {
+  EXPECT_EQ(printable("plain é 中 😀"), "plain é 中 😀");
+  EXPECT_EQ(printable("a\nb\x7f"), "a\\x0ab\\x7f");
+  EXPECT_EQ(printable(std::string_view("\0", 1)), "\\x00");
+  EXPECT_EQ(printable("\xff\xc3"), "\\xff\\xc3");
+}
+
+TEST(Printable, CutsLongTextBetweenCharacters) {
+  EXPECT_EQ(printable("abcdef", 3), "abc...");
+  EXPECT_EQ(printable("ééé", 3), "éé...");
+  EXPECT_EQ(printable("abc", 3), "abc");
+}
+
+TEST(Utf8Length, AcceptsExactlyTheWellFormed) {
+  EXPECT_EQ(utf8_length("a"), 1u);
+  EXPECT_EQ(utf8_length("\xc3\xa9"), 2u);
+  EXPECT_EQ(utf8_length("\xef\xbf\xbd"), 3u);
+  EXPECT_EQ(utf8_length("\xf4\x8f\xbf\xbf"), 4u);
+  for (const char* bad :
+       {"", "\x80", "\xc0\x80", "\xc1\xbf", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80",
+        "\xf5\x80\x80\x80", "\xc3", "\xe4\xb8", "\xf0\x9f\x98", "\xc3(", "\xff"}) {
+    EXPECT_EQ(utf8_length(bad), 0u) << printable(bad);
+  }
+}
+
+}  // namespace
+}  // namespace kl
