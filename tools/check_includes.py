@@ -27,7 +27,7 @@ MAY_INCLUDE = {
 
 # Compiled with wider instructions than the rest of the program, or shared by such folders.  Any inline function they
 # instantiate could be the copy the linker keeps for everybody, so the list is exhaustive (docs/kernels.md).
-ISA_HEADERS = ["kernels/kernels.h", "base/dtype.h", "kernels/generic/", "<immintrin.h>", "<cstddef>", "<cstdint>"]
+ISA_HEADERS = ["kernels/kernels.h", "base/dtype.h", "kernels/generic/", "<immintrin.h>", "<cpuid.h>", "<cstddef>", "<cstdint>"]
 MAY_INCLUDE_ONLY = {
     "src/kernels/avx2":    ISA_HEADERS,
     "src/kernels/avx512":  ISA_HEADERS,
