@@ -8,11 +8,14 @@
 #include <limits>
 #include <map>
 #include <random>
+#include <type_traits>
 
 #include "base/printable.h"
 
 namespace kl::cli {
 namespace {
+
+constexpr std::int64_t kMostTokens = 1'000'000'000;
 
 /// True if all of `text` is one number.
 template <class T>
@@ -41,7 +44,11 @@ CLI::Validator seed_check() {
 /// Sets a field of type T from text that a validator has already accepted.
 template <class T>
 std::function<void(const std::string&)> into(T& field) {
-  return [&field](const std::string& text) { parses_as(text, field); };
+  return [&field](const std::string& text) {
+    std::conditional_t<std::is_integral_v<T>, T, double> value{};  // what is too small for a float becomes 0
+    parses_as(text, value);
+    field = static_cast<T>(value);
+  };
 }
 
 template <class T>
@@ -157,23 +164,9 @@ void add_convention_flags(CLI::App& command, ModelOptions& options) {
   add_eps("--l2-eps", options.l2_norm_eps, "eps inside the L2 norm of KDA's q and k (default: the released code's)");
 }
 
-GenerateOptions GenerateFlags::with_seed() const {
-  GenerateOptions seeded = options;
-  // 31 bits are enough to be different every time and short enough to type again.
-  seeded.sampling.seed = seed ? *seed : std::random_device{}() >> 1;
-  return seeded;
-}
+namespace {
 
-void add_generate_flags(CLI::App& command, GenerateFlags& flags, int fewest_tokens) {
-  constexpr double kMany = 1e9;
-  SamplingParams& sampling = flags.options.sampling;
-  sampling.temperature = 0.8f;
-  sampling.top_p = 0.95f;
-  add_number(command, "-n,--max-tokens", flags.options.max_tokens, fewest_tokens, kMany, "most tokens to write");
-  add_number(command, "--temp", sampling.temperature, 0, 100, "temperature; 0 takes the likeliest token each time");
-  add_number(command, "--top-k", sampling.top_k, 0, kMany, "keep the N likeliest tokens; 0 = all");
-  add_number(command, "--top-p", sampling.top_p, 0, 1, "keep the likeliest tokens up to this mass; 1 = all");
-  add_number(command, "--min-p", sampling.min_p, 0, 1, "drop tokens below this part of the likeliest; 0 = none");
+void add_penalty_flags(CLI::App& command, SamplingParams& sampling) {
   add_number(command, "--repetition-penalty", sampling.repetition_penalty, 1e-3, 1e3,
              "divides logits of recent tokens");
   add_number(command, "--presence-penalty", sampling.presence_penalty, -100, 100, "subtracted once per recent token");
@@ -188,7 +181,7 @@ void add_generate_flags(CLI::App& command, GenerateFlags& flags, int fewest_toke
           "tokens that count as recent; 0 = all")
       ->type_name("N")
       ->default_str("20")
-      ->check(integer_in(0, static_cast<std::int64_t>(kMany)));
+      ->check(integer_in(0, kMostTokens));
   command
       .add_option_function<std::vector<std::string>>(
           "--logit-bias",
@@ -211,6 +204,27 @@ void add_generate_flags(CLI::App& command, GenerateFlags& flags, int fewest_toke
         return equals != text.npos && parses_as(text.substr(0, equals), token) && token >= 0 &&
                parses_as(text.substr(equals + 1), bias) && bias < std::numeric_limits<float>::infinity();
       }));
+}
+
+}  // namespace
+
+GenerateOptions GenerateFlags::with_seed() const {
+  GenerateOptions seeded = options;
+  // 31 bits are enough to be different every time and short enough to type again.
+  seeded.sampling.seed = seed ? *seed : std::random_device{}() >> 1;
+  return seeded;
+}
+
+void add_generate_flags(CLI::App& command, GenerateFlags& flags, int fewest_tokens) {
+  SamplingParams& sampling = flags.options.sampling;
+  sampling.temperature = 0.8f;
+  sampling.top_p = 0.95f;
+  add_number(command, "-n,--max-tokens", flags.options.max_tokens, fewest_tokens, kMostTokens, "most tokens to write");
+  add_number(command, "--temp", sampling.temperature, 0, 100, "temperature; 0 takes the likeliest token each time");
+  add_number(command, "--top-k", sampling.top_k, 0, kMostTokens, "keep the N likeliest tokens; 0 = all");
+  add_number(command, "--top-p", sampling.top_p, 0, 1, "keep the likeliest tokens up to this mass; 1 = all");
+  add_number(command, "--min-p", sampling.min_p, 0, 1, "drop tokens below this part of the likeliest; 0 = none");
+  add_penalty_flags(command, sampling);
   command
       .add_option_function<std::string>(
           "--seed", [&flags](const std::string& text) { parses_as(text, flags.seed.emplace()); },

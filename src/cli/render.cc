@@ -83,12 +83,12 @@ class ConversationReader {
     return *value->string();
   }
 
-  /// A string, null, or an array of parts whose texts are joined.
+  /// A string, null, or an array of parts whose texts are joined; a part without text adds nothing.
   std::string content(const Json& message, const std::string& field) const {
     const Json* value = message.find("content");
     if (value == nullptr || value->array() == nullptr) return text(message, field, "content", false);
     std::string joined;
-    for (const Json& part : *value->array()) joined += text(part, field + ".content", "text", true);
+    for (const Json& part : *value->array()) joined += text(part, field + ".content", "text", false);
     return joined;
   }
 

@@ -61,9 +61,7 @@ void load_queries(const Kernels& kernels, const MlaCore& core, const Segment& se
 }  // namespace
 
 MlaExpanded::MlaExpanded(const MlaCore& core, Arena& arena, std::ptrdiff_t T, int workers)
-    : core_(core),
-      stride_(ceil_div(HeadScratch::floats(core, T), 16) * 16),
-      scratch_(arena.take(workers * stride_)) {}
+    : core_(core), stride_(ceil_div(HeadScratch::floats(core, T), 16) * 16), scratch_(arena.take(workers * stride_)) {}
 
 void MlaExpanded::attend_head(const MlaWeights& w, const LayerContext& c, const Segment& segment, const MlaCache& cache,
                               std::ptrdiff_t head, float* scratch) noexcept {

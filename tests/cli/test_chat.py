@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 
+import pytest
 from conftest import EXIT_CANNOT_WRITE, EXIT_INTERRUPTED, EXIT_OK, KL
 
 SHORT = ["-n", "24", "--temp", "0"]
@@ -143,20 +144,33 @@ def read_until_quiet(fd, quiet=0.7):
     return seen
 
 
-def test_at_a_terminal_lines_are_edited_and_ctrl_c_discards_what_was_typed():
+def test_at_a_terminal_ctrl_c_discards_what_was_typed():
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(KL, [KL, "chat", *SHORT])
     assert b"/help shows the commands" in read_until_quiet(terminal)
-    os.write(terminal, b"/bog\x03")  # Ctrl-C at the prompt
+    os.write(terminal, b"/bog\x03")
     read_until_quiet(terminal)
-    os.write(terminal, b"/bogus\x7f\x7f\x7fgey\r")  # three backspaces
+    os.write(terminal, b"/bogey\r")
     seen = read_until_quiet(terminal)
     assert b"/bogey: expected a command" in seen and b"/bog/bogey" not in seen
-    os.write(terminal, b"\x1b[A\r")  # arrow up: the line before
-    assert b"/bogey: expected a command" in read_until_quiet(terminal)
     os.write(terminal, b"Hello\r")
     assert b"\r\n" in read_until_quiet(terminal)
+    os.write(terminal, b"\x04")
+    read_until_quiet(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == EXIT_OK
+
+
+@pytest.mark.skipif(b"libedit" not in subprocess.run(["ldd", KL], capture_output=True).stdout, reason="built without libedit")
+def test_at_a_terminal_lines_are_edited_and_recalled():
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execv(KL, [KL, "chat", *SHORT])
+    assert b"/help shows the commands" in read_until_quiet(terminal)
+    os.write(terminal, b"/bogus\x7f\x7f\x7fgey\r")  # three backspaces
+    assert b"/bogey: expected a command" in read_until_quiet(terminal)
+    os.write(terminal, b"\x1b[A\r")  # arrow up: the line before
+    assert b"/bogey: expected a command" in read_until_quiet(terminal)
     os.write(terminal, b"\x04")
     read_until_quiet(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == EXIT_OK

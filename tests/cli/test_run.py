@@ -41,7 +41,9 @@ def test_the_seed_that_was_drawn_can_be_used_again(ok):
 
 
 def test_temperature_zero_needs_no_seed(ok):
-    assert text_of(ok, "--temp", "0") == text_of(ok, "--temp", "0") == text_of(ok, "--top-k", "1")
+    greedy = text_of(ok, "--temp", "0")
+    for flags in (["--temp", "0"], ["--top-k", "1"], ["--temp", "1e-300"], ["--top-p", "1e-9"], ["--min-p", "1"]):
+        assert text_of(ok, *flags) == greedy
 
 
 def test_the_prompt_may_come_from_a_file_or_standard_input(ok, tmp_path):

@@ -4,7 +4,8 @@ import json
 import pytest
 from conftest import EXIT_BAD_INPUT
 
-TEXTS = ["", " ", "To be, or not to be", "naïve €5 🎭", "tab\tand\nline", "<|im_end|>", "\u0000", "中文 हिन्दी ไทย", "a" * 5000]
+TEXTS = ["", " ", "To be, or not to be", "naïve €5 🎭", "tab\tand\nline", "<|im_end|>", "\u0000", "中文 हिन्दी ไทย", "a" * 5000,
+         "line\u2028breaks\u0085that\x0bare\x0cnone\x1c"]
 
 
 def test_jsonl_round_trip(ok):
@@ -98,7 +99,7 @@ def test_rendered_ids_are_safe_from_control_text_in_messages(ok):
 
 def test_content_may_be_null_or_parts(ok):
     assert render(ok, {"messages": [{"role": "user", "content": None}, {"role": "user"},
-                                    {"role": "user", "content": [{"type": "text", "text": "a"}, {"text": "b"}]}]}) == [
+                                    {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image"}, {"text": "b"}]}]}) == [
         "<|im_user|>user<|im_middle|><|im_end|>" * 2 + "<|im_user|>user<|im_middle|>ab<|im_end|>"]
 
 
@@ -121,7 +122,7 @@ def test_tools_are_answered_with_an_error_that_says_they_come_later(ok, conversa
     ('{"messages": [3]}', "standard input:2 .messages[0]: expected an object, got 3"),
     ('{"messages": [{"content": "x"}]}', "standard input:2 .messages[0].role: expected a string, got nothing"),
     ('{"messages": [{"role": "user", "content": 3}]}', "standard input:2 .messages[0].content: expected a string, got 3"),
-    ('{"messages": [{"role": "user", "content": [{}]}]}', "standard input:2 .messages[0].content.text: expected a string"),
+    ('{"messages": [{"role": "user", "content": [{"text": 3}]}]}', "standard input:2 .messages[0].content.text: expected a string, got 3"),
     ('{"messages": [], "add_generation_prompt": 1}', "standard input:2 .add_generation_prompt: expected true or false"),
     ('{"messages": [], "tools": {}}', "standard input:2 .tools: expected an array"),
 ])
