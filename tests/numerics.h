@@ -7,7 +7,6 @@
 namespace kl::test {
 
 //                                eps of peak
-constexpr Budget kExact{0, "moves data"};
 constexpr Budget kMatmul{3, "two-level f32 sums err by 1 eps rms of an output, K <= 9216 [1.9]"};
 constexpr Budget kNorm{0.6, "double up to the one rounding of the result [0.1]"};
 constexpr Budget kGatedNorm{1.5, "as a norm, times a sigmoid within 2.5 ulp [0.9]"};

@@ -12,7 +12,7 @@ namespace kl {
 struct SynthOptions {
   std::string dtype = "bf16";       ///< "bf16", "f16" or "f32"; A_log and dt_bias are f32 always
   std::uint64_t seed = 0;           ///< same seed, same bytes, however the tensors are spread over files
-  std::filesystem::path tokenizer;  ///< copied as tiktoken.model if not empty
+  std::filesystem::path tokenizer;  ///< copied as tiktoken.model; if empty, a tokenizer of single bytes is written
   std::int64_t max_shard_bytes = 5'000'000'000;
 
   /// Called after every few megabytes with tensor bytes done and in total.  It may throw to stop.

@@ -60,7 +60,7 @@ std::string dimensions(const ModelArgs& a) {
                                    a.num_shared_experts, name_of(a.router_activation), a.routed_scaling_factor));
   }
   if (a.model_max_length > 0)
-    text += row("context", grouped(a.model_max_length) + " tokens in training, by config.json");
+    text += row("context", fmt::format("up to {} tokens, says config.json", grouped(a.model_max_length)));
   return text;
 }
 

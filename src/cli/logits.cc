@@ -187,6 +187,7 @@ int run_logits(const LogitsFlags& flags) {
   const auto sequences = read_sequences(flags.tokens, ModelArgs::load(dir).vocab_size);
   Model model = Model::open(dir, flags.engine);
 
+  catch_interrupts();  // from here on there is a temporary file to remove
   Record record(flags, model.args(), sequences);
   SafetensorsWriter writer(flags.out, record.specs());
   record.stream_logits_to(writer);
@@ -198,7 +199,6 @@ int run_logits(const LogitsFlags& flags) {
     batch.push_back({&states[s], sequences[s], flags.last ? WantLogits::kLast : WantLogits::kAll});
     total += static_cast<std::int64_t>(sequences[s].size());
   }
-  catch_interrupts();
   if (model.forward(batch, record) < total) throw Interrupted{};
   if (flags.state) {
     for (std::size_t s = 0; s < states.size(); ++s) record.hold_state(static_cast<int>(s), states[s]);

@@ -4,6 +4,7 @@
 #include <csignal>
 #include <memory>
 #include <new>
+#include <system_error>
 
 #include "cli/commands.h"
 #include "cli/exit_status.h"
@@ -80,6 +81,8 @@ int guarded(int argc, char** argv) {
     return report(error.what(), exit_status(error.code()));
   } catch (const std::bad_alloc&) {
     return report("memory: expected enough for this command, got none", kExitMemory);
+  } catch (const std::system_error& error) {
+    return report(fmt::format("system: expected resources for this command, got {}", error.what()), kExitFailure);
   } catch (const std::exception& error) {
     return report(error.what(), kExitFailure);
   }

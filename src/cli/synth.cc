@@ -42,7 +42,7 @@ void define(CLI::App& command, SynthFlags& flags) {
       ->check(one_of({"bf16", "f16", "f32"}))
       ->capture_default_str();
   add_seed_flag(command, flags.options.seed, "same seed, same bytes");
-  command.add_option("--tokenizer", flags.tokenizer, "a tiktoken.model to copy into the folder")
+  command.add_option("--tokenizer", flags.tokenizer, "a tiktoken.model to copy into the folder (default: a tokenizer of single bytes)")
       ->type_name("FILE")
       ->check(not_empty());
   command.add_flag("--json", flags.json, "one object about what was written");

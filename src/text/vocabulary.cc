@@ -116,7 +116,7 @@ void Vocabulary::build_tables(const std::string& name) {
     byte_ranks_[static_cast<std::size_t>(first)] = rank_of({&one, 1});
     if (rank_of({&one, 1}) == kNoRank) {
       fail(name, size(),
-           fmt::format("end of file: expected a token for every single byte, got none for 0x{:02X}", first));
+           fmt::format("expected a token for every single byte by the end of the file, got none for 0x{:02X}", first));
     }
     for (int second = 0; second < 256; ++second) {
       const char two[2] = {one, static_cast<char>(second)};

@@ -17,6 +17,7 @@
 #include "base/read_file.h"
 #include "kl/error.h"
 #include "kl/safetensors.h"
+#include "weights/byte_tokenizer.h"
 #include "weights/tensor_table.h"
 
 namespace kl {
@@ -307,7 +308,12 @@ SynthResult synthesize(const ModelArgs& args, const fs::path& dir, const SynthOp
   written.dtype = names.config;
   write_file(folder.add("config.json"), written.to_json());
   write_file(folder.add("generation_config.json"), generation_config_json(args));
-  if (!options.tokenizer.empty()) write_file(folder.add("tiktoken.model"), tokenizer);
+  if (!options.tokenizer.empty()) {
+    write_file(folder.add("tiktoken.model"), tokenizer);
+  } else if (args.vocab_size >= kByteTokenizerIds) {
+    write_file(folder.add("tiktoken.model"), byte_tokenizer_ranks());
+    write_file(folder.add("tokenizer_config.json"), byte_tokenizer_config());
+  }
 
   TensorMaker maker(args, options, result.tensor_bytes);
   for (const Shard& shard : shards) {

@@ -52,7 +52,7 @@ def test_memory_is_given_for_the_context_asked_for(ok, big_config):
     assert memory["state_fixed"] == 20 * (32 * 128 * 128 + 3 * 3 * 4096) * 4
     assert memory["state_per_token"] == 7 * (512 + 64) * 4
     assert memory["state_at_context"] == memory["state_fixed"] + 1048576 * memory["state_per_token"]
-    assert "1,048,576 tokens: 17.1 GB" in ok("inspect", "-m", big_config, "--context", "1048576").out
+    assert "1,048,576 tokens: 17.0 GB" in ok("inspect", "-m", big_config, "--context", "1048576").out
 
 
 def test_the_bundled_model_is_whole(ok, demo):

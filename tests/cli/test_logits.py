@@ -1,15 +1,18 @@
 import json
+import signal
+import subprocess
+import time
 
 import pytest
 import safetensors
+from conftest import EXIT_INTERRUPTED, KL, run_kl
 
 SEQUENCES = ["To be, or not to be: that is the question.", "ROMEO:", "Now is the winter of our discontent\nMade glorious"]
 
 
 @pytest.fixture(scope="module")
-def lines(request, tmp_path_factory):
+def lines():
     """The sequences as lines of ids."""
-    from conftest import run_kl
     return [run_kl("tokenize", "--ids", s).out for s in SEQUENCES]
 
 
@@ -120,3 +123,16 @@ def test_conventions_of_other_implementations_change_the_numbers(tensors, lines)
 
 def test_the_expanded_form_agrees_up_to_rounding(tensors, lines):
     assert 0 < difference(tensors(lines[:1], "--mla", "expanded"), tensors(lines[:1])) < 1e-4
+
+
+def test_ctrl_c_leaves_nothing_behind(tmp_path):
+    ids = "1 " * 200_000 + "\n"
+    process = subprocess.Popen([KL, "logits", "--tokens", "-", "-o", "out"], cwd=tmp_path, stdin=subprocess.PIPE)
+    process.stdin.write(ids.encode())
+    process.stdin.close()
+    while not list(tmp_path.iterdir()):  # the temporary file
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == EXIT_INTERRUPTED
+    assert list(tmp_path.iterdir()) == []

@@ -89,3 +89,9 @@ def test_ctrl_c_removes_what_was_written(tmp_path):
     assert process.returncode == EXIT_INTERRUPTED
     assert err == b""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_tokenizer_the_folder_reads_bytes_and_runs(ok, tmp_path):
+    ok("synth", "--like", "tiny", "-o", tmp_path / "m")
+    assert ok("tokenize", "-m", tmp_path / "m", "--ids", "hi").out.split() == ["104", "105"]
+    assert ok("run", "-m", tmp_path / "m", "-p", "hi", "-n", "4").out

@@ -7,6 +7,8 @@
 namespace kl::test {
 namespace {
 
+using Ids = std::vector<std::int32_t>;
+
 struct Router {
   std::vector<float> logits, bias;
   std::ptrdiff_t A = 8, groups = 1, topk_groups = 1;
@@ -15,21 +17,18 @@ struct Router {
 };
 
 struct Choice {
-  std::vector<std::int32_t> ids;
+  Ids ids;
   std::vector<float> weights;
 };
 
 Choice route(const Kernels& kernels, const Router& r) {
   const std::ptrdiff_t E = static_cast<std::ptrdiff_t>(r.logits.size());
-  Choice c{std::vector<std::int32_t>(static_cast<std::size_t>(r.A), -1),
-           std::vector<float>(static_cast<std::size_t>(r.A), -7)};
+  Choice c{Ids(static_cast<std::size_t>(r.A), -1), std::vector<float>(static_cast<std::size_t>(r.A), -7)};
   std::vector<float> scratch(static_cast<std::size_t>(2 * E));
   kernels.route({r.logits.data(), r.bias.data(), E, r.A, r.groups, r.topk_groups, r.softmax, r.renormalize,
                  r.biased_weights, r.scale, scratch.data(), c.ids.data(), c.weights.data()});
   return c;
 }
-
-using Ids = std::vector<std::int32_t>;
 
 TEST(Route, AgreesWithReferenceInEveryMode) {
   Random random(1);
@@ -44,8 +43,9 @@ TEST(Route, AgreesWithReferenceInEveryMode) {
     r.biased_weights = random.below(2);
     SCOPED_TRACE(testing::Message() << "E " << E << " groups " << groups << " keep " << r.topk_groups << " A " << r.A);
     for_each_table([&](const Kernels& k) {
-      EXPECT_EQ(route(k, r).ids, route(reference::kernels, r).ids);
-      EXPECT_TRUE(std::is_sorted(route(k, r).ids.begin(), route(k, r).ids.end()));
+      const Ids ids = route(k, r).ids;
+      EXPECT_EQ(ids, route(reference::kernels, r).ids);
+      EXPECT_TRUE(std::is_sorted(ids.begin(), ids.end()));
     });
     expect_tables_agree(kRouterWeights, [&](const Kernels& k) { return route(k, r).weights; });
   }

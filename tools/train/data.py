@@ -42,13 +42,13 @@ class Windows:
     """Endless batches of windows of T + 1 ids: mostly running text, `chat_share` of them dialogues.
 
     A dialogue is consecutive speeches, in turns of user and assistant, in the family's chat format.  The running
-    text is tokenised anew, with BPE-dropout, for every pass over it, and cut at a new offset.
+    text is rewritten with other names, tokenised with BPE-dropout and cut at a new offset for every pass over it.
     """
 
     BOS_SHARE = 0.03  # windows whose first id is [BOS], so that a prompt may begin with it
 
-    def __init__(self, text, tokenizer, encoder, T, batch, chat_share, seed):
-        self.text, self.encoder, self.T, self.batch = text, encoder, T, batch
+    def __init__(self, text, tokenizer, encoder, renamer, T, batch, chat_share, seed):
+        self.renamer, self.encoder, self.T, self.batch = renamer, encoder, T, batch
         self.special, self.chat_share = tokenizer.special, chat_share
         self.speeches = speeches(text)
         self.random = random.Random(seed)
@@ -57,7 +57,7 @@ class Windows:
         self.pending = []
 
     def refill(self):
-        ids = torch.tensor(self.encoder.encode(self.text))
+        ids = torch.tensor(self.encoder.encode(self.renamer.rewrite()))
         offset = self.random.randrange(self.T)
         count = (len(ids) - offset - 1) // self.T
         self.pending = [ids[offset + i * self.T :][: self.T + 1].clone() for i in range(count)]

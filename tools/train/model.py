@@ -115,7 +115,9 @@ class KimiMLAAttention(nn.Module):
         # k_pe [B, T, P] is shared by all heads: neither normalised nor rotated.
         k = torch.cat([k_nope, k_pe.unsqueeze(-2).expand(-1, -1, H, -1)], dim=-1)
         q, k, v = (y.transpose(1, 2) for y in (q, k, v))
-        o = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # scale (N+P)^-1/2
+        # PyTorch's fused kernel wants values as wide as keys. Scale (N+P)^-1/2.
+        v = F.pad(v, (0, q.shape[-1] - self.value))
+        o = F.scaled_dot_product_attention(q, k, v, is_causal=True)[..., : self.value]
         return self.o_proj(o.transpose(1, 2).flatten(-2))
 
 

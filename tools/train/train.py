@@ -2,8 +2,8 @@
 
     python tools/train/train.py --out models/demo [--data FILE]
 
-The text is so small that overfitting, not compute, sets the limit.  Against it: BPE-dropout, dropout, weight decay,
-an exponential moving average of the weights, and a validation slice that chooses which average is kept.  The held-out
+The text is so small that overfitting, not compute, sets the limit.  Against it: renamed characters, BPE-dropout, dropout,
+weight decay, an exponential moving average of the weights, and a validation slice that chooses which average is kept.  The held-out
 last tenth of the text is never read here; evaluate.py reads it.
 
 The best averaged checkpoint so far is always in --out, already rounded to bf16, together with `training.jsonl`, one
@@ -11,6 +11,7 @@ line per validation.  Everything is f32 on one thread by default; the same seed 
 """
 
 import argparse
+import copy
 import json
 import math
 import time
@@ -25,6 +26,7 @@ from config import KimiLinearConfig, three_to_one
 from data import Windows, default_data_path, split_text
 from evaluate import bits_per_byte, total_nats
 from model import KimiLinearForCausalLM
+from names import Renamer
 from optim import make_optimizers
 from tokenizer import DropoutEncoder, Tokenizer
 
@@ -52,9 +54,11 @@ def initialise(model):
 
 
 def learning_rate(step, args):
-    """Linear warm-up, constant, then linear to zero over the last `--decay` of the steps; a factor of --lr."""
-    warmup, decay = 0.03 * args.steps, args.decay * args.steps
-    return min(1.0, (step + 1) / warmup, (args.steps - step) / decay)
+    """A factor of --lr: linear warm-up, constant, linear to zero over the last --decay steps.
+
+    Until the decay begins nothing depends on --steps, so an interrupted run may be resumed with another number.
+    """
+    return min(1.0, (step + 1) / args.warmup, (args.steps - step) / args.decay)
 
 
 @dataclass
@@ -80,8 +84,10 @@ class Trainer:
         # The vocabulary comes from all of the first 90 %.
         self.tokenizer = Tokenizer.train(train + self.validation, args.vocab)
         encoder = DropoutEncoder(self.tokenizer, args.bpe_dropout, args.seed)
-        text = train + self.validation if args.fold_validation else train
-        self.windows = Windows(text, self.tokenizer, encoder, args.T, args.batch, args.chat_share, args.seed)
+        renamer = Renamer(train, args.rename_share, args.seed)
+        self.windows = Windows(
+            train, self.tokenizer, encoder, renamer, args.T, args.batch, args.chat_share, args.seed
+        )
         self.validation_ids = torch.tensor(self.tokenizer.encode(self.validation))
         config = KimiLinearConfig(
             vocab_size=args.vocab, hidden_size=args.hidden, num_hidden_layers=args.layers,
@@ -90,12 +96,13 @@ class Trainer:
         )  # fmt: skip
         self.model = KimiLinearForCausalLM(config, args.dropout)
         initialise(self.model)
-        self.average = Average(KimiLinearForCausalLM(config).eval(), args.ema)
+        self.average = Average(copy.deepcopy(self.model).eval(), args.ema)
         self.optimizers = make_optimizers(self.model, args.lr, args.weight_decay, not args.no_muon)
-        self.best = math.inf
-        self.started = time.time()
+        self.best, self.done, self.seconds = math.inf, 0, 0.0
         args.out.mkdir(parents=True, exist_ok=True)
-        self.log = open(args.out / "training.jsonl", "w")
+        if args.state and args.state.exists():
+            self.resume()
+        self.log = open(args.out / "training.jsonl", "a" if self.done else "w")
         print(f"{sum(p.numel() for p in self.model.parameters()):,} parameters", flush=True)
 
     def step(self, step):
@@ -120,12 +127,12 @@ class Trainer:
     def validate(self, step, train_loss):
         """Bits per byte on the validation slice; keeps the averaged weights if they are the best so far."""
         bpb = self.bpb(self.average.model)
-        kept = self.args.fold_validation or bpb < self.best
+        kept = bpb < self.best
         if kept:
             self.best = bpb
             save_checkpoint(self.args.out, self.average.model, self.tokenizer)
         line = {
-            "step": step, "epoch": round(self.windows.epoch, 2), "minutes": round((time.time() - self.started) / 60, 1),
+            "step": step, "epoch": round(self.windows.epoch, 2), "minutes": round(self.seconds / 60, 1),
             "train_nats": round(train_loss, 4), "validation_bpb": round(bpb, 4), "kept": kept,
             "largest_load": round(self.largest_load, 3),
         }  # fmt: skip
@@ -140,13 +147,36 @@ class Trainer:
     def bpb(self, model):
         return bits_per_byte(total_nats(model, self.validation_ids), self.validation)
 
+    def save_state(self):
+        """Everything the next step depends on, generators of random numbers included."""
+        modules = [self.model, self.average.model, *self.optimizers]
+        state = {
+            "modules": [m.state_dict() for m in modules], "windows": self.windows, "rng": torch.get_rng_state(),
+            "best": self.best, "done": self.done, "seconds": self.seconds,
+        }  # fmt: skip
+        partial = self.args.state.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(self.args.state)
+
+    def resume(self):
+        state = torch.load(self.args.state, weights_only=False)
+        modules = [self.model, self.average.model, *self.optimizers]
+        for module, saved in zip(modules, state["modules"]):
+            module.load_state_dict(saved)
+        torch.set_rng_state(state["rng"])
+        self.windows, self.best = state["windows"], state["best"]
+        self.done, self.seconds = state["done"], state["seconds"]
+
     def run(self):
         self.model.train()
-        losses = []
-        for step in range(self.args.steps):
+        losses, started = [], time.time() - self.seconds
+        for step in range(self.done, self.args.steps):
             losses.append(self.step(step))
             if (step + 1) % self.args.validate_every == 0 or step + 1 == self.args.steps:
-                self.validate(step + 1, sum(losses) / len(losses))
+                self.done, self.seconds = step + 1, time.time() - started
+                self.validate(self.done, sum(losses) / len(losses))
+                if self.args.state:
+                    self.save_state()
                 losses = []
 
 
@@ -157,15 +187,17 @@ def parse_args():
     add("--data", type=Path, default=default_data_path())
     add("--seed", type=int, default=1)
     add("--threads", type=int, default=1)
-    add("--steps", type=int, default=3000)
-    add("--T", type=int, default=256, help="window length, a multiple of 32")
-    add("--batch", type=int, default=16, help="windows per step")
+    add("--steps", type=int, default=2000)
+    add("--T", type=int, default=512, help="window length, a multiple of 32")
+    add("--batch", type=int, default=8, help="windows per step")
     add("--lr", type=float, default=2e-3)
-    add("--decay", type=float, default=0.5, help="share of the steps over which the learning rate falls")
+    add("--warmup", type=int, default=100, help="steps")
+    add("--decay", type=int, default=1000, help="steps over which the learning rate falls to zero, at the end")
     add("--weight-decay", type=float, default=0.1)
     add("--no-muon", action="store_true", help="AdamW for all parameters")
     add("--dropout", type=float, default=0.1)
     add("--bpe-dropout", type=float, default=0.1)
+    add("--rename-share", type=float, default=0.7, help="share of the text shown with other names")
     add("--chat-share", type=float, default=0.1)
     add("--ema", type=float, default=0.998)
     add("--balance-rate", type=float, default=1e-3)
@@ -173,9 +205,9 @@ def parse_args():
     add("--hidden", type=int, default=128)
     add("--layers", type=int, default=4)
     add("--expert-width", type=int, default=128)
-    add("--validate-every", type=int, default=200)
+    add("--validate-every", type=int, default=100)
+    add("--state", type=Path, help="file to keep the state of an unfinished run in, and to resume it from")
     add("--raw", action="store_true", help="also validate the weights without averaging")
-    add("--fold-validation", action="store_true", help="train on the validation slice too and keep the last step")
     return parser.parse_args()
 
 
