@@ -84,9 +84,10 @@ class Trainer:
         # The vocabulary comes from all of the first 90 %.
         self.tokenizer = Tokenizer.train(train + self.validation, args.vocab)
         encoder = DropoutEncoder(self.tokenizer, args.bpe_dropout, args.seed)
-        renamer = Renamer(train, args.rename_share, args.seed)
+        text = train + self.validation if args.fold_validation else train
+        renamer = Renamer(text, args.rename_share, args.seed)
         self.windows = Windows(
-            train, self.tokenizer, encoder, renamer, args.T, args.batch, args.chat_share, args.seed
+            text, self.tokenizer, encoder, renamer, args.T, args.batch, args.chat_share, args.seed
         )
         self.validation_ids = torch.tensor(self.tokenizer.encode(self.validation))
         config = KimiLinearConfig(
@@ -127,7 +128,7 @@ class Trainer:
     def validate(self, step, train_loss):
         """Bits per byte on the validation slice; keeps the averaged weights if they are the best so far."""
         bpb = self.bpb(self.average.model)
-        kept = bpb < self.best
+        kept = self.args.fold_validation or bpb < self.best
         if kept:
             self.best = bpb
             save_checkpoint(self.args.out, self.average.model, self.tokenizer)
@@ -206,6 +207,8 @@ def parse_args():
     add("--layers", type=int, default=4)
     add("--expert-width", type=int, default=128)
     add("--validate-every", type=int, default=100)
+    add("--fold-validation", action="store_true",
+        help="train on the validation slice too: its figure then means nothing, and the last step is kept")
     add("--state", type=Path, help="file to keep the state of an unfinished run in, and to resume it from")
     add("--raw", action="store_true", help="also validate the weights without averaging")
     return parser.parse_args()
