@@ -53,7 +53,7 @@ TEST(Matmul, AgreesWithReferenceForEveryTypeAndShape) {
       SCOPED_TRACE(testing::Message() << name_of(type) << " M " << M << " N " << N << " K " << K);
       const Weights w(type, N, K, K + random.below(5), random);
       const std::vector<float> x = random.normals(M * (K + 2));
-      expect_tables_agree(kMatmul, [&](const Kernels& k) { return run_matmul(k, w.matrix, x, M, 0, N); });
+      expect_tables_agree(kMatmul, [&, M = M, N = N](const Kernels& k) { return run_matmul(k, w.matrix, x, M, 0, N); });
     }
   }
 }
@@ -104,7 +104,7 @@ TEST(Matmul, NanAndInfinityReachExactlyTheOutputsThatUseThem) {
   x[3 * K + 1] = INFINITY;
   const float inf = INFINITY;
   std::memcpy(w.bytes.data() + 4 * (5 * K + 7), &inf, 4);
-  expect_tables_agree(kMatmul, [&](const Kernels& k) { return run_matmul(k, w.matrix, x, M, 0, N); });
+  expect_tables_agree(kMatmul, [&, M = M, N = N](const Kernels& k) { return run_matmul(k, w.matrix, x, M, 0, N); });
   const std::vector<float> y = run_matmul(reference::kernels, w.matrix, x, M, 0, N);
   EXPECT_TRUE(std::isnan(y[2 * (N + 3)]) && std::isinf(y[3 * (N + 3)]) && std::isinf(y[5]) && std::isfinite(y[4]));
 }
@@ -135,7 +135,7 @@ TEST(MatmulTransposed, AgreesWithReferenceForEveryTypeAndShape) {
       SCOPED_TRACE(testing::Message() << name_of(type) << " M " << M << " N " << N << " K " << K);
       const Weights w(type, N, K, K + random.below(5), random);
       const std::vector<float> x = random.normals(M * (N + 1));
-      expect_tables_agree(kMatmul, [&](const Kernels& k) { return run_transposed(k, w.matrix, x, M); });
+      expect_tables_agree(kMatmul, [&, M = M](const Kernels& k) { return run_transposed(k, w.matrix, x, M); });
     }
   }
 }
