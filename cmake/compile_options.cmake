@@ -4,6 +4,9 @@ add_library(kl_options INTERFACE)
 target_compile_features(kl_options INTERFACE cxx_std_20)
 target_compile_options(kl_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wno-missing-field-initializers
                                             -ffp-contract=off -fno-math-errno -fstack-protector-strong)
+if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+  target_compile_options(kl_options INTERFACE -fpch-preprocess)  # lets ccache look through precompiled headers
+endif()
 if(KL_WARNINGS_AS_ERRORS)
   target_compile_options(kl_options INTERFACE -Werror)
 endif()
