@@ -16,8 +16,8 @@ namespace kl {
 /// Which of two algebraically equal forms MLA uses.  They round differently, so this is the one choice that can change
 /// the last bits of a result; see docs/numerics.md.
 enum class MlaForm : std::uint8_t {
-  kAuto,      ///< expanded for chunks of at least 192 new tokens of a sequence, absorbed otherwise: fastest
-  kAbsorbed,  ///< always absorbed: results never depend on how a prompt is cut into chunks.  The exact mode.
+  kAuto,      ///< expanded where a call brings at least 192 tokens of a sequence, absorbed otherwise: fastest
+  kAbsorbed,  ///< always absorbed: results never depend on how a prompt is spread over calls.  The exact mode.
   kExpanded,  ///< always expanded (also exact, but slow for single tokens)
 };
 

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <fstream>
 
+#include "base/float_environment.h"
+
 namespace kl {
 namespace {
 
@@ -16,10 +18,17 @@ constexpr int kSpins = 1000;
 
 ThreadPool::ThreadPool(int num_threads) {
   workers_.reserve(static_cast<std::size_t>(std::max(num_threads, 1) - 1));
-  for (int worker = 1; worker < num_threads; ++worker) workers_.emplace_back([this, worker] { work(worker); });
+  try {
+    for (int worker = 1; worker < num_threads; ++worker) workers_.emplace_back([this, worker] { work(worker); });
+  } catch (...) {
+    stop();  // the threads that could be had must not outlive the object that could not
+    throw;
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() noexcept {
   stop_.store(true);
   {
     const std::lock_guard lock(mutex_);
@@ -63,6 +72,7 @@ void ThreadPool::drain(int worker) noexcept {
 }
 
 void ThreadPool::work(int worker) noexcept {
+  const DefaultFloatEnvironment environment;
   std::uint64_t seen = 0;
   for (;;) {
     for (int spins = 0; spins < kSpins && region_.load(std::memory_order_acquire) == seen; ++spins) _mm_pause();

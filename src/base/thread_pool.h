@@ -18,7 +18,7 @@ namespace kl {
 /// Thread safety: one region at a time, started by one owner thread; regions do not nest.
 class ThreadPool {
  public:
-  /// `num_threads` >= 1 counts the caller.
+  /// `num_threads` >= 1 counts the caller.  Throws std::system_error if that many cannot be had.
   explicit ThreadPool(int num_threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -37,6 +37,7 @@ class ThreadPool {
  private:
   using Task = void (*)(void* context, std::ptrdiff_t task, int worker);
 
+  void stop() noexcept;
   void run(std::ptrdiff_t num_tasks, Task task, void* context) noexcept;
   void work(int worker) noexcept;
   void drain(int worker) noexcept;
@@ -47,7 +48,7 @@ class ThreadPool {
   std::ptrdiff_t num_tasks_ = 0;
 
   alignas(64) std::atomic<std::ptrdiff_t> next_{0};   // first task nobody has taken
-  alignas(64) std::atomic<std::uint64_t> region_{0};  // number of regions published; odd bit unused
+  alignas(64) std::atomic<std::uint64_t> region_{0};  // number of regions published
   alignas(64) std::atomic<int> busy_{0};              // workers still inside the region
   std::atomic<bool> stop_{false};
   std::atomic<int> sleepers_{0};

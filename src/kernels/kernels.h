@@ -32,6 +32,14 @@ struct WeightMatrix {
 /// Columns of a KDA state slice, see KdaRecurrenceArgs.
 inline constexpr std::ptrdiff_t kKdaSlice = 32;
 
+/// Floats of one head's KDA state: whole slices, whatever the number of value columns.
+constexpr std::ptrdiff_t kda_state_floats(std::ptrdiff_t K, std::ptrdiff_t V) {
+  return (V + kKdaSlice - 1) / kKdaSlice * kKdaSlice * K;
+}
+
+/// Most experts a router chooses among; tables keep arrays of this size on the stack.
+inline constexpr std::ptrdiff_t kMaxExperts = 4096;
+
 /// (query, head) rows an attention call works on at once: one row per vector lane.
 inline constexpr std::ptrdiff_t kLanes = 32;
 
@@ -149,7 +157,7 @@ using GatedRmsNormFn = void (*)(const float* o, const float* w, float eps, const
 struct RouteArgs {
   const float* logits;    // [E]
   const float* bias;      // [E] correction bias, steers the choice only
-  std::ptrdiff_t E;       // <= 4096
+  std::ptrdiff_t E;       // <= kMaxExperts
   std::ptrdiff_t A;       // experts to choose
   std::ptrdiff_t groups;  // E is a multiple
   std::ptrdiff_t topk_groups;

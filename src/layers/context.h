@@ -2,6 +2,7 @@
 // What every layer is given besides its weights, its state and its input.
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <initializer_list>
 
 #include "base/arena.h"
@@ -22,6 +23,7 @@ struct LayerContext {
 struct Segment {
   std::ptrdiff_t first = 0;
   std::ptrdiff_t count = 0;
+  std::int64_t call_tokens = 0;  ///< new tokens of the sequence in the whole call, however many passes it takes
 };
 
 /// Output rows of a matrix that one task computes.  Small enough to share a GEMV among many threads, large enough that

@@ -23,7 +23,7 @@ struct KdaCache {
   std::vector<float> S_hkv() const;  ///< [H, K, V] copy
 
  private:
-  std::ptrdiff_t head_floats() const { return ceil_div(V, kKdaSlice) * K * kKdaSlice; }
+  std::ptrdiff_t head_floats() const { return kda_state_floats(K, V); }
 };
 
 /// KimiDeltaAttention: linear attention with a gated delta rule and one decay per key channel.

@@ -36,8 +36,9 @@ MlaCore core_of(const ModelArgs& args, const Buffers& b) {
           .o = b.o};
 }
 
+/// Looks at the call, not at the pass: neither the size of the passes nor what else is in the batch may change the form.
 bool expands(MlaForm form, const Segment& segment) {
-  return form == MlaForm::kExpanded || (form == MlaForm::kAuto && segment.count >= kExpandFrom);
+  return form == MlaForm::kExpanded || (form == MlaForm::kAuto && segment.call_tokens >= kExpandFrom);
 }
 
 /// Writes the new tokens' rows into each cache: normalised latent, raw k_pe.

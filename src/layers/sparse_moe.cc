@@ -150,10 +150,9 @@ Routing KimiSparseMoE::forward(const MoeWeights& w, const ModelArgs& args, Route
   run_experts(w, args, c, x, T, b, num_active);
 
   // Step 5: every token gathers its experts' outputs, in ascending expert order.
-  constexpr std::ptrdiff_t kMaxChosen = 4096;  // ModelArgs refuses more experts, and A > E
   const std::ptrdiff_t A = args.num_experts_per_token, D = args.hidden_size;
   for_each_token(c, T, [&](std::ptrdiff_t t) {
-    const float* rows[kMaxChosen];
+    const float* rows[kMaxExperts];
     for (std::ptrdiff_t a = 0; a < A; ++a) rows[a] = b.out + b.slot_row[t * A + a] * D;
     c.kernels.moe_combine({.rows = rows,
                            .weights = b.route_weights + t * A,

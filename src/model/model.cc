@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <new>
+#include <system_error>
 #include <unordered_set>
 
+#include "base/float_environment.h"
 #include "checkpoint/checkpoint.h"
 #include "kernels/select.h"
 #include "kl/error.h"
@@ -58,6 +60,7 @@ struct Model::Impl {
   ThreadPool pool;
   const std::ptrdiff_t max_tokens;
   KimiLinearModel backbone;
+  const std::shared_ptr<const int> identity = std::make_shared<const int>(0);  // states of this model carry it
   AlignedBuffer wanted_hidden;  // [kLogitRows, D] normed rows whose logits are wanted
   AlignedBuffer logits;         // [kLogitRows, vocab]
   ForwardPass pass;
@@ -98,7 +101,9 @@ MemoryPlan Model::memory_plan() const {
       .state_per_token = mla_layers * static_cast<std::size_t>(a.kv_lora_rank + a.qk_rope_head_dim) * sizeof(float)};
 }
 
-SequenceState Model::make_cache() const { return SequenceState(std::make_unique<SequenceState::Impl>(impl_->args)); }
+SequenceState Model::make_cache() const {
+  return SequenceState(std::make_unique<SequenceState::Impl>(impl_->args, impl_->identity));
+}
 
 void Model::Impl::check(std::span<const SequenceInput> batch) const {
   std::unordered_set<const SequenceState*> seen;
@@ -106,7 +111,7 @@ void Model::Impl::check(std::span<const SequenceInput> batch) const {
     const std::string subject = "sequence " + std::to_string(s) + " of the batch";
     if (batch[s].state == nullptr || !batch[s].state->has_value())
       throw Error(ErrorCode::kInvalidArgument, subject + ": expected a state from make_cache(), got none");
-    if (batch[s].state->impl().layers.size() != weights.layers.size())
+    if (batch[s].state->impl().owner != identity)
       throw Error(ErrorCode::kInvalidArgument, subject + ": expected a state of this model, got one of another");
     if (!seen.insert(batch[s].state).second)
       throw Error(ErrorCode::kInvalidArgument, subject + ": expected a state of its own, got one used twice");
@@ -127,7 +132,8 @@ void Model::Impl::fill_pass(std::span<const SequenceInput> batch, std::span<std:
     const auto left = static_cast<std::int64_t>(batch[s].tokens.size()) - done[s];
     const std::int64_t count = std::min<std::int64_t>(left, max_tokens - pass.T());
     if (count == 0) continue;
-    pass.segments.push_back({pass.T(), static_cast<std::ptrdiff_t>(count)});
+    pass.segments.push_back(
+        {pass.T(), static_cast<std::ptrdiff_t>(count), static_cast<std::int64_t>(batch[s].tokens.size())});
     pass.states.push_back(&batch[s].state->impl());
     pass.sequences.push_back(static_cast<int>(s));
     pass.indices.push_back(done[s]);
@@ -167,6 +173,7 @@ void Model::Impl::report_logits(std::span<const SequenceInput> batch, const floa
 }
 
 std::int64_t Model::forward(std::span<const SequenceInput> batch, ForwardObserver& observer) {
+  const DefaultFloatEnvironment environment;
   impl_->check(batch);
   std::int64_t total = 0, fed = 0;
   try {

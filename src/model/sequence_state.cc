@@ -4,7 +4,7 @@
 
 namespace kl {
 
-SequenceState::Impl::Impl(const ModelArgs& args) {
+SequenceState::Impl::Impl(const ModelArgs& args, std::shared_ptr<const int> model) : owner(std::move(model)) {
   layers.reserve(args.layer_kinds.size());
   for (const LayerKind kind : args.layer_kinds) {
     if (kind == LayerKind::kKda) {

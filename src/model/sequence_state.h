@@ -1,4 +1,5 @@
 #pragma once
+#include <memory>
 #include <variant>
 #include <vector>
 
@@ -16,8 +17,10 @@ using LayerCache = std::variant<KdaCache, MlaCache>;
 /// The parts can only be advanced together, by KimiLinearModel: latents are never continued past a KDA state that has
 /// not seen the same tokens.
 struct SequenceState::Impl {
-  explicit Impl(const ModelArgs& args);
+  /// `owner` is unique to the model: only that one may advance the state.
+  Impl(const ModelArgs& args, std::shared_ptr<const int> owner);
 
+  std::shared_ptr<const int> owner;
   std::vector<LayerCache> layers;
   std::int64_t num_tokens = 0;
 };

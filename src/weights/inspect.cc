@@ -10,6 +10,7 @@
 #include "base/printable.h"
 #include "base/problems.h"
 #include "checkpoint/checkpoint.h"
+#include "kernels/kernels.h"
 #include "weights/sanitize.h"
 #include "weights/tensor_table.h"
 
@@ -40,8 +41,10 @@ void describe_config(const ModelArgs& args, ModelReport& report) {
     layer.parameters = static_cast<std::int64_t>(released_layer_size(args, i).parameters);
     report.layers.push_back(layer);
     if (args.is_moe(i)) idle += (args.num_experts - args.num_experts_per_token) * expert;
-    const std::int64_t floats = args.is_kda(i) ? C * args.kda_head_dim + 3LL * (args.kda_conv_size - 1) * C
-                                               : std::int64_t{args.kv_lora_rank} + args.qk_rope_head_dim;
+    const std::int64_t floats = args.is_kda(i)
+                                    ? args.kda_num_heads * kda_state_floats(args.kda_head_dim, args.kda_head_dim) +
+                                          3 * (args.kda_conv_size - 1) * C
+                                    : std::int64_t{args.kv_lora_rank} + args.qk_rope_head_dim;
     (args.is_kda(i) ? report.state_fixed : report.state_per_token) += floats * static_cast<std::int64_t>(sizeof(float));
   }
   // A tied embedding is read whole by the head; otherwise a token needs one row of it.

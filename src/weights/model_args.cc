@@ -10,6 +10,7 @@
 #include "base/json_fields.h"
 #include "base/problems.h"
 #include "base/read_file.h"
+#include "kernels/kernels.h"
 #include "kl/error.h"
 #include "weights/refused_fields.h"
 #include "weights/tensor_table.h"
@@ -22,7 +23,6 @@ constexpr int kMaxLayers = 4096;
 constexpr int kMaxVocab = 1 << 24;
 constexpr int kMaxWidth = 1 << 20;
 constexpr int kMaxHeads = 1 << 16;
-constexpr int kMaxExperts = 4096;
 constexpr int kMaxTaps = 64;
 constexpr std::int64_t kMaxProjection = 1 << 24;
 constexpr double kMaxParameters = 1e15;
@@ -176,7 +176,8 @@ class ConfigReader {
   }
 
   void read_moe() {
-    top_.read({"num_experts", "num_local_experts", "n_routed_experts"}, 0, kMaxExperts, args_.num_experts);
+    top_.read({"num_experts", "num_local_experts", "n_routed_experts"}, 0, static_cast<int>(kMaxExperts),
+              args_.num_experts);
     top_.read({"first_k_dense_replace"}, 0, kMaxId, args_.first_k_dense_replace);
     top_.read({"moe_layer_freq"}, 1, kMaxId, args_.moe_layer_freq);
     read_mlp_layer_types();
@@ -186,13 +187,14 @@ class ConfigReader {
     top_.read({"intermediate_size"}, 1, kMaxWidth, args_.intermediate_size);
     if (num_moe < args_.num_hidden_layers) top_.require({"intermediate_size"}, "the dense layers");
 
-    top_.read({"num_experts_per_token", "num_experts_per_tok"}, 1, kMaxExperts, args_.num_experts_per_token);
-    top_.read({"num_shared_experts", "n_shared_experts"}, 0, kMaxExperts, args_.num_shared_experts);
+    top_.read({"num_experts_per_token", "num_experts_per_tok"}, 1, static_cast<int>(kMaxExperts),
+              args_.num_experts_per_token);
+    top_.read({"num_shared_experts", "n_shared_experts"}, 0, static_cast<int>(kMaxExperts), args_.num_shared_experts);
     top_.read({"moe_intermediate_size"}, 1, kMaxWidth, args_.moe_intermediate_size);
     top_.read({"moe_renormalize", "norm_topk_prob"}, args_.moe_renormalize);
     top_.read_number({"routed_scaling_factor"}, 0, 1e6, args_.routed_scaling_factor);
-    top_.read({"num_expert_group", "n_group"}, 1, kMaxExperts, args_.num_expert_group);
-    top_.read({"topk_group"}, 1, kMaxExperts, args_.topk_group);
+    top_.read({"num_expert_group", "n_group"}, 1, static_cast<int>(kMaxExperts), args_.num_expert_group);
+    top_.read({"topk_group"}, 1, static_cast<int>(kMaxExperts), args_.topk_group);
     std::string activation = "sigmoid";
     top_.read({"moe_router_activation_func", "scoring_func"}, activation);
     if (activation == "softmax") {

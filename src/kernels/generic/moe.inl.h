@@ -47,8 +47,6 @@ inline float group_score(const float* key, std::ptrdiff_t size) {
   return is_available(sum) ? sum : -__builtin_inff();
 }
 
-constexpr std::ptrdiff_t kMaxExperts = 4096;
-
 /// Makes every expert outside the topk_groups best groups unavailable.
 void keep_best_groups(const RouteArgs& a, float* key) {
   const std::ptrdiff_t size = a.E / a.groups;

@@ -57,7 +57,6 @@ void keep_best_groups(const RouteArgs& a, float* key) {
     }
     return better < a.topk_groups;
   };
-  constexpr std::ptrdiff_t kMaxExperts = 4096;
   bool kept[kMaxExperts];
   for (std::ptrdiff_t g = 0; g < a.groups; ++g) kept[g] = is_kept(g);
   for (std::ptrdiff_t e = 0; e < a.E; ++e) {
