@@ -8,6 +8,9 @@ namespace kl::test {
 
 //                                eps of peak
 constexpr Budget kMatmul{3, "two-level f32 sums err by 1 eps rms of an output, K <= 9216 [1.9]"};
+constexpr Budget kPackedIntegers{12, "one f32 sum of 2 K / 32 terms, each exact up to three roundings [4.0]"};
+constexpr Budget kPackedF32{5, "partial sums of 64 in ascending order, weights rounded once [3.3]"};
+constexpr Budget kExact{0.5, "one correctly rounded result"};
 constexpr Budget kNorm{0.6, "double up to the one rounding of the result [0.1]"};
 constexpr Budget kGatedNorm{1.5, "as a norm, times a sigmoid within 2.5 ulp [0.9]"};
 constexpr Budget kSiluMul{2, "silu within 2.5 ulp, ulp <= eps of the value, and a product [1.0]"};

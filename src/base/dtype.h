@@ -5,12 +5,15 @@
 
 namespace kl {
 
-/// Element types a weight tensor may have.
-enum class DType : std::uint8_t { kF32, kF16, kBF16 };
+/// Element types a weight tensor may have.  Packed weights have none: kernels/packed.h says how they lie.
+enum class DType : std::uint8_t { kF32, kF16, kBF16, kPacked };
 
+/// Bytes of one element; not for kPacked.
 constexpr std::size_t size_of(DType t) { return t == DType::kF32 ? 4 : 2; }
 
-constexpr const char* name_of(DType t) { return t == DType::kF32 ? "F32" : t == DType::kF16 ? "F16" : "BF16"; }
+constexpr const char* name_of(DType t) {
+  return t == DType::kF32 ? "F32" : t == DType::kF16 ? "F16" : t == DType::kBF16 ? "BF16" : "packed";
+}
 
 /// bf16 is the upper half of an f32: widening is exact.
 constexpr float bf16_to_f32(std::uint16_t bits) { return std::bit_cast<float>(std::uint32_t{bits} << 16); }

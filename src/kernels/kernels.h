@@ -17,16 +17,18 @@
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "kernels/packed.h"
 
 namespace kl {
 
-/// A matrix of weights, row-major [N, K], mapped from a file: y = W x.
+/// A matrix of weights [N, K], mapped from a file: y = W x.  Row-major, or packed in tiles.
 struct WeightMatrix {
   const void* data = nullptr;
   DType type = DType::kF32;
   std::ptrdiff_t N = 0;       ///< outputs
   std::ptrdiff_t K = 0;       ///< inputs
-  std::ptrdiff_t stride = 0;  ///< elements between rows, >= K
+  std::ptrdiff_t stride = 0;  ///< elements between rows, >= K; not used if packed
+  PackedFormat format{};      ///< if type is kPacked
 };
 
 /// Columns of a KDA state slice, see KdaRecurrenceArgs.
@@ -47,8 +49,13 @@ inline constexpr std::ptrdiff_t kLanes = 32;
 /// when.
 inline constexpr std::ptrdiff_t kKeyBlock = 128;
 
-/// Widens n weights to f32, exactly.
-using WidenFn = void (*)(const void* src, DType type, std::ptrdiff_t n, float* dst) noexcept;
+/// dst [K] = row n of W widened to f32: exact, or rounded once (scale q + minimum) if W is packed.
+using WeightRowFn = void (*)(const WeightMatrix& w, std::ptrdiff_t n, float* dst) noexcept;
+
+/// Quantises one row of activations.   Shapes  x: [K]   row: ActivationRow::bytes(K), on a cache line.
+/// Numerics  per 32 inputs: scale = max|x| / 127, q = x (127 / max|x|) rounded to nearest even.  The same bytes from every
+/// table.  A group with a NaN or an infinity gets such a scale, so that every output it reaches shows it.
+using QuantizeRowFn = void (*)(const float* x, std::ptrdiff_t K, std::byte* row) noexcept;
 
 struct MatmulArgs {
   WeightMatrix w;  // [N, K]
@@ -57,14 +64,18 @@ struct MatmulArgs {
   float* y;  // [M, N], rows y_stride apart
   std::ptrdiff_t y_stride;
   std::ptrdiff_t M;
+  const std::byte* q = nullptr;  // the same rows quantised, ActivationRow::bytes(K) apart; for packed weights only
 };
 
 /// y[m][n] = sum_k W[n][k] x[m][k] for all m and n0 <= n < n1.  Every linear layer of the model.
+/// Packed weights meet `q` in integers where it is given, else `x` in f32.  REQUIRES: n0 a multiple of 16 for them.
 /// Aliasing  y must not overlap x.
+/// Numerics  integers: per 32 inputs the exact sum of products; these times the two scales, and minimum times sum, are
+/// added up by FMA in ascending order.
 using MatmulFn = void (*)(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept;
 
 /// y[m][k] = sum_n x[m][n] W[n][k]: the matrix used the other way round, sums in ascending n.
-/// Shapes    w: [N, K]   x: [M, N]   y: [M, K].   MLA expands latents to keys with it.
+/// Shapes    w: [N, K], not packed   x: [M, N]   y: [M, K].   MLA expands latents to keys with it.
 using MatmulTransposedFn = void (*)(const MatmulArgs& a) noexcept;
 
 /// y = w * x / sqrt(mean(x^2) + eps).
@@ -234,7 +245,8 @@ using AttendFinishFn = void (*)(const AttendState& s, std::ptrdiff_t Dv, float* 
 struct Kernels {
   const char* isa;               // "reference", "avx2", "avx512"
   bool (*supported)() noexcept;  // does this CPU run it?
-  WidenFn widen;
+  WeightRowFn weight_row;
+  QuantizeRowFn quantize_row;
   MatmulFn matmul;
   MatmulTransposedFn matmul_transposed;
   RmsNormFn rms_norm;

@@ -24,11 +24,8 @@ std::size_t KimiLinearModel::scratch_floats(const ModelArgs& args, const ModelWe
 const float* KimiLinearModel::forward(const ForwardPass& pass, ForwardObserver* observer) {
   const LayerContext c{kernels_, pool_, arena_};
   const std::ptrdiff_t T = pass.T(), D = args_.hidden_size;
-  const WeightMatrix& embed = weights_.embed_tokens;
-  const std::ptrdiff_t row_bytes = embed.stride * static_cast<std::ptrdiff_t>(size_of(embed.type));
   for_each_token(c, T, [&](std::ptrdiff_t t) {
-    const auto* row = static_cast<const std::byte*>(embed.data) + pass.tokens[static_cast<std::size_t>(t)] * row_bytes;
-    kernels_.widen(row, embed.type, D, x_.data() + t * D);
+    kernels_.weight_row(weights_.embed_tokens, pass.tokens[static_cast<std::size_t>(t)], x_.data() + t * D);
   });
 
   for (std::size_t i = 0; i < weights_.layers.size(); ++i) {

@@ -44,6 +44,8 @@ float widen(const std::byte* data, DType type, std::int64_t i) {
     case DType::kBF16:
       std::memcpy(&half, data + 2 * i, 2);
       return bf16_to_f32(half);
+    case DType::kPacked:
+      break;  // no tensor of single elements is packed
   }
   return full;
 }

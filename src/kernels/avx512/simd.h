@@ -101,6 +101,49 @@ inline double sum_lanes(const F64 (&x)[2 * kParts]) {
   return _mm_cvtsd_f64(_mm_add_sd(s2, _mm_unpackhi_pd(s2, s2)));
 }
 
+// Integers: a vector is 16 numbers of 32 bits, or 16 groups of 4 bytes.
+using I32 = __m512i;
+constexpr int kPackedTokens = 6;  // packed tile: 2 blocks of weights x 6 tokens, integer and float sums, 24 of 32 registers
+
+inline I32 broadcast(std::int32_t x) { return _mm512_set1_epi32(x); }
+inline I32 load_integers(const void* p) { return _mm512_loadu_si512(p); }
+inline I32 low_nibbles(I32 x) { return _mm512_and_si512(x, _mm512_set1_epi8(15)); }
+inline I32 high_nibbles(I32 x) { return low_nibbles(_mm512_srli_epi32(x, 4)); }
+template <int n>
+inline I32 shift_left(I32 x) {
+  return _mm512_slli_epi32(x, n);
+}
+inline I32 shift_right(I32 x, int n) { return _mm512_srl_epi32(x, _mm_cvtsi32_si128(n)); }
+inline I32 mask_bits(I32 x, int mask) { return _mm512_and_si512(x, _mm512_set1_epi32(mask)); }
+inline F32 to_float(I32 x) { return _mm512_cvtepi32_ps(x); }
+
+/// sum += the four products of unsigned bytes of w and signed bytes of x in each lane, exactly.  `Bits`: w < 2^Bits.
+/// Assembly, because g++ 12 copies and spills the accumulators of the intrinsic.
+template <int Bits>
+inline void add_products(I32& sum, I32 w, I32 x) {
+  asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
+}
+
+/// Rounds to nearest even and stores as signed bytes; NaN becomes -128.
+inline void store_bytes(std::int8_t* p, F32 x) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x)));
+}
+
+/// The largest absolute value; NaN if any lane is: as integers, NaN is above infinity.
+inline float max_abs(F32 a) {
+  const I32 bits = _mm512_castps_si512(_mm512_abs_ps(a));
+  return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(_mm512_reduce_max_epi32(bits))));
+}
+inline F32 max_abs(F32 a, F32 b) {
+  return _mm512_castsi512_ps(
+      _mm512_max_epi32(_mm512_castps_si512(_mm512_abs_ps(a)), _mm512_castps_si512(_mm512_abs_ps(b))));
+}
+
+/// Sum of the 16 signed bytes at p.
+inline std::int32_t sum_bytes(const std::int8_t* p) {
+  return _mm512_reduce_add_epi32(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+
 }  // namespace simd
 }  // namespace
 }  // namespace kl::avx512

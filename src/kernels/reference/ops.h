@@ -6,15 +6,20 @@
 
 namespace kl::reference {
 
-/// Element i of a weight array, exactly.
-double weight_at(const void* data, DType type, std::ptrdiff_t i);
+/// Element i of an array of weights or scales, exactly.
+double element(const void* data, DType type, std::ptrdiff_t i);
+
+/// W[n][k], exactly, whatever the type.
+double weight_at(const WeightMatrix& w, std::ptrdiff_t n, std::ptrdiff_t k);
 
 double sigmoid(double x);
 double silu(double x);
 double softplus(double x);
 
-void widen(const void* src, DType type, std::ptrdiff_t n, float* dst) noexcept;
+void weight_row(const WeightMatrix& w, std::ptrdiff_t n, float* dst) noexcept;
+void quantize_row(const float* x, std::ptrdiff_t K, std::byte* row) noexcept;
 void matmul(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept;
+void matmul_packed(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept;  // in integers
 void matmul_transposed(const MatmulArgs& a) noexcept;
 
 void rms_norm(const float* x, const float* w, float eps, std::ptrdiff_t n, float* y) noexcept;

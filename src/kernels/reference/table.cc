@@ -10,7 +10,8 @@ bool supported() noexcept { return true; }
 const Kernels kernels{
     .isa = "reference",
     .supported = supported,
-    .widen = widen,
+    .weight_row = weight_row,
+    .quantize_row = quantize_row,
     .matmul = matmul,
     .matmul_transposed = matmul_transposed,
     .rms_norm = rms_norm,
