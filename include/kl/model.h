@@ -21,6 +21,12 @@ enum class MlaForm : std::uint8_t {
   kExpanded,  ///< always expanded (also exact, but slow for single tokens)
 };
 
+/// How products with quantised weights are computed.  Other weights are always multiplied in f32.
+enum class Compute : std::uint8_t {
+  kAuto,  ///< activations are rounded to 8 bits, 32 sharing a scale, and multiplied in integers: fastest
+  kF32,   ///< weights are widened and activations stay f32: the model that the file describes, exactly
+};
+
 /// Which numbers weigh the chosen experts.
 enum class RouterWeights : std::uint8_t {
   kUnbiased,  ///< the scores, as intended and as every other engine does
@@ -33,6 +39,7 @@ struct ModelOptions {
   std::string isa;         ///< kernel table by name; empty = $KL_ISA, else the best this CPU runs
   int chunk_tokens = 512;  ///< most tokens of one pass over the layers; bounds scratch memory, never changes results
   MlaForm mla_form = MlaForm::kAuto;
+  Compute compute = Compute::kAuto;
   RouterWeights router_weights = RouterWeights::kUnbiased;
   float kv_a_norm_eps = 0;  ///< > 0 overrides ModelArgs::kv_a_norm_eps
   float l2_norm_eps = 0;    ///< > 0 overrides ModelArgs::l2_norm_eps

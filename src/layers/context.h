@@ -16,6 +16,7 @@ struct LayerContext {
   const Kernels& kernels;
   ThreadPool& pool;
   Arena& arena;
+  bool integers = true;  ///< packed weights meet quantised activations; else everything is computed in f32
 };
 
 /// The rows of a pass that belong to one sequence.  A pass packs the new tokens of all its sequences row after row,
@@ -60,9 +61,31 @@ inline void matmul_together(const LayerContext& c, std::initializer_list<MatmulA
   });
 }
 
+/// Contiguous rows [T, K] that matrix products read: in f32 and, where packed weights want them so, quantised.
+struct Rows {
+  const float* x = nullptr;
+  const std::byte* q = nullptr;  ///< ActivationRow::bytes(K) apart; nullptr: products are computed in f32
+};
+
+/// Floats of scratch for `rows` quantised rows.
+constexpr std::ptrdiff_t quantized_floats(std::ptrdiff_t rows, std::ptrdiff_t K) {
+  return rows * ActivationRow::bytes(K) / static_cast<std::ptrdiff_t>(sizeof(float));
+}
+
+/// Quantises x [T, K] once for all products that read it, if the weights of one of them are packed.
+/// Shapes    storage: quantized_floats(T, K).
+inline Rows rows_for(const LayerContext& c, std::initializer_list<const WeightMatrix*> readers, const float* x,
+                     std::ptrdiff_t T, std::ptrdiff_t K, float* storage) noexcept {
+  const auto is_packed = [](const WeightMatrix* w) { return w->type == DType::kPacked; };
+  if (!c.integers || std::none_of(readers.begin(), readers.end(), is_packed)) return {x, nullptr};
+  auto* q = reinterpret_cast<std::byte*>(storage);
+  for_each_token(c, T, [&](std::ptrdiff_t t) { c.kernels.quantize_row(x + t * K, K, q + t * ActivationRow::bytes(K)); });
+  return {x, q};
+}
+
 /// y [M, N] = x [M, K] W^T with contiguous rows.
-inline MatmulArgs product(const WeightMatrix& w, const float* x, float* y, std::ptrdiff_t M) {
-  return {.w = w, .x = x, .x_stride = w.K, .y = y, .y_stride = w.N, .M = M};
+inline MatmulArgs product(const WeightMatrix& w, const Rows& x, float* y, std::ptrdiff_t M) {
+  return {.w = w, .x = x.x, .x_stride = w.K, .y = y, .y_stride = w.N, .M = M, .q = x.q};
 }
 
 }  // namespace kl

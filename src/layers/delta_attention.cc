@@ -13,6 +13,7 @@ struct Buffers {
   float *f, *g;                  // [T, H*K] forget-gate logits, output-gate logits
   float* b;                      // [T, H] write-strength logits
   float* o;                      // [T, H*V] what the heads read, normed and gated
+  float *x_q, *f_a_q, *g_a_q, *o_q;  // x, f_a, g_a and o quantised
   float* records;                // [workers, kGatedDeltaBlock, record]
 
   Buffers(const ModelArgs& args, Arena& arena, std::ptrdiff_t T, int workers) {
@@ -21,6 +22,10 @@ struct Buffers {
     f_a = arena.take(T * K);
     g_a = arena.take(T * K);
     b = arena.take(T * H);
+    x_q = arena.take(quantized_floats(T, args.hidden_size));
+    f_a_q = arena.take(quantized_floats(T, K));
+    g_a_q = arena.take(quantized_floats(T, K));
+    o_q = arena.take(quantized_floats(T, H * K));
     records = arena.take(workers * gated_delta_scratch(K));
   }
 };
@@ -58,11 +63,14 @@ void KimiDeltaAttention::forward(const KdaWeights& w, const ModelArgs& args, con
   const std::ptrdiff_t H = args.kda_num_heads, K = args.kda_head_dim, C = H * K, W = args.kda_conv_size;
 
   // 1. Everything that reads x.
-  matmul_together(c,
-                  {product(w.q_proj, x, b.q_raw, T), product(w.k_proj, x, b.k_raw, T), product(w.v_proj, x, b.v_raw, T),
-                   product(w.f_a_proj, x, b.f_a, T), product(w.g_a_proj, x, b.g_a, T), product(w.b_proj, x, b.b, T)});
+  const Rows in = rows_for(c, {&w.q_proj, &w.k_proj, &w.v_proj, &w.f_a_proj, &w.g_a_proj, &w.b_proj}, x, T,
+                           args.hidden_size, b.x_q);
+  matmul_together(
+      c, {product(w.q_proj, in, b.q_raw, T), product(w.k_proj, in, b.k_raw, T), product(w.v_proj, in, b.v_raw, T),
+          product(w.f_a_proj, in, b.f_a, T), product(w.g_a_proj, in, b.g_a, T), product(w.b_proj, in, b.b, T)});
   // 2. The second halves of the low-rank gates.
-  matmul_together(c, {product(w.f_b_proj, b.f_a, b.f, T), product(w.g_b_proj, b.g_a, b.g, T)});
+  const Rows f_a = rows_for(c, {&w.f_b_proj}, b.f_a, T, K, b.f_a_q), g_a = rows_for(c, {&w.g_b_proj}, b.g_a, T, K, b.g_a_q);
+  matmul_together(c, {product(w.f_b_proj, f_a, b.f, T), product(w.g_b_proj, g_a, b.g, T)});
 
   // 3. Each head of each sequence on its own: convolve its channels, run the delta rule over its tokens, gate the
   // output.
@@ -98,7 +106,7 @@ void KimiDeltaAttention::forward(const KdaWeights& w, const ModelArgs& args, con
       c.kernels.gated_rms_norm(o, w.o_norm, args.rms_norm_eps, b.g + at + t * C + c0, K, o);
     }
   });
-  matmul_together(c, {product(w.o_proj, b.o, y, T)});
+  matmul_together(c, {product(w.o_proj, rows_for(c, {&w.o_proj}, b.o, T, C, b.o_q), y, T)});
 }
 
 }  // namespace kl

@@ -16,11 +16,14 @@ struct Buffers {
   float* q;  // [T, H, N + P]
   float* a;  // [T, R + P] latent before its norm, shared key part
   float* o;  // [T, H, V]
+  float *x_q, *o_q;  // x and o quantised
   Buffers(const ModelArgs& args, Arena& arena, std::ptrdiff_t T) {
     const std::ptrdiff_t H = args.num_attention_heads;
     q = arena.take(T * H * (args.qk_nope_head_dim + args.qk_rope_head_dim));
     a = arena.take(T * (args.kv_lora_rank + args.qk_rope_head_dim));
     o = arena.take(T * H * args.v_head_dim);
+    x_q = arena.take(quantized_floats(T, args.hidden_size));
+    o_q = arena.take(quantized_floats(T, H * args.v_head_dim));
   }
 };
 
@@ -83,7 +86,8 @@ void KimiMLAAttention::forward(const MlaWeights& w, const ModelArgs& args, MlaFo
   bool any_absorbed = false;
   for (std::size_t s = 0; s < segments.size(); ++s) any_absorbed |= absorbed[s] = !expands(form, segments[s]);
 
-  matmul_together(c, {product(w.q_proj, x, b.q, T), product(w.kv_a_proj, x, b.a, T)});
+  const Rows in = rows_for(c, {&w.q_proj, &w.kv_a_proj}, x, T, args.hidden_size, b.x_q);
+  matmul_together(c, {product(w.q_proj, in, b.q, T), product(w.kv_a_proj, in, b.a, T)});
   append_latents(w, args, c, segments, caches, b.a);
 
   const MlaCore core = core_of(args, b);
@@ -96,7 +100,7 @@ void KimiMLAAttention::forward(const MlaWeights& w, const ModelArgs& args, MlaFo
     const ArenaScope form_scope(c.arena);
     MlaExpanded(core, c.arena, segments[s].count, c.pool.size()).forward(w, c, segments[s], *caches[s]);
   }
-  matmul_together(c, {product(w.o_proj, b.o, y, T)});
+  matmul_together(c, {product(w.o_proj, rows_for(c, {&w.o_proj}, b.o, T, w.o_proj.K, b.o_q), y, T)});
 }
 
 }  // namespace kl

@@ -9,6 +9,7 @@ namespace kl {
 struct LayerSettings {
   MlaForm mla_form;
   RouterWeights router_weights;
+  bool integers = true;  ///< packed weights meet quantised activations
 };
 
 /// KimiDecoderLayer: token mixing, then channel mixing, each added to the residual stream.

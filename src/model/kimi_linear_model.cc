@@ -22,7 +22,7 @@ std::size_t KimiLinearModel::scratch_floats(const ModelArgs& args, const ModelWe
 }
 
 const float* KimiLinearModel::forward(const ForwardPass& pass, ForwardObserver* observer) {
-  const LayerContext c{kernels_, pool_, arena_};
+  const LayerContext c{kernels_, pool_, arena_, settings_.integers};
   const std::ptrdiff_t T = pass.T(), D = args_.hidden_size;
   for_each_token(c, T, [&](std::ptrdiff_t t) {
     kernels_.weight_row(weights_.embed_tokens, pass.tokens[static_cast<std::size_t>(t)], x_.data() + t * D);

@@ -45,8 +45,9 @@ struct Model::Impl {
         weights(bind_weights(args, Checkpoint::open(dir))),
         pool(o.threads > 0 ? o.threads : num_usable_cpus()),
         max_tokens(std::max(o.chunk_tokens, 1)),
-        backbone(args, weights, {o.mla_form, o.router_weights}, kernels, pool, max_tokens),
+        backbone(args, weights, {o.mla_form, o.router_weights, o.compute == Compute::kAuto}, kernels, pool, max_tokens),
         wanted_hidden(static_cast<std::size_t>(kLogitRows * args.hidden_size)),
+        wanted_quantized(static_cast<std::size_t>(quantized_floats(kLogitRows, args.hidden_size))),
         logits(static_cast<std::size_t>(kLogitRows * args.vocab_size)) {}
 
   void check(std::span<const SequenceInput> batch) const;
@@ -61,7 +62,8 @@ struct Model::Impl {
   const std::ptrdiff_t max_tokens;
   KimiLinearModel backbone;
   const std::shared_ptr<const int> identity = std::make_shared<const int>(0);  // states of this model carry it
-  AlignedBuffer wanted_hidden;  // [kLogitRows, D] normed rows whose logits are wanted
+  AlignedBuffer wanted_hidden;     // [kLogitRows, D] normed rows whose logits are wanted
+  AlignedBuffer wanted_quantized;  // the same quantised
   AlignedBuffer logits;         // [kLogitRows, vocab]
   ForwardPass pass;
 };
@@ -153,9 +155,10 @@ void Model::Impl::report_logits(std::span<const SequenceInput> batch, const floa
   std::array<Wanted, kLogitRows> wanted;
   std::ptrdiff_t count = 0;
   Arena no_scratch;
+  const LayerContext c{kernels, pool, no_scratch, options.compute == Compute::kAuto};
   const auto flush = [&] {
-    matmul_together({kernels, pool, no_scratch},
-                    {product(weights.lm_head, wanted_hidden.data(), logits.data(), count)});
+    const Rows rows = rows_for(c, {&weights.lm_head}, wanted_hidden.data(), count, D, wanted_quantized.data());
+    matmul_together(c, {product(weights.lm_head, rows, logits.data(), count)});
     for (std::ptrdiff_t i = 0; i < count; ++i)
       observer.on_logits(wanted[static_cast<std::size_t>(i)].sequence, wanted[static_cast<std::size_t>(i)].index,
                          {logits.data() + i * N, static_cast<std::size_t>(N)});
