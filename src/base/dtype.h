@@ -39,4 +39,19 @@ constexpr float f16_to_f32(std::uint16_t h) {
   return std::bit_cast<float>(sign | (exponent + 112u) << 23 | fraction << 13);
 }
 
+/// Round to nearest, ties to even; too large becomes infinity, NaN stays NaN.
+constexpr std::uint16_t f32_to_f16(float x) {
+  const auto bits = std::bit_cast<std::uint32_t>(x);
+  const auto sign = static_cast<std::uint16_t>(bits >> 16 & 0x8000u);
+  const std::uint32_t magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return static_cast<std::uint16_t>(sign | 0x7e00u);
+  if (magnitude >= 0x477ff000u) return static_cast<std::uint16_t>(sign | 0x7c00u);  // rounds to 2^16 or above
+  if (magnitude < 0x38800000u) {  // below 2^-14: a multiple of 2^-24, which adding 1/2 rounds to
+    const auto shifted = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + 0.5f);
+    return static_cast<std::uint16_t>(sign | (shifted - 0x3f000000u));
+  }
+  const std::uint32_t rounded = magnitude + 0xfffu + (bits >> 13 & 1u);
+  return static_cast<std::uint16_t>(sign | ((rounded >> 13) - (112u << 10)));
+}
+
 }  // namespace kl

@@ -130,9 +130,14 @@ void add_text_source(CLI::App& command, TextSource& source, const char* name) {
       ->excludes(text);
 }
 
+void add_threads_flag(CLI::App& command, int& threads) {
+  constexpr int kMaxThreads = 1024;
+  add_number(command, "-t,--threads", threads, 0, kMaxThreads, "worker threads; 0 = one per CPU");
+}
+
 void add_engine_flags(CLI::App& command, ModelOptions& options, const char* default_mla) {
-  constexpr int kMaxThreads = 1024, kMaxChunk = 65536;
-  add_number(command, "-t,--threads", options.threads, 0, kMaxThreads, "worker threads; 0 = one per CPU");
+  constexpr int kMaxChunk = 65536;
+  add_threads_flag(command, options.threads);
   add_number(command, "--chunk", options.chunk_tokens, 1, kMaxChunk, "most tokens of one pass; bounds memory only");
   static const std::map<std::string, MlaForm> kForms = {
       {"auto", MlaForm::kAuto}, {"absorbed", MlaForm::kAbsorbed}, {"expanded", MlaForm::kExpanded}};
@@ -144,6 +149,13 @@ void add_engine_flags(CLI::App& command, ModelOptions& options, const char* defa
       ->type_name("FORM")
       ->default_str(default_mla)
       ->check(one_of({"auto", "absorbed", "expanded"}));
+  command
+      .add_option_function<std::string>(
+          "--compute", [&options](const std::string& how) { options.compute = how == "f32" ? Compute::kF32 : Compute::kAuto; },
+          "f32, or auto: quantised weights meet 8-bit activations")
+      ->type_name("HOW")
+      ->default_str("auto")
+      ->check(one_of({"auto", "f32"}));
 }
 
 void add_convention_flags(CLI::App& command, ModelOptions& options) {

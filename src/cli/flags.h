@@ -37,7 +37,10 @@ void add_seed_flag(CLI::App& command, std::uint64_t& seed, const char* what);
 /// A positional text ("-" is standard input) or -f FILE.
 void add_text_source(CLI::App& command, TextSource& source, const char* name);
 
-/// -t, --chunk and, with the given default, --mla.
+/// -t.
+void add_threads_flag(CLI::App& command, int& threads);
+
+/// -t, --chunk, --compute and, with the given default, --mla.
 void add_engine_flags(CLI::App& command, ModelOptions& options, const char* default_mla);
 
 /// --router-weights, --kv-a-eps, --l2-eps: conventions in which other implementations differ.

@@ -18,6 +18,7 @@
 #include "kl/error.h"
 #include "kl/safetensors.h"
 #include "weights/byte_tokenizer.h"
+#include "weights/model_folder.h"
 #include "weights/tensor_table.h"
 
 namespace kl {
@@ -115,16 +116,6 @@ void fill(const Spread& spread, Random& random, float* out, std::size_t n) {
   }
 }
 
-/// f32 to IEEE half, round to nearest even; values here are far from its limits.
-std::uint16_t f32_to_f16(float x) {
-  const auto bits = std::bit_cast<std::uint32_t>(x);
-  const auto sign = static_cast<std::uint16_t>(bits >> 16 & 0x8000u);
-  const float magnitude = std::bit_cast<float>(bits & 0x7fffffffu);
-  if (magnitude < 0x1p-14f) return static_cast<std::uint16_t>(sign | std::lrint(magnitude * 0x1p24f));  // subnormal
-  const std::uint32_t rounded = (bits & 0x7fffffffu) + 0xfffu + (bits >> 13 & 1u);
-  return static_cast<std::uint16_t>(sign | ((rounded >> 13) - (112u << 10)));
-}
-
 // --- writing ------------------------------------------------------------------------------------------------------------
 
 /// The dtype of the released checkpoint: the decay's parameters are f32 whatever the rest is.
@@ -136,73 +127,6 @@ std::int64_t elements_of(const ReleasedTensor& tensor) {
   std::int64_t n = 1;
   for (const std::int64_t dim : tensor.shape) n *= dim;
   return n;
-}
-
-/// A run of tensors that share a file.
-struct Shard {
-  std::size_t first = 0, last = 0;  // of released_tensors()
-  std::string file;
-};
-
-std::vector<Shard> cut_shards(const std::vector<std::int64_t>& bytes, std::int64_t max_bytes) {
-  std::vector<Shard> shards{{}};
-  std::int64_t size = 0;
-  for (std::size_t i = 0; i < bytes.size(); ++i) {
-    if (size > 0 && size + bytes[i] > max_bytes) {
-      shards.push_back({i, i, {}});
-      size = 0;
-    }
-    size += bytes[i];
-    shards.back().last = i + 1;
-  }
-  for (std::size_t s = 0; s < shards.size(); ++s) {
-    shards[s].file = shards.size() == 1 ? "model.safetensors"
-                                        : fmt::format("model-{:05}-of-{:05}.safetensors", s + 1, shards.size());
-  }
-  return shards;
-}
-
-/// The folder being filled; takes everything back unless keep() is called.
-class OutputFolder {
- public:
-  explicit OutputFolder(const fs::path& dir) : dir_(dir) {
-    std::error_code error;
-    is_new_ = !fs::exists(dir, error);
-    if (is_new_) fs::create_directories(dir, error);
-    if (!error && (!fs::is_directory(dir, error) || !fs::is_empty(dir, error))) {
-      throw Error(ErrorCode::kCannotWrite, dir.string() + ": expected a new or empty folder, got one in use");
-    }
-    if (error) throw Error(ErrorCode::kCannotWrite, fmt::format("{}: cannot write: {}", dir.string(), error.message()));
-  }
-  ~OutputFolder() {
-    if (is_kept_) return;
-    std::error_code ignored;
-    for (const std::string& file : files_) fs::remove(dir_ / file, ignored);
-    if (is_new_) fs::remove(dir_, ignored);
-  }
-  OutputFolder(const OutputFolder&) = delete;
-
-  /// The path of a file that belongs to the folder's contents.
-  fs::path add(const std::string& file) {
-    files_.push_back(file);
-    return dir_ / file;
-  }
-  void keep() { is_kept_ = true; }
-
- private:
-  fs::path dir_;
-  std::vector<std::string> files_;
-  bool is_new_ = false;
-  bool is_kept_ = false;
-};
-
-void require_space(const fs::path& dir, std::int64_t bytes) {
-  std::error_code error;
-  const fs::space_info space = fs::space(dir, error);
-  if (!error && space.available < static_cast<std::uintmax_t>(bytes)) {
-    throw Error(ErrorCode::kCannotWrite,
-                fmt::format("{}: expected {} bytes of free space, got {}", dir.string(), bytes, space.available));
-  }
 }
 
 /// Makes tensors one after the other and hands them to the writer in pieces.
@@ -253,16 +177,6 @@ class TensorMaker {
   std::vector<std::byte> bytes_;
 };
 
-std::string index_json(const std::vector<ReleasedTensor>& tensors, const std::vector<Shard>& shards,
-                       const SynthResult& result) {
-  nlohmann::json index;
-  index["metadata"] = {{"total_size", result.tensor_bytes}, {"total_parameters", result.parameters}};
-  for (const Shard& shard : shards) {
-    for (std::size_t i = shard.first; i < shard.last; ++i) index["weight_map"][tensors[i].name] = shard.file;
-  }
-  return index.dump(2) + "\n";
-}
-
 std::string generation_config_json(const ModelArgs& args) {
   nlohmann::ordered_json json;
   if (args.bos_token_id >= 0) json["bos_token_id"] = args.bos_token_id;
@@ -303,7 +217,7 @@ SynthResult synthesize(const ModelArgs& args, const fs::path& dir, const SynthOp
   result.files = static_cast<int>(shards.size());
 
   OutputFolder folder(dir);
-  require_space(dir, result.tensor_bytes);
+  folder.require_space(result.tensor_bytes);
   ModelArgs written = args;
   written.dtype = names.config;
   write_file(folder.add("config.json"), written.to_json());
@@ -328,7 +242,12 @@ SynthResult synthesize(const ModelArgs& args, const fs::path& dir, const SynthOp
     writer.finish();
   }
   // Last, so that a folder with shards but without its index is visibly incomplete.
-  if (shards.size() > 1) write_file(folder.add("model.safetensors.index.json"), index_json(tensors, shards, result));
+  if (shards.size() > 1) {
+    std::vector<std::string> tensor_names;
+    for (const ReleasedTensor& tensor : tensors) tensor_names.push_back(tensor.name);
+    write_file(folder.add("model.safetensors.index.json"),
+               index_json(tensor_names, shards, result.tensor_bytes, result.parameters));
+  }
   if (options.progress) options.progress(result.tensor_bytes, result.tensor_bytes);
   folder.keep();
   return result;
