@@ -6,6 +6,7 @@
 #include <system_error>
 
 #include "kl/error.h"
+#include "weights/packed_name.h"
 
 namespace kl {
 
@@ -37,6 +38,13 @@ std::string index_json(const std::vector<std::string>& names, const std::vector<
     for (std::size_t i = shard.first; i < shard.last; ++i) index["weight_map"][names[i]] = shard.file;
   }
   return index.dump(2) + "\n";
+}
+
+std::string packed_config_json(const ModelArgs& args, const QuantRule& rule) {
+  auto json = nlohmann::ordered_json::parse(args.to_json());
+  json["quantization_config"] = {
+      {"quant_method", "kl"}, {"version", kPackedVersion}, {"bits", rule.bits}, {"group_size", rule.group_size}};
+  return json.dump(2) + "\n";
 }
 
 OutputFolder::OutputFolder(const fs::path& dir) : dir_(dir) {

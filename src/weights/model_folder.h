@@ -5,6 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "kl/model_args.h"
+#include "weights/predicates.h"
+
 namespace kl {
 
 /// A run of tensors that share a file.
@@ -20,6 +23,9 @@ std::vector<Shard> cut_shards(const std::vector<std::int64_t>& bytes, std::int64
 /// model.safetensors.index.json.   Shapes  names: of all tensors, as cut_shards() counted them.
 std::string index_json(const std::vector<std::string>& names, const std::vector<Shard>& shards, std::int64_t total_size,
                        std::int64_t total_parameters);
+
+/// config.json of a folder whose matrices are packed by `rule`.
+std::string packed_config_json(const ModelArgs& args, const QuantRule& rule);
 
 /// The folder being filled; takes everything back unless keep() is called.
 class OutputFolder {

@@ -35,4 +35,9 @@ std::vector<std::int64_t> packed_shape(const PackedFormat& format, std::int64_t 
   return shape;
 }
 
+PackedFormat packed_format(const QuantRule& rule) {
+  return {static_cast<std::uint8_t>(rule.bits), static_cast<std::uint8_t>(rule.group_size), rule.group_size == 64,
+          DType::kF16};
+}
+
 }  // namespace kl

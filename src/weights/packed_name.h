@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/packed.h"
+#include "weights/predicates.h"
 
 namespace kl {
 
@@ -20,6 +21,9 @@ std::optional<PackedFormat> parse_packed_suffix(std::string_view suffix);
 
 /// Shape of the tensor that holds `count` matrices [N, K].
 std::vector<std::int64_t> packed_shape(const PackedFormat& format, std::int64_t count, std::int64_t N, std::int64_t K);
+
+/// The format kl writes for a rule: groups of 32 are symmetric, groups of 64 keep a minimum; scales are f16.
+PackedFormat packed_format(const QuantRule& rule);
 
 /// Version of the packed folder format that this kl writes, and the newest it reads.
 inline constexpr int kPackedVersion = 1;

@@ -6,7 +6,6 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
-#include <nlohmann/json.hpp>
 #include <span>
 #include <string>
 #include <system_error>
@@ -50,11 +49,6 @@ struct OutputTensor {
   std::vector<float> numbers;
 };
 
-PackedFormat format_of(const QuantRule& rule) {
-  return {static_cast<std::uint8_t>(rule.bits), static_cast<std::uint8_t>(rule.group_size), rule.group_size == 64,
-          DType::kF16};
-}
-
 /// Lists the tensors of the result in the order of the layers, in the released names where there are any.
 class Lister {
  public:
@@ -76,7 +70,7 @@ class Lister {
     }
     OutputTensor out{.spec = {}, .bytes = 0, .matrices = m, .format = {}, .numbers = {}};
     if (const auto rule = quant_predicate(module + ".weight", 2, K, base_)) {
-      out.format = format_of(*rule);
+      out.format = packed_format(*rule);
       out.spec = {module + "." + packed_suffix(*out.format), "U8", packed_shape(*out.format, count, N, K)};
       out.bytes = count * out.format->matrix_bytes(N, K);
     } else {
@@ -238,15 +232,6 @@ void check(const fs::path& from, const fs::path& to, const QuantizeOptions& opti
   }
 }
 
-std::string config_json(const ModelArgs& args, const QuantizeOptions& options) {
-  auto json = nlohmann::ordered_json::parse(args.to_json());
-  json["quantization_config"] = {{"quant_method", "kl"},
-                                 {"version", kPackedVersion},
-                                 {"bits", options.bits},
-                                 {"group_size", options.group_size}};
-  return json.dump(2) + "\n";
-}
-
 }  // namespace
 
 QuantizeResult quantize(const fs::path& from, const fs::path& to, const QuantizeOptions& options) {
@@ -272,7 +257,7 @@ QuantizeResult quantize(const fs::path& from, const fs::path& to, const Quantize
 
   OutputFolder folder(to);
   folder.require_space(result.tensor_bytes);
-  write_file(folder.add("config.json"), config_json(args, options));
+  write_file(folder.add("config.json"), packed_config_json(args, {options.bits, options.group_size}));
   std::error_code ignored;
   for (const char* file : kCopiedFiles) {
     if (fs::exists(from / file, ignored)) write_file(folder.add(file), read_file(from / file, 256u << 20));
