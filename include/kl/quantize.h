@@ -7,9 +7,10 @@ namespace kl {
 
 /// How to quantise a model.
 struct QuantizeOptions {
-  int bits = 4;         ///< 4 or 8
-  int group_size = 32;  ///< 32: a scale for 32 weights, symmetric; 64: scale and minimum for 64.  Both 4.5 or 8.5 bits a weight
-  int threads = 0;      ///< 0 = one per CPU this process may use
+  int bits = 4;  ///< 4 or 8
+  int group_size =
+      32;  ///< 32: a scale for 32 weights, symmetric; 64: scale and minimum for 64.  Both 4.5 or 8.5 bits a weight
+  int threads = 0;  ///< 0 = one per CPU this process may use
   std::int64_t max_shard_bytes = 5'000'000'000;
 
   /// Called after every few megabytes with bytes written and in total.  It may throw to stop.
@@ -18,8 +19,8 @@ struct QuantizeOptions {
 
 /// What was written.
 struct QuantizeResult {
-  std::int64_t source_bytes = 0;  ///< tensor bytes of the source
-  std::int64_t tensor_bytes = 0;  ///< and of the result
+  std::int64_t source_bytes = 0;    ///< tensor bytes of the source
+  std::int64_t tensor_bytes = 0;    ///< and of the result
   std::int64_t packed_weights = 0;  ///< weights that were quantised
   std::int64_t kept_weights = 0;    ///< and those that kept their type
   int files = 0;

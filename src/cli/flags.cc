@@ -151,7 +151,8 @@ void add_engine_flags(CLI::App& command, ModelOptions& options, const char* defa
       ->check(one_of({"auto", "absorbed", "expanded"}));
   command
       .add_option_function<std::string>(
-          "--compute", [&options](const std::string& how) { options.compute = how == "f32" ? Compute::kF32 : Compute::kAuto; },
+          "--compute",
+          [&options](const std::string& how) { options.compute = how == "f32" ? Compute::kF32 : Compute::kAuto; },
           "f32, or auto: quantised weights meet 8-bit activations")
       ->type_name("HOW")
       ->default_str("auto")

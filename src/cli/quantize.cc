@@ -54,8 +54,8 @@ int run_quantize(const QuantizeFlags& flags) {
   catch_interrupts();
   const QuantizeResult result = quantize(find_model(flags.dir), flags.out, options);
 
-  const double bits = 8.0 * static_cast<double>(result.tensor_bytes) /
-                      static_cast<double>(result.packed_weights + result.kept_weights);
+  const double bits =
+      8.0 * static_cast<double>(result.tensor_bytes) / static_cast<double>(result.packed_weights + result.kept_weights);
   Output output;
   if (flags.json) {
     output.write(to_line(nlohmann::ordered_json{{"path", flags.out},
@@ -68,9 +68,10 @@ int run_quantize(const QuantizeFlags& flags) {
                                                 {"bits_per_weight", bits},
                                                 {"files", result.files}}));
   } else {
-    output.write(fmt::format("{}: {} weights in {} bits, {} as they were; {} from {}, {:.2f} bits a weight\n", flags.out,
-                             grouped(result.packed_weights), flags.options.bits, grouped(result.kept_weights),
-                             bytes_text(result.tensor_bytes), bytes_text(result.source_bytes), bits));
+    output.write(fmt::format("{}: {} weights in {} bits, {} as they were; {} from {}, {:.2f} bits a weight\n",
+                             flags.out, grouped(result.packed_weights), flags.options.bits,
+                             grouped(result.kept_weights), bytes_text(result.tensor_bytes),
+                             bytes_text(result.source_bytes), bits));
   }
   output.flush();
   return kExitOk;

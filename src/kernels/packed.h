@@ -29,10 +29,10 @@ inline constexpr std::ptrdiff_t kActivationGroup = 32;
 ///
 /// Outputs beyond N and inputs beyond K have scale and minimum 0.
 struct PackedFormat {
-  std::uint8_t bits = 4;            // 4 or 8
-  std::uint8_t group = 32;          // 32 or 64
-  bool has_minimum = false;         // always true for groups of 64, so that a tile is whole lines
-  DType scale_type = DType::kF16;   // of scales and minima
+  std::uint8_t bits = 4;           // 4 or 8
+  std::uint8_t group = 32;         // 32 or 64
+  bool has_minimum = false;        // always true for groups of 64, so that a tile is whole lines
+  DType scale_type = DType::kF16;  // of scales and minima
 
   constexpr std::ptrdiff_t quant_bytes() const { return kTileOutputs * kTileInputs * bits / 8; }
   constexpr std::ptrdiff_t scales_bytes() const {

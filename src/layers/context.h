@@ -79,7 +79,8 @@ inline Rows rows_for(const LayerContext& c, std::initializer_list<const WeightMa
   const auto is_packed = [](const WeightMatrix* w) { return w->type == DType::kPacked; };
   if (!c.integers || std::none_of(readers.begin(), readers.end(), is_packed)) return {x, nullptr};
   auto* q = reinterpret_cast<std::byte*>(storage);
-  for_each_token(c, T, [&](std::ptrdiff_t t) { c.kernels.quantize_row(x + t * K, K, q + t * ActivationRow::bytes(K)); });
+  for_each_token(c, T,
+                 [&](std::ptrdiff_t t) { c.kernels.quantize_row(x + t * K, K, q + t * ActivationRow::bytes(K)); });
   return {x, q};
 }
 

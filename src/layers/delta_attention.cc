@@ -7,14 +7,14 @@ namespace kl {
 namespace {
 
 struct Buffers {
-  float *q_raw, *k_raw, *v_raw;  // [T, H*K] projections, before convolution
-  float *q, *k, *v;              // [T, H*K] after convolution and SiLU
-  float *f_a, *g_a;              // [T, K] low-rank halves of the two gates
-  float *f, *g;                  // [T, H*K] forget-gate logits, output-gate logits
-  float* b;                      // [T, H] write-strength logits
-  float* o;                      // [T, H*V] what the heads read, normed and gated
+  float *q_raw, *k_raw, *v_raw;      // [T, H*K] projections, before convolution
+  float *q, *k, *v;                  // [T, H*K] after convolution and SiLU
+  float *f_a, *g_a;                  // [T, K] low-rank halves of the two gates
+  float *f, *g;                      // [T, H*K] forget-gate logits, output-gate logits
+  float* b;                          // [T, H] write-strength logits
+  float* o;                          // [T, H*V] what the heads read, normed and gated
   float *x_q, *f_a_q, *g_a_q, *o_q;  // x, f_a, g_a and o quantised
-  float* records;                // [workers, kGatedDeltaBlock, record]
+  float* records;                    // [workers, kGatedDeltaBlock, record]
 
   Buffers(const ModelArgs& args, Arena& arena, std::ptrdiff_t T, int workers) {
     const std::ptrdiff_t H = args.kda_num_heads, K = args.kda_head_dim;
@@ -69,7 +69,8 @@ void KimiDeltaAttention::forward(const KdaWeights& w, const ModelArgs& args, con
       c, {product(w.q_proj, in, b.q_raw, T), product(w.k_proj, in, b.k_raw, T), product(w.v_proj, in, b.v_raw, T),
           product(w.f_a_proj, in, b.f_a, T), product(w.g_a_proj, in, b.g_a, T), product(w.b_proj, in, b.b, T)});
   // 2. The second halves of the low-rank gates.
-  const Rows f_a = rows_for(c, {&w.f_b_proj}, b.f_a, T, K, b.f_a_q), g_a = rows_for(c, {&w.g_b_proj}, b.g_a, T, K, b.g_a_q);
+  const Rows f_a = rows_for(c, {&w.f_b_proj}, b.f_a, T, K, b.f_a_q),
+             g_a = rows_for(c, {&w.g_b_proj}, b.g_a, T, K, b.g_a_q);
   matmul_together(c, {product(w.f_b_proj, f_a, b.f, T), product(w.g_b_proj, g_a, b.g, T)});
 
   // 3. Each head of each sequence on its own: convolve its channels, run the delta rule over its tokens, gate the

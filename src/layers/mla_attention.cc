@@ -13,9 +13,9 @@ namespace {
 constexpr std::ptrdiff_t kExpandFrom = 192;
 
 struct Buffers {
-  float* q;  // [T, H, N + P]
-  float* a;  // [T, R + P] latent before its norm, shared key part
-  float* o;  // [T, H, V]
+  float* q;          // [T, H, N + P]
+  float* a;          // [T, R + P] latent before its norm, shared key part
+  float* o;          // [T, H, V]
   float *x_q, *o_q;  // x and o quantised
   Buffers(const ModelArgs& args, Arena& arena, std::ptrdiff_t T) {
     const std::ptrdiff_t H = args.num_attention_heads;

@@ -92,19 +92,8 @@ void MlaExpanded::attend_head(const MlaWeights& w, const LayerContext& c, const 
     const std::ptrdiff_t n = static_cast<std::ptrdiff_t>(std::min<std::int64_t>(kKeyBlock, num_keys - pos));
     const float* rows = cache.row(pos);
     // Expand this block once: every query of the chunk uses it while it sits in cache.
-    c.kernels.matmul_transposed({.w = w_uk,
-                                 .x = rows,
-                                 .x_stride = stride,
-                                 .y = s.keys,
-                                 .y_stride = N,
-                                 .M = n});
-    c.kernels.matmul({.w = w_uv,
-                      .x = rows,
-                      .x_stride = stride,
-                      .y = s.values,
-                      .y_stride = V,
-                      .M = n},
-                     0, V);
+    c.kernels.matmul_transposed({.w = w_uk, .x = rows, .x_stride = stride, .y = s.keys, .y_stride = N, .M = n});
+    c.kernels.matmul({.w = w_uv, .x = rows, .x_stride = stride, .y = s.values, .y_stride = V, .M = n}, 0, V);
     for (std::ptrdiff_t g = 0; g < groups; ++g) {
       if (start + std::min(segment.count, (g + 1) * kLanes) <= pos) continue;  // every query of the group lies before
       c.kernels.attend({.q = s.q + g * N * kLanes,

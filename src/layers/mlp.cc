@@ -4,9 +4,9 @@ namespace kl {
 namespace {
 
 struct Buffers {
-  float* gate;         // [T, F], becomes silu(gate) * up
-  float* up;           // [T, F]
-  float* x_q, *hidden_q;  // x and gate quantised
+  float* gate;            // [T, F], becomes silu(gate) * up
+  float* up;              // [T, F]
+  float *x_q, *hidden_q;  // x and gate quantised
   Buffers(const MlpWeights& w, Arena& arena, std::ptrdiff_t T)
       : gate(arena.take(T * w.gate_proj.N)),
         up(arena.take(T * w.up_proj.N)),

@@ -156,7 +156,8 @@ void run_experts(const MoeWeights& w, const ModelArgs& args, const LayerContext&
       c.kernels.silu_mul(r.gate + t * F + f0, r.up + t * F + f0, f1 - f0, r.gate + t * F + f0);
   });
   if (integers) {
-    in.chosen_hidden = rows_for(c, {&w.experts.front().down_proj}, b.gate, rows, args.moe_intermediate_size, b.hidden_q);
+    in.chosen_hidden =
+        rows_for(c, {&w.experts.front().down_proj}, b.gate, rows, args.moe_intermediate_size, b.hidden_q);
   }
   if (w.shared) {
     in.shared_hidden = rows_for(c, {&w.shared->down_proj}, b.shared_gate, T, shared_F, b.shared_hidden_q);

@@ -64,7 +64,7 @@ struct Model::Impl {
   const std::shared_ptr<const int> identity = std::make_shared<const int>(0);  // states of this model carry it
   AlignedBuffer wanted_hidden;     // [kLogitRows, D] normed rows whose logits are wanted
   AlignedBuffer wanted_quantized;  // the same quantised
-  AlignedBuffer logits;         // [kLogitRows, vocab]
+  AlignedBuffer logits;            // [kLogitRows, vocab]
   ForwardPass pass;
 };
 

@@ -37,8 +37,8 @@ double assign(const float* w, std::ptrdiff_t n, int most, Group& g) {
 /// Keeps the better of two candidates once their scales are what the file can hold.
 void keep_better(const float* w, std::ptrdiff_t n, const PackedFormat& f, Group candidate, Group& best, double& least) {
   candidate.scale = round_to(candidate.scale, f.scale_type);
-  candidate.minimum = f.has_minimum ? round_to(candidate.minimum, f.scale_type)
-                                    : -std::ldexp(candidate.scale, f.bits - 1);
+  candidate.minimum =
+      f.has_minimum ? round_to(candidate.minimum, f.scale_type) : -std::ldexp(candidate.scale, f.bits - 1);
   const double error = assign(w, n, (1 << f.bits) - 1, candidate);
   if (error < least) best = candidate, least = error;
 }

@@ -36,9 +36,9 @@ constexpr std::ptrdiff_t kBlocksAtOnce = 64;  // blocks packed between two write
 constexpr float kLargestWeight = 65504;       // so that an f16 scale never overflows
 
 // Files of a model folder that say nothing about how weights lie.
-constexpr const char* kCopiedFiles[] = {"tiktoken.model",          "tokenizer_config.json",  "generation_config.json",
-                                        "special_tokens_map.json", "chat_template.jinja",    "tokenization_kimi.py",
-                                        "configuration_kimi.py",   "LICENSE"};
+constexpr const char* kCopiedFiles[] = {
+    "tiktoken.model",      "tokenizer_config.json", "generation_config.json", "special_tokens_map.json",
+    "chat_template.jinja", "tokenization_kimi.py",  "configuration_kimi.py",  "LICENSE"};
 
 /// What a tensor of the result is made from: matrices (one, or one per head) or numbers.
 struct OutputTensor {
@@ -59,6 +59,8 @@ class Lister {
     for (std::size_t i = 0; i < w.layers.size(); ++i) layer(fmt::format("model.layers.{}.", i), w.layers[i]);
     numbers("model.norm.weight", w.norm, {args_.hidden_size});
     if (!args_.tie_word_embeddings) matrix("lm_head", {&w.lm_head, 1});
+    // Packed tensors first: each is whole cache lines, so all of them begin on one and can be used where they lie.
+    std::stable_partition(tensors_.begin(), tensors_.end(), [](const OutputTensor& t) { return t.format.has_value(); });
     return std::move(tensors_);
   }
 
@@ -193,8 +195,8 @@ class TensorWriter {
         }
       });
       if (!is_sound) {
-        throw Error(ErrorCode::kCorrupt, fmt::format("{}: expected finite weights up to {}, got others",
-                                                     tensor.spec.name, kLargestWeight));
+        throw Error(ErrorCode::kCorrupt,
+                    fmt::format("{}: expected finite weights up to {}, got others", tensor.spec.name, kLargestWeight));
       }
       put(buffer_.data(), block_bytes * static_cast<std::size_t>(count), writer);
     }
@@ -227,8 +229,9 @@ void check(const fs::path& from, const fs::path& to, const QuantizeOptions& opti
   std::error_code ignored;
   const fs::path source = fs::weakly_canonical(from, ignored), target = fs::weakly_canonical(to, ignored);
   if (std::mismatch(source.begin(), source.end(), target.begin(), target.end()).first == source.end()) {
-    throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("{}: expected a folder outside {}, got one that is it or lies in it", to.string(), from.string()));
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        fmt::format("{}: expected a folder outside {}, got one that is it or lies in it", to.string(), from.string()));
   }
 }
 
@@ -249,7 +252,8 @@ QuantizeResult quantize(const fs::path& from, const fs::path& to, const Quantize
     bytes.push_back(tensor.bytes);
     names.push_back(tensor.spec.name);
     result.tensor_bytes += tensor.bytes;
-    for (const WeightMatrix& m : tensor.matrices) (tensor.format ? result.packed_weights : result.kept_weights) += m.N * m.K;
+    for (const WeightMatrix& m : tensor.matrices)
+      (tensor.format ? result.packed_weights : result.kept_weights) += m.N * m.K;
     result.kept_weights += static_cast<std::int64_t>(tensor.numbers.size());
   }
   const std::vector<Shard> shards = cut_shards(bytes, options.max_shard_bytes);

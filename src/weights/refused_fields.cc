@@ -73,7 +73,8 @@ constexpr RefusedField kRefusedFields[] = {
     {"logits_scaling", if_not_one, "scales the logits", "another hybrid model"},
     {"final_logit_softcapping", if_set, "bounds the logits", "another model"},
     {"quantization", if_set, "stores quantised weights, which kl does not read yet", "an mlx-lm quantisation"},
-    {"quantization_config", if_quantised_by_others, "stores quantised weights, which kl does not read yet", "a quantised model"},
+    {"quantization_config", if_quantised_by_others, "stores quantised weights, which kl does not read yet",
+     "a quantised model"},
     {"vision_config", if_set, "adds an image encoder", "a multimodal model"},
 };
 
@@ -89,9 +90,10 @@ const Json* find_path(const Json& config, std::string_view path) {
 bool report_refused_fields(const Json& config, Problems& problems) {
   const Json* version = find_path(config, "quantization_config.version");
   if (version && version->number().value_or(0) > kPackedVersion) {
-    problems.add(ErrorCode::kUnsupported,
-                 fmt::format("quantization_config.version: expected at most {}, got {}: a newer kl packed these weights",
-                             kPackedVersion, version->describe()));
+    problems.add(
+        ErrorCode::kUnsupported,
+        fmt::format("quantization_config.version: expected at most {}, got {}: a newer kl packed these weights",
+                    kPackedVersion, version->describe()));
   }
   for (const RefusedField& field : kRefusedFields) {
     const Json* value = find_path(config, field.path);

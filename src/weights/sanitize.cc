@@ -146,8 +146,9 @@ class Binder {
       const std::int64_t count = rule.part == Part::kMla && spelling.row_step > 0 ? spelling.shapes.front().front() : 1;
       const auto shape = packed_shape(*format, count, rule.rows, rule.cols);
       if (tensor.dtype != "U8" || tensor.shape != shape) {
-        complaints_.add(ErrorCode::kCorrupt, it->first,
-                        fmt::format("expected U8 {}, got {} {}", shape_text(shape), tensor.dtype, shape_text(tensor.shape)));
+        complaints_.add(
+            ErrorCode::kCorrupt, it->first,
+            fmt::format("expected U8 {}, got {} {}", shape_text(shape), tensor.dtype, shape_text(tensor.shape)));
         return true;
       }
       const auto bytes = static_cast<std::size_t>(format->matrix_bytes(rule.rows, rule.cols));

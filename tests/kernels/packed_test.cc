@@ -7,8 +7,8 @@
 namespace kl::test {
 namespace {
 
-constexpr std::ptrdiff_t kShapes[][3] = {{1, 1, 1},    {1, 16, 64},  {2, 17, 63},  {3, 33, 65},   {4, 48, 128},
-                                         {5, 31, 96},  {6, 64, 32},  {7, 40, 160}, {12, 80, 256}, {13, 35, 100},
+constexpr std::ptrdiff_t kShapes[][3] = {{1, 1, 1},     {1, 16, 64},  {2, 17, 63},  {3, 33, 65},   {4, 48, 128},
+                                         {5, 31, 96},   {6, 64, 32},  {7, 40, 160}, {12, 80, 256}, {13, 35, 100},
                                          {1, 50, 2304}, {8, 20, 544}, {25, 7, 200}};
 
 /// y of a matmul, in integers or in f32, over outputs [n0, n1).
@@ -29,9 +29,8 @@ TEST(Packed, AgreesWithReferenceForEveryFormatAndShape) {
       const PackedWeights w(format, N, K, random);
       const std::vector<float> x = random.normals(M * (K + 1));
       for (const bool integers : {true, false}) {
-        expect_tables_agree(integers ? kPackedIntegers : kPackedF32, [&, M = M, N = N](const Kernels& k) {
-          return run(k, w.matrix, x, M, integers, 0, N);
-        });
+        expect_tables_agree(integers ? kPackedIntegers : kPackedF32,
+                            [&, M = M, N = N](const Kernels& k) { return run(k, w.matrix, x, M, integers, 0, N); });
       }
     }
   }
@@ -47,7 +46,8 @@ TEST(Packed, ResultOfATokenAndOutputDependsOnNothingElseInTheCall) {
       for (const bool integers : {true, false}) {
         const std::vector<float> all = run(kernels, w.matrix, x, most, integers, 0, N);
         for (const std::ptrdiff_t M : {1, 2, 3, 4, 5, 6, 7, 11, 13}) {
-          const std::ptrdiff_t m0 = random.below(most - M), n0 = random.below(5) * 16, n1 = n0 + 1 + random.below(N - n0);
+          const std::ptrdiff_t m0 = random.below(most - M), n0 = random.below(5) * 16,
+                               n1 = n0 + 1 + random.below(N - n0);
           const std::vector<float> some_x(x.begin() + m0 * K, x.begin() + (m0 + M) * K);
           const std::vector<float> some = run(kernels, w.matrix, some_x, M, integers, n0, n1);
           for (std::ptrdiff_t m = 0; m < M; ++m) {
@@ -102,8 +102,8 @@ TEST(QuantizeRow, GivesTheSameBytesOnEveryTable) {
   for (const std::ptrdiff_t K : {1, 31, 32, 33, 64, 65, 100, 2304}) {
     std::vector<float> x = random.normals(6 * K);
     for (std::ptrdiff_t i = 0; i < K; ++i) {
-      x[static_cast<std::size_t>(K + i)] = 0;                                   // a row of zeros
-      x[static_cast<std::size_t>(2 * K + i)] *= 1e-35f;                         // too small to divide by
+      x[static_cast<std::size_t>(K + i)] = 0;            // a row of zeros
+      x[static_cast<std::size_t>(2 * K + i)] *= 1e-35f;  // too small to divide by
       x[static_cast<std::size_t>(3 * K + i)] *= 1e30f;
     }
     x[static_cast<std::size_t>(4 * K)] = NAN;

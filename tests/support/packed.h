@@ -38,7 +38,8 @@ class PackedWeights {
     for (std::byte* end = p + format.matrix_bytes(N, K); p < end; p += format.tile_bytes()) {
       for (std::ptrdiff_t i = 0; i < format.quant_bytes(); ++i) p[i] = static_cast<std::byte>(random.bits());
       std::byte* scale = p + format.quant_bytes();
-      for (; scale < p + format.tile_bytes(); scale += size_of(format.scale_type)) put(format.scale_type, random, scale);
+      for (; scale < p + format.tile_bytes(); scale += size_of(format.scale_type))
+        put(format.scale_type, random, scale);
     }
   }
 

@@ -103,7 +103,8 @@ inline double sum_lanes(const F64 (&x)[2 * kParts]) {
 
 // Integers: a vector is 8 numbers of 32 bits, or 8 groups of 4 bytes.
 using I32 = __m256i;
-constexpr int kPackedTokens = 2;  // packed tile: 1 block of weights x 2 tokens, integer and float sums, 8 of 16 registers
+constexpr int kPackedTokens =
+    2;  // packed tile: 1 block of weights x 2 tokens, integer and float sums, 8 of 16 registers
 
 inline I32 broadcast(std::int32_t x) { return _mm256_set1_epi32(x); }
 inline I32 load_integers(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }

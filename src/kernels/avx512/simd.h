@@ -103,7 +103,8 @@ inline double sum_lanes(const F64 (&x)[2 * kParts]) {
 
 // Integers: a vector is 16 numbers of 32 bits, or 16 groups of 4 bytes.
 using I32 = __m512i;
-constexpr int kPackedTokens = 6;  // packed tile: 2 blocks of weights x 6 tokens, integer and float sums, 24 of 32 registers
+constexpr int kPackedTokens =
+    6;  // packed tile: 2 blocks of weights x 6 tokens, integer and float sums, 24 of 32 registers
 
 inline I32 broadcast(std::int32_t x) { return _mm512_set1_epi32(x); }
 inline I32 load_integers(const void* p) { return _mm512_loadu_si512(p); }

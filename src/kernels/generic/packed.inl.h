@@ -172,7 +172,8 @@ template <class F, int M, int V>
         for (int v = 0; v < V; ++v) total[m][v] = fma(to_float(sum[m][v]), scale[v] * x_scale, total[m][v]);
         if constexpr (F::kMinimum) {
           if (F::kGroup == 64 && half == 0) continue;
-          const F32 x_sum = broadcast(float_at(F::kGroup == 64 ? row + t.pair_sum_at + 4 * tile : row + t.sum_at + 4 * g));
+          const F32 x_sum =
+              broadcast(float_at(F::kGroup == 64 ? row + t.pair_sum_at + 4 * tile : row + t.sum_at + 4 * g));
 #pragma GCC unroll 4
           for (int v = 0; v < V; ++v) total[m][v] = fma(minimum[v], x_sum, total[m][v]);
         }
@@ -264,8 +265,8 @@ inline void unpack_tile(const std::byte* tile, const ScaleLayout& scales, Use us
 
 /// y [M, 16] of one block in f32, in partial sums of a tile.
 template <class F, int M>
-[[gnu::noinline]] void packed_f32_block(const MatmulArgs& a, const std::byte* block, std::ptrdiff_t m,
-                                        std::ptrdiff_t n, std::ptrdiff_t n1) {
+[[gnu::noinline]] void packed_f32_block(const MatmulArgs& a, const std::byte* block, std::ptrdiff_t m, std::ptrdiff_t n,
+                                        std::ptrdiff_t n1) {
   const ScaleLayout scales(a.w.format);
   F32 total[M][kParts];
   for (int i = 0; i < M; ++i) {
@@ -325,7 +326,8 @@ void packed_row(const WeightMatrix& w, std::ptrdiff_t n, float* dst) {
     if (f.scale_type == DType::kF32) return float_at(scales + 4 * at);
     std::uint16_t bits;
     __builtin_memcpy(&bits, scales + 2 * at, sizeof bits);
-    return f.scale_type == DType::kBF16 ? bf16_to_f32(bits) : first_lane(load(reinterpret_cast<const F16*>(scales + 2 * at), Partial{1}));
+    return f.scale_type == DType::kBF16 ? bf16_to_f32(bits)
+                                        : first_lane(load(reinterpret_cast<const F16*>(scales + 2 * at), Partial{1}));
   };
   for (std::ptrdiff_t k = 0; k < w.K; k += kTileInputs, tile += f.tile_bytes()) {
     const std::byte* scales = tile + F::kQuantBytes;
@@ -343,7 +345,8 @@ void packed_row(const WeightMatrix& w, std::ptrdiff_t n, float* dst) {
 }
 
 void weight_row(const WeightMatrix& w, std::ptrdiff_t n, float* dst) noexcept {
-  if (w.type == DType::kPacked) return with_format(w.format, [&](auto format) { packed_row<decltype(format)>(w, n, dst); });
+  if (w.type == DType::kPacked)
+    return with_format(w.format, [&](auto format) { packed_row<decltype(format)>(w, n, dst); });
   with_weight_type(w.type, [&](auto tag) {
     const auto* row = static_cast<const decltype(tag)*>(w.data) + n * w.stride;
     for_each_vector(w.K, [&](std::ptrdiff_t i, auto lanes) { store(dst + i, load(row + i, lanes), lanes); });
