@@ -1,7 +1,6 @@
 #include "kl/model.h"
 
 #include <algorithm>
-#include <array>
 #include <new>
 #include <system_error>
 #include <unordered_set>
@@ -52,7 +51,7 @@ struct Model::Impl {
 
   void check(std::span<const SequenceInput> batch) const;
   void fill_pass(std::span<const SequenceInput> batch, std::span<std::int64_t> done);
-  void report_logits(std::span<const SequenceInput> batch, const float* x, ForwardObserver& observer);
+  void report_logits(const float* x, ForwardObserver& observer);
 
   const ModelOptions options;
   const Kernels& kernels;
@@ -139,40 +138,34 @@ void Model::Impl::fill_pass(std::span<const SequenceInput> batch, std::span<std:
     pass.states.push_back(&batch[s].state->impl());
     pass.sequences.push_back(static_cast<int>(s));
     pass.indices.push_back(done[s]);
+    const std::int64_t last = static_cast<std::int64_t>(batch[s].tokens.size()) - 1;
+    for (std::int64_t i = done[s]; i < done[s] + count; ++i) {
+      if (batch[s].want == WantLogits::kAll || (batch[s].want == WantLogits::kLast && i == last))
+        pass.wanted.push_back({pass.T() + i - done[s], static_cast<int>(s), i});
+    }
     const auto tokens = batch[s].tokens.subspan(static_cast<std::size_t>(done[s]), static_cast<std::size_t>(count));
     pass.tokens.insert(pass.tokens.end(), tokens.begin(), tokens.end());
     done[s] += count;
   }
 }
 
-/// The head: logits = lm_head RMSNorm(x), only for rows somebody wants, kLogitRows at a time.
-void Model::Impl::report_logits(std::span<const SequenceInput> batch, const float* x, ForwardObserver& observer) {
-  const std::ptrdiff_t D = args.hidden_size, N = args.vocab_size;
-  struct Wanted {
-    int sequence;
-    std::int64_t index;
-  };
-  std::array<Wanted, kLogitRows> wanted;
-  std::ptrdiff_t count = 0;
+/// The head: logits = lm_head RMSNorm(x) of the wanted rows x [wanted, D], kLogitRows at a time.
+void Model::Impl::report_logits(const float* x, ForwardObserver& observer) {
+  const auto D = static_cast<std::ptrdiff_t>(args.hidden_size), N = static_cast<std::ptrdiff_t>(args.vocab_size);
+  const auto total = static_cast<std::ptrdiff_t>(pass.wanted.size());
   Arena no_scratch;
   const LayerContext c{kernels, pool, no_scratch, options.compute == Compute::kAuto};
-  const auto flush = [&] {
+  for (std::ptrdiff_t first = 0; first < total; first += kLogitRows) {
+    const std::ptrdiff_t count = std::min(kLogitRows, total - first);
+    for (std::ptrdiff_t i = 0; i < count; ++i)
+      backbone.final_norm(x + (first + i) * D, wanted_hidden.data() + i * D);
     const Rows rows = rows_for(c, {&weights.lm_head}, wanted_hidden.data(), count, D, wanted_quantized.data());
     matmul_together(c, {product(weights.lm_head, rows, logits.data(), count)});
-    for (std::ptrdiff_t i = 0; i < count; ++i)
-      observer.on_logits(wanted[static_cast<std::size_t>(i)].sequence, wanted[static_cast<std::size_t>(i)].index,
-                         {logits.data() + i * N, static_cast<std::size_t>(N)});
-    count = 0;
-  };
-  pass.for_each_row([&](std::ptrdiff_t row, int sequence, std::int64_t index) {
-    const SequenceInput& input = batch[static_cast<std::size_t>(sequence)];
-    const bool is_last = index + 1 == static_cast<std::int64_t>(input.tokens.size());
-    if (input.want == WantLogits::kNone || (input.want == WantLogits::kLast && !is_last)) return;
-    backbone.final_norm(x + row * D, wanted_hidden.data() + count * D);
-    wanted[static_cast<std::size_t>(count++)] = {sequence, index};
-    if (count == kLogitRows) flush();
-  });
-  if (count > 0) flush();
+    for (std::ptrdiff_t i = 0; i < count; ++i) {
+      const WantedRow& wanted = pass.wanted[static_cast<std::size_t>(first + i)];
+      observer.on_logits(wanted.sequence, wanted.index, {logits.data() + i * N, static_cast<std::size_t>(N)});
+    }
+  }
 }
 
 std::int64_t Model::forward(std::span<const SequenceInput> batch, ForwardObserver& observer) {
@@ -193,7 +186,7 @@ std::int64_t Model::forward(std::span<const SequenceInput> batch, ForwardObserve
   while (fed < total) {
     impl_->fill_pass(batch, done);
     const float* x = impl_->backbone.forward(impl_->pass, observer.wants_layers() ? &observer : nullptr);
-    impl_->report_logits(batch, x, observer);
+    impl_->report_logits(x, observer);
     fed += impl_->pass.T();
     if (!observer.on_progress(fed, total)) break;
   }
