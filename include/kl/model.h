@@ -27,6 +27,14 @@ enum class Compute : std::uint8_t {
   kF32,   ///< weights are widened and activations stay f32: the model that the file describes, exactly
 };
 
+/// How MLA latents are kept in a sequence's state: the memory that grows with its length.  docs/numerics.md has the errors.
+enum class CacheType : std::uint8_t {
+  kAuto,  ///< bf16 for a model with quantised weights, else f32
+  kF32,   ///< as computed
+  kBf16,  ///< half the memory
+  kInt8,  ///< a quarter
+};
+
 /// Which numbers weigh the chosen experts.
 enum class RouterWeights : std::uint8_t {
   kUnbiased,  ///< the scores, as intended and as every other engine does
@@ -40,6 +48,7 @@ struct ModelOptions {
   int chunk_tokens = 512;  ///< most tokens of one pass over the layers; bounds scratch memory, never changes results
   MlaForm mla_form = MlaForm::kAuto;
   Compute compute = Compute::kAuto;
+  CacheType cache_type = CacheType::kAuto;
   RouterWeights router_weights = RouterWeights::kUnbiased;
   float kv_a_norm_eps = 0;  ///< > 0 overrides ModelArgs::kv_a_norm_eps
   float l2_norm_eps = 0;    ///< > 0 overrides ModelArgs::l2_norm_eps

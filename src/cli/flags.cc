@@ -149,6 +149,15 @@ void add_engine_flags(CLI::App& command, ModelOptions& options, const char* defa
       ->type_name("FORM")
       ->default_str(default_mla)
       ->check(one_of({"auto", "absorbed", "expanded"}));
+  static const std::map<std::string, CacheType> kTypes = {
+      {"auto", CacheType::kAuto}, {"f32", CacheType::kF32}, {"bf16", CacheType::kBf16}, {"int8", CacheType::kInt8}};
+  command
+      .add_option_function<std::string>(
+          "--cache-type", [&options](const std::string& type) { options.cache_type = kTypes.at(type); },
+          "of MLA latents: f32, bf16, int8, or auto: bf16 if the weights are quantised, else f32")
+      ->type_name("TYPE")
+      ->default_str("auto")
+      ->check(one_of({"auto", "f32", "bf16", "int8"}));
   command
       .add_option_function<std::string>(
           "--compute",

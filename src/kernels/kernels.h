@@ -17,6 +17,7 @@
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "kernels/latents.h"
 #include "kernels/packed.h"
 
 namespace kl {
@@ -197,6 +198,12 @@ struct MoeCombineArgs {
 /// y = sum_a weights[a] rows[a] (+ shared).
 using MoeCombineFn = void (*)(const MoeCombineArgs& a) noexcept;
 
+/// Puts one token's latent and shared key part into the cache.   Shapes  row: [R + P]   dst: row_bytes().
+using StoreLatentFn = void (*)(const LatentFormat& f, const float* row, std::byte* dst) noexcept;
+
+/// Takes n cached rows back.   Shapes  rows: row_bytes() apart   dst: [n, R + P].
+using LoadLatentsFn = void (*)(const LatentFormat& f, const std::byte* rows, std::ptrdiff_t n, float* dst) noexcept;
+
 /// dst[c][lane] = src[lane][c] for the given rows, 0 for lanes >= rows: queries laid out one per vector lane.
 /// Shapes    src: `rows` pointers to [n].   dst: [n, kLanes].
 using PackLanesFn = void (*)(const float* const* src, std::ptrdiff_t rows, std::ptrdiff_t n, float* dst) noexcept;
@@ -258,6 +265,8 @@ struct Kernels {
   GatedRmsNormFn gated_rms_norm;
   RouteFn route;
   MoeCombineFn moe_combine;
+  StoreLatentFn store_latent;
+  LoadLatentsFn load_latents;
   PackLanesFn pack_lanes;
   AttendFn attend;
   AttendMergeFn attend_merge;

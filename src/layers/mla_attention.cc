@@ -1,7 +1,6 @@
 #include "layers/mla_attention.h"
 
 #include <cmath>
-#include <cstring>
 
 #include "layers/mla_forms.h"
 
@@ -44,19 +43,18 @@ bool expands(MlaForm form, const Segment& segment) {
   return form == MlaForm::kExpanded || (form == MlaForm::kAuto && segment.call_tokens >= kExpandFrom);
 }
 
-/// Writes the new tokens' rows into each cache: normalised latent, raw k_pe.
+/// Puts the new tokens' rows into each cache: normalised latent (in place, in `a`), raw k_pe.
 void append_latents(const MlaWeights& w, const ModelArgs& args, const LayerContext& c,
-                    std::span<const Segment> segments, std::span<MlaCache* const> caches, const float* a) noexcept {
+                    std::span<const Segment> segments, std::span<MlaCache* const> caches, float* a) noexcept {
   const std::ptrdiff_t R = args.kv_lora_rank, P = args.qk_rope_head_dim;
   for (std::size_t s = 0; s < segments.size(); ++s) {
     MlaCache& cache = *caches[s];
     const std::int64_t start = cache.num_tokens();
     cache.append(segments[s].count);
     for_each_token(c, segments[s].count, [&](std::ptrdiff_t t) {
-      const float* from = a + (segments[s].first + t) * (R + P);
-      float* row = cache.row(start + t);
-      c.kernels.rms_norm(from, w.kv_a_norm, args.kv_a_norm_eps, R, row);
-      std::memcpy(row + R, from + R, static_cast<std::size_t>(P) * sizeof(float));
+      float* row = a + (segments[s].first + t) * (R + P);
+      c.kernels.rms_norm(row, w.kv_a_norm, args.kv_a_norm_eps, R, row);
+      c.kernels.store_latent(cache.format(), row, cache.row(start + t));
     });
   }
 }

@@ -17,6 +17,14 @@ struct MlaCore {
   float* o;                      // [T, H, V]
 };
 
+/// `n` cached rows from position `pos` on, within one block, as [n, R + P] f32: where they lie, or brought into `scratch`.
+inline const float* cached_rows(const Kernels& kernels, const MlaCache& cache, std::int64_t pos, std::ptrdiff_t n,
+                                float* scratch) noexcept {
+  if (cache.format().type == LatentType::kF32) return reinterpret_cast<const float*>(cache.row(pos));
+  kernels.load_latents(cache.format(), cache.row(pos), n, scratch);
+  return scratch;
+}
+
 /// The absorbed form for any number of sequences.
 class MlaAbsorbed {
  public:

@@ -25,6 +25,20 @@ ModelArgs load_args(const std::filesystem::path& dir, const ModelOptions& option
   return args;
 }
 
+LatentType latent_type(CacheType type, const ModelWeights& weights) {
+  switch (type) {
+    case CacheType::kF32:
+      return LatentType::kF32;
+    case CacheType::kBf16:
+      return LatentType::kBf16;
+    case CacheType::kInt8:
+      return LatentType::kInt8;
+    case CacheType::kAuto:
+      break;
+  }
+  return weights.lm_head.type == DType::kPacked ? LatentType::kBf16 : LatentType::kF32;
+}
+
 }  // namespace
 
 std::vector<std::string> available_isas() {
@@ -43,6 +57,7 @@ struct Model::Impl {
         args(load_args(dir, o)),
         weights(bind_weights(args, Checkpoint::open(dir))),
         pool(o.threads > 0 ? o.threads : num_usable_cpus()),
+        latents(latent_type(o.cache_type, weights)),
         max_tokens(std::max(o.chunk_tokens, 1)),
         backbone(args, weights, {o.mla_form, o.router_weights, o.compute == Compute::kAuto}, kernels, pool, max_tokens),
         wanted_hidden(static_cast<std::size_t>(kLogitRows * args.hidden_size)),
@@ -58,6 +73,7 @@ struct Model::Impl {
   const ModelArgs args;
   const ModelWeights weights;
   ThreadPool pool;
+  const LatentType latents;
   const std::ptrdiff_t max_tokens;
   KimiLinearModel backbone;
   const std::shared_ptr<const int> identity = std::make_shared<const int>(0);  // states of this model carry it
@@ -99,11 +115,13 @@ MemoryPlan Model::memory_plan() const {
       .weights_copied = impl_->weights.copied_bytes,
       .scratch = impl_->backbone.scratch_bytes() + (impl_->wanted_hidden.size() + impl_->logits.size()) * sizeof(float),
       .state_fixed = kda_layers * kda_floats * sizeof(float),
-      .state_per_token = mla_layers * static_cast<std::size_t>(a.kv_lora_rank + a.qk_rope_head_dim) * sizeof(float)};
+      .state_per_token =
+          mla_layers *
+          static_cast<std::size_t>(LatentFormat{impl_->latents, a.kv_lora_rank, a.qk_rope_head_dim}.row_bytes())};
 }
 
 SequenceState Model::make_cache() const {
-  return SequenceState(std::make_unique<SequenceState::Impl>(impl_->args, impl_->identity));
+  return SequenceState(std::make_unique<SequenceState::Impl>(impl_->args, impl_->latents, impl_->identity));
 }
 
 void Model::Impl::check(std::span<const SequenceInput> batch) const {
@@ -157,8 +175,7 @@ void Model::Impl::report_logits(const float* x, ForwardObserver& observer) {
   const LayerContext c{kernels, pool, no_scratch, options.compute == Compute::kAuto};
   for (std::ptrdiff_t first = 0; first < total; first += kLogitRows) {
     const std::ptrdiff_t count = std::min(kLogitRows, total - first);
-    for (std::ptrdiff_t i = 0; i < count; ++i)
-      backbone.final_norm(x + (first + i) * D, wanted_hidden.data() + i * D);
+    for (std::ptrdiff_t i = 0; i < count; ++i) backbone.final_norm(x + (first + i) * D, wanted_hidden.data() + i * D);
     const Rows rows = rows_for(c, {&weights.lm_head}, wanted_hidden.data(), count, D, wanted_quantized.data());
     matmul_together(c, {product(weights.lm_head, rows, logits.data(), count)});
     for (std::ptrdiff_t i = 0; i < count; ++i) {

@@ -108,5 +108,46 @@ TEST_F(PackedModel, IntegersStayCloseToF32) {
   EXPECT_GT(d, 0) << "the switch has no effect";
 }
 
+TEST_F(PackedModel, EveryCacheTypeKeepsTheContract) {
+  const auto prompt = tokens(300, 6);
+  for (const CacheType type : {CacheType::kF32, CacheType::kBf16, CacheType::kInt8}) {
+    for (const MlaForm form : {MlaForm::kAbsorbed, MlaForm::kExpanded}) {
+      Model plain = open("8", {.threads = 1, .mla_form = form, .cache_type = type});
+      const Rows expected = logits_of(plain, prompt);
+      for (const Kernels* table : available_kernels()) {
+        if (table == &reference::kernels) continue;
+        Model model =
+            open("8", {.threads = 2, .isa = table->isa, .chunk_tokens = 100, .mla_form = form, .cache_type = type});
+        SequenceState state;
+        EXPECT_EQ(logits_of(model, prompt, {130, 1, 40}, &state), expected) << table->isa;
+        const SequenceState snapshot = state;
+        SequenceState again = snapshot;
+        EXPECT_EQ(model.forward(again, prompt), model.forward(state, prompt));
+      }
+    }
+  }
+}
+
+TEST_F(PackedModel, CacheTypesDifferByTheirRounding) {
+  const auto prompt = tokens(300, 7);
+  const auto run = [&](CacheType type) {
+    Model model = open("8", {.compute = Compute::kF32, .cache_type = type});
+    return logits_of(model, prompt);
+  };
+  const Rows f32 = run(CacheType::kF32), bf16 = run(CacheType::kBf16), int8 = run(CacheType::kInt8);
+  EXPECT_GT(distance(bf16, f32), 0);
+  EXPECT_LE(distance(bf16, f32), 0.01);
+  EXPECT_GT(distance(int8, f32), distance(bf16, f32));
+  EXPECT_LE(distance(int8, f32), 0.03);
+  EXPECT_EQ(run(CacheType::kAuto), bf16) << "the default with quantised weights";
+}
+
+TEST_F(PackedModel, PlanCountsTheCacheType) {
+  const std::size_t f32 = open("8", {.cache_type = CacheType::kF32}).memory_plan().state_per_token;
+  EXPECT_EQ(f32, (64u + 16) * 4);
+  EXPECT_EQ(open("8", {.cache_type = CacheType::kBf16}).memory_plan().state_per_token, f32 / 2);
+  EXPECT_EQ(open("8", {.cache_type = CacheType::kInt8}).memory_plan().state_per_token, 64u + 16 + 8);
+}
+
 }  // namespace
 }  // namespace kl::test

@@ -138,6 +138,11 @@ inline void store_bytes(std::int8_t* p, F32 x) {
   _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
 }
 
+/// 8 signed bytes as floats.
+inline F32 load_bytes(const std::int8_t* p) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
+
 /// The largest absolute value; NaN if any lane is: as integers, NaN is above infinity.
 inline F32 max_abs(F32 a, F32 b) {
   return _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(abs(a)), _mm256_castps_si256(abs(b))));

@@ -130,6 +130,11 @@ inline void store_bytes(std::int8_t* p, F32 x) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x)));
 }
 
+/// 16 signed bytes as floats.
+inline F32 load_bytes(const std::int8_t* p) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+
 /// The largest absolute value; NaN if any lane is: as integers, NaN is above infinity.
 inline float max_abs(F32 a) {
   const I32 bits = _mm512_castps_si512(_mm512_abs_ps(a));

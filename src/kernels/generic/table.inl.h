@@ -2,6 +2,7 @@
 // All kernels of generic/ as a table.
 #include "kernels/generic/attend.inl.h"
 #include "kernels/generic/kda.inl.h"
+#include "kernels/generic/latents.inl.h"
 #include "kernels/generic/matmul_transposed.inl.h"
 #include "kernels/generic/moe.inl.h"
 #include "kernels/generic/norm.inl.h"
@@ -29,6 +30,8 @@ constexpr Kernels make_table(const char* isa, bool (*supported)() noexcept) {
       .gated_rms_norm = gated_rms_norm,
       .route = route,
       .moe_combine = moe_combine,
+      .store_latent = store_latent,
+      .load_latents = load_latents,
       .pack_lanes = pack_lanes,
       .attend = attend,
       .attend_merge = attend_merge,

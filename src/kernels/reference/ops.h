@@ -34,6 +34,8 @@ void kda_recurrence(const KdaRecurrenceArgs& a, std::ptrdiff_t s0, std::ptrdiff_
 void route(const RouteArgs& a) noexcept;
 void moe_combine(const MoeCombineArgs& a) noexcept;
 
+void store_latent(const LatentFormat& f, const float* row, std::byte* dst) noexcept;
+void load_latents(const LatentFormat& f, const std::byte* rows, std::ptrdiff_t n, float* dst) noexcept;
 void pack_lanes(const float* const* src, std::ptrdiff_t rows, std::ptrdiff_t n, float* dst) noexcept;
 void attend(const AttendArgs& a) noexcept;
 void attend_merge(const AttendState& into, const AttendState& part, std::ptrdiff_t Dv) noexcept;

@@ -23,6 +23,8 @@ const Kernels kernels{
     .gated_rms_norm = gated_rms_norm,
     .route = route,
     .moe_combine = moe_combine,
+    .store_latent = store_latent,
+    .load_latents = load_latents,
     .pack_lanes = pack_lanes,
     .attend = attend,
     .attend_merge = attend_merge,
