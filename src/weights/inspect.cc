@@ -11,6 +11,7 @@
 #include "base/problems.h"
 #include "checkpoint/checkpoint.h"
 #include "kernels/kernels.h"
+#include "weights/packed_name.h"
 #include "weights/sanitize.h"
 #include "weights/tensor_table.h"
 
@@ -60,6 +61,9 @@ void describe_config(const ModelArgs& args, ModelReport& report) {
 }
 
 std::string naming_text(const Checkpoint& checkpoint) {
+  for (const auto& [name, tensor] : checkpoint.tensors()) {
+    if (parse_packed_suffix(std::string_view(name).substr(name.rfind('.') + 1))) return "kl quantize";
+  }
   switch (detect_naming(checkpoint)) {
     case Naming::kNative:
       return "transformers";
@@ -73,6 +77,19 @@ std::string naming_text(const Checkpoint& checkpoint) {
   }
 }
 
+/// What a tensor holds: its element type, or the format of packed weights.
+struct Contents {
+  std::string type;
+  std::int64_t elements;  // padding of packed ones included
+};
+
+Contents contents_of(std::string_view name, const FileTensor& tensor) {
+  const auto format = parse_packed_suffix(name.substr(name.rfind('.') + 1));
+  if (!format || tensor.dtype != "U8") return {tensor.dtype, elements_of(tensor)};
+  const auto tiles = static_cast<std::int64_t>(tensor.bytes) / format->tile_bytes();
+  return {packed_suffix(*format), tiles * kTileOutputs * kTileInputs};
+}
+
 void describe_files(const Checkpoint& checkpoint, ModelReport& report) {
   for (const SafetensorsFile& shard : checkpoint.shards()) {
     report.files.push_back({fs::path(shard.name()).filename().string(), static_cast<std::int64_t>(shard.bytes()),
@@ -83,12 +100,13 @@ void describe_files(const Checkpoint& checkpoint, ModelReport& report) {
   std::int64_t num_ignored = 0;
   for (const auto& [name, tensor] : checkpoint.tensors()) {
     const auto bytes = static_cast<std::int64_t>(tensor.data.bytes);
-    report.tensors.push_back({name, tensor.data.dtype, tensor.data.shape, bytes, tensor.shard});
-    DTypeReport& dtype = report.dtypes[tensor.data.dtype];
+    const Contents contents = contents_of(name, tensor.data);
+    report.tensors.push_back({name, contents.type, tensor.data.shape, bytes, tensor.shard});
+    DTypeReport& dtype = report.dtypes[contents.type];
     ++dtype.tensors;
     dtype.bytes += bytes;
     report.tensor_bytes += bytes;
-    report.file_parameters += elements_of(tensor.data);
+    report.file_parameters += contents.elements;
     num_ignored += is_left_alone(name, tensor.data);
   }
   if (num_ignored > 0) {
@@ -121,6 +139,10 @@ ModelReport inspect(const fs::path& path) {
       const ModelWeights weights = bind_weights(*report.args, checkpoint, problems);
       report.weights_mapped = static_cast<std::int64_t>(weights.mapped_bytes);
       report.weights_copied = static_cast<std::int64_t>(weights.copied_bytes);
+      if (weights.lm_head.type == DType::kPacked) {  // CacheType::kAuto
+        const LatentFormat latents{LatentType::kBf16, report.args->kv_lora_rank, report.args->qk_rope_head_dim};
+        report.state_per_token = report.args->num_layers_of(LayerKind::kMla) * latents.row_bytes();
+      }
     }
   }
   report.problems = problems.lines();

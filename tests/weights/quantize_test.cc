@@ -6,6 +6,7 @@
 #include "base/dtype.h"
 #include "checkpoint/checkpoint.h"
 #include "kernels/kernels.h"
+#include "kl/inspect.h"
 #include "kl/synth.h"
 #include "tests/support/error_of.h"
 #include "tests/support/random.h"
@@ -246,6 +247,19 @@ TEST(Synth, MakesPackedFoldersLikeQuantize) {
   double power = 0;
   for (const float x : w) power += double{x} * x;
   EXPECT_NEAR(std::sqrt(power / static_cast<double>(w.size())), 2 / std::sqrt(128.0), 0.01) << "as the unpacked one";
+}
+
+TEST(Inspect, NamesPackedFormatsAndCountsTheirWeights) {
+  const TempDir dir;
+  quantize(kDemo, dir / "q", {.bits = 4, .group_size = 32});
+  const ModelReport report = inspect(dir / "q");
+  EXPECT_EQ(report.problems, std::vector<std::string>{});
+  EXPECT_EQ(report.naming, "kl quantize");
+  EXPECT_GT(report.dtypes.at("q4_g32_f16").tensors, 100);
+  EXPECT_EQ(report.dtypes.at("q8_g64m_f16").tensors, 3) << "routers";
+  EXPECT_EQ(report.dtypes.count("U8"), 0u);
+  EXPECT_EQ(report.state_per_token, (64 + 16) * 2) << "latents in bf16";
+  EXPECT_EQ(inspect(kDemo).state_per_token, (64 + 16) * 4);
 }
 
 TEST(DType, HalfPrecisionRoundsToNearestEvenAndBack) {
