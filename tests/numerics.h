@@ -19,6 +19,8 @@ constexpr Budget kKdaRecord{2, "alpha carries (1 + |g|) ulp and shrinks as fast;
 constexpr Budget kKdaOutput{6, "reads of 128 keys, state as below [3.6]"};
 constexpr Budget kKdaState{
     10, "two roundings per token, gathered over the memory of the state: 50 tokens without decay [7.1]"};
+constexpr Budget kKdaBf16State{
+    0x1p17, "a bf16 step is 2^16 eps; where a sum falls between two, the tables may round it to different ones [4e4]"};
 constexpr Budget kKdaChunked{8, "64 decays multiplied, 64 corrections solved in another order, all in f32 [5.1]"};
 constexpr Budget kRouterWeights{2.5, "two scores of 2.5 ulp in a quotient [1.7]"};
 constexpr Budget kMoeCombine{0.6, "double up to the one rounding of the result [0.1]"};

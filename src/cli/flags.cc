@@ -160,6 +160,13 @@ void add_engine_flags(CLI::App& command, ModelOptions& options, const char* defa
       ->check(one_of({"auto", "f32", "bf16", "int8"}));
   command
       .add_option_function<std::string>(
+          "--state-type", [&options](const std::string& type) { options.bf16_state = type == "bf16"; },
+          "of KDA states: f32, or bf16: half the memory, less exact")
+      ->type_name("TYPE")
+      ->default_str("f32")
+      ->check(one_of({"f32", "bf16"}));
+  command
+      .add_option_function<std::string>(
           "--compute",
           [&options](const std::string& how) { options.compute = how == "f32" ? Compute::kF32 : Compute::kAuto; },
           "f32, or auto: quantised weights meet 8-bit activations")

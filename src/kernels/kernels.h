@@ -35,8 +35,8 @@ struct WeightMatrix {
 /// Columns of a KDA state slice, see KdaRecurrenceArgs.
 inline constexpr std::ptrdiff_t kKdaSlice = 32;
 
-/// Floats of one head's KDA state: whole slices, whatever the number of value columns.
-constexpr std::ptrdiff_t kda_state_floats(std::ptrdiff_t K, std::ptrdiff_t V) {
+/// Elements of one head's KDA state: whole slices, whatever the number of value columns.
+constexpr std::ptrdiff_t kda_state_elements(std::ptrdiff_t K, std::ptrdiff_t V) {
   return (V + kKdaSlice - 1) / kKdaSlice * kKdaSlice * K;
 }
 
@@ -146,8 +146,9 @@ struct KdaRecurrenceArgs {
   std::ptrdiff_t v_stride;
   float* o;  // [T, V] rows o_stride apart
   std::ptrdiff_t o_stride;
-  float* S;  // [ceil(V/32), K, 32]: value columns in slices, padding columns are zero; updated
+  void* S;  // [ceil(V/32), K, 32]: value columns in slices, padding columns are zero; updated
   std::ptrdiff_t K, V, T;
+  DType S_type = DType::kF32;  // or kBF16: rounded to nearest even after every token
 };
 
 /// The gated delta rule, T tokens of one head, state slices s0 <= s < s1:
@@ -157,7 +158,7 @@ struct KdaRecurrenceArgs {
 ///     S <- S + k u^T                correct it
 ///     o <- S^T q                    read
 ///
-/// Numerics  f32 state, f32 accumulation in ascending key order.  Any split of T into calls gives the same bits.
+/// Numerics  state in S_type, arithmetic and accumulation in f32, ascending key order.  Any split of T into calls gives the same bits.
 /// Source    tech report eq. of KDA; fla/ops/kda/naive.py naive_recurrent_kda (S as [K, V]).
 using KdaRecurrenceFn = void (*)(const KdaRecurrenceArgs& a, std::ptrdiff_t s0, std::ptrdiff_t s1) noexcept;
 

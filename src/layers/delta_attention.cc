@@ -32,21 +32,25 @@ struct Buffers {
 
 }  // namespace
 
-KdaCache::KdaCache(const ModelArgs& args)
+KdaCache::KdaCache(const ModelArgs& args, DType type)
     : num_heads(args.kda_num_heads),
       K(args.kda_head_dim),
       V(args.kda_head_dim),
       W(args.kda_conv_size),
-      S(static_cast<std::size_t>(num_heads * head_floats())),
+      S_type(type),
+      S(static_cast<std::size_t>(num_heads * head_bytes()) / sizeof(float)),
       conv(static_cast<std::size_t>(3 * (W - 1) * num_heads * K)) {}
 
 std::vector<float> KdaCache::S_hkv() const {
   std::vector<float> out;
   out.reserve(static_cast<std::size_t>(num_heads * K * V));
+  const std::ptrdiff_t head = kda_state_elements(K, V);
+  std::vector<float> all(static_cast<std::size_t>(num_heads * head));
+  reference::kernels.weight_row({S.data(), S_type, 1, num_heads * head, num_heads * head}, 0, all.data());
   for (std::ptrdiff_t h = 0; h < num_heads; ++h)
     for (std::ptrdiff_t k = 0; k < K; ++k)
       for (std::ptrdiff_t v = 0; v < V; ++v)
-        out.push_back(S_of(h)[(v / kKdaSlice * K + k) * kKdaSlice + v % kKdaSlice]);
+        out.push_back(all[static_cast<std::size_t>(h * head + (v / kKdaSlice * K + k) * kKdaSlice + v % kKdaSlice)]);
   return out;
 }
 
@@ -100,6 +104,7 @@ void KimiDeltaAttention::forward(const KdaWeights& w, const ModelArgs& args, con
                         .V = K,
                         .T = count,
                         .S = cache.S_of(h),
+                        .S_type = cache.S_type,
                         .o = b.o + at + c0},
                        b.records + worker * gated_delta_scratch(K));
     for (std::ptrdiff_t t = 0; t < count; ++t) {

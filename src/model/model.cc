@@ -64,6 +64,7 @@ struct Model::Impl {
         wanted_quantized(static_cast<std::size_t>(quantized_floats(kLogitRows, args.hidden_size))),
         logits(static_cast<std::size_t>(kLogitRows * args.vocab_size)) {}
 
+  DType state_type() const { return options.bf16_state ? DType::kBF16 : DType::kF32; }
   void check(std::span<const SequenceInput> batch) const;
   void fill_pass(std::span<const SequenceInput> batch, std::span<std::int64_t> done);
   void report_logits(const float* x, ForwardObserver& observer);
@@ -107,7 +108,7 @@ MemoryPlan Model::memory_plan() const {
   const auto mla_layers = static_cast<std::size_t>(a.num_layers_of(LayerKind::kMla));
   std::size_t kda_floats = 0;
   if (kda_layers > 0) {
-    const KdaCache cache(a);
+    const KdaCache cache(a, impl_->state_type());
     kda_floats = cache.S.size() + cache.conv.size();
   }
   return {
@@ -121,7 +122,8 @@ MemoryPlan Model::memory_plan() const {
 }
 
 SequenceState Model::make_cache() const {
-  return SequenceState(std::make_unique<SequenceState::Impl>(impl_->args, impl_->latents, impl_->identity));
+  return SequenceState(
+      std::make_unique<SequenceState::Impl>(impl_->args, impl_->state_type(), impl_->latents, impl_->identity));
 }
 
 void Model::Impl::check(std::span<const SequenceInput> batch) const {

@@ -4,12 +4,12 @@
 
 namespace kl {
 
-SequenceState::Impl::Impl(const ModelArgs& args, LatentType latents, std::shared_ptr<const int> model)
+SequenceState::Impl::Impl(const ModelArgs& args, DType kda_state, LatentType latents, std::shared_ptr<const int> model)
     : owner(std::move(model)) {
   layers.reserve(args.layer_kinds.size());
   for (const LayerKind kind : args.layer_kinds) {
     if (kind == LayerKind::kKda) {
-      layers.emplace_back(std::in_place_type<KdaCache>, args);
+      layers.emplace_back(std::in_place_type<KdaCache>, args, kda_state);
     } else {
       layers.emplace_back(std::in_place_type<MlaCache>, args, latents);
     }

@@ -43,7 +43,7 @@ void describe_config(const ModelArgs& args, ModelReport& report) {
     report.layers.push_back(layer);
     if (args.is_moe(i)) idle += (args.num_experts - args.num_experts_per_token) * expert;
     const std::int64_t floats = args.is_kda(i)
-                                    ? args.kda_num_heads * kda_state_floats(args.kda_head_dim, args.kda_head_dim) +
+                                    ? args.kda_num_heads * kda_state_elements(args.kda_head_dim, args.kda_head_dim) +
                                           3 * (args.kda_conv_size - 1) * C
                                     : std::int64_t{args.kv_lora_rank} + args.qk_rope_head_dim;
     (args.is_kda(i) ? report.state_fixed : report.state_per_token) += floats * static_cast<std::int64_t>(sizeof(float));

@@ -128,6 +128,22 @@ TEST_F(PackedModel, EveryCacheTypeKeepsTheContract) {
   }
 }
 
+TEST_F(PackedModel, StateInBf16KeepsTheContract) {
+  const auto prompt = tokens(120, 8);
+  Model plain = open("8", {.threads = 1, .bf16_state = true}), f32 = open("8", {});
+  const Rows expected = logits_of(plain, prompt);
+  const double d = distance(expected, logits_of(f32, prompt));
+  EXPECT_GT(d, 0);
+  EXPECT_LE(d, 0.05);
+  EXPECT_LT(plain.make_cache().bytes(), f32.make_cache().bytes());
+  EXPECT_EQ(plain.make_cache().bytes(), plain.memory_plan().state_fixed);
+  for (const Kernels* table : available_kernels()) {
+    if (table == &reference::kernels) continue;
+    Model model = open("8", {.threads = 2, .isa = table->isa, .chunk_tokens = 50, .bf16_state = true});
+    EXPECT_EQ(logits_of(model, prompt, {70, 1, 13}), expected) << table->isa;
+  }
+}
+
 TEST_F(PackedModel, CacheTypesDifferByTheirRounding) {
   const auto prompt = tokens(300, 7);
   const auto run = [&](CacheType type) {
