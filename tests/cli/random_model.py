@@ -12,9 +12,9 @@ import struct
 import numpy as np
 
 DEFAULTS = dict(
-    vocab_size=67, hidden_size=48, rms_norm_eps=1e-5, tie_word_embeddings=False, num_attention_heads=2, q_lora_rank=None,
-    kv_lora_rank=24, qk_nope_head_dim=16, qk_rope_head_dim=8, v_head_dim=16, mla_use_nope=True, intermediate_size=56,
-    num_experts=6, num_experts_per_token=2, num_shared_experts=1, moe_intermediate_size=24, first_k_dense_replace=1,
+    vocab_size=67, hidden_size=48, rms_norm_eps=1e-5, tie_word_embeddings=False, num_attention_heads=2,
+    q_lora_rank=None, kv_lora_rank=24, qk_nope_head_dim=16, qk_rope_head_dim=8, v_head_dim=16, mla_use_nope=True,
+    intermediate_size=56, num_experts=6, num_experts_per_token=2, num_shared_experts=1, moe_intermediate_size=24, first_k_dense_replace=1,
     moe_layer_freq=1, moe_renormalize=True, moe_router_activation_func="sigmoid", routed_scaling_factor=2.446,
     num_expert_group=1, topk_group=1, hidden_act="silu", rope_scaling=None, model_type="kimi_linear")
 STAYS_F32 = ("A_log", "dt_bias", "e_score_correction_bias")
@@ -60,8 +60,10 @@ class RandomModel:
             self._norm(p + "input_layernorm", self.config["hidden_size"])
             self._norm(p + "post_attention_layernorm", self.config["hidden_size"])
             self._kda(p + "self_attn.") if kind == "K" else self._mla(p + "self_attn.")
-            is_moe = i >= self.config["first_k_dense_replace"] and i % self.config["moe_layer_freq"] == 0
-            self._moe(p) if is_moe and self.config["num_experts"] else self._mlp(p + "mlp.", self.config["intermediate_size"])
+            if i >= self.config["first_k_dense_replace"] and i % self.config["moe_layer_freq"] == 0 < self.config["num_experts"]:
+                self._moe(p)
+            else:
+                self._mlp(p + "mlp.", self.config["intermediate_size"])
 
     # --- weights, released names ------------------------------------------------------------------------------------
 
@@ -86,8 +88,8 @@ class RandomModel:
         kda, D = self.config["linear_attn_config"], self.config["hidden_size"]
         H, K, W = kda["num_heads"], kda["head_dim"], kda["short_conv_kernel_size"]
         for stream in "qkv":
-            nearly_nothing = np.where((np.arange(H * K) >= (H - 1) * K) & (stream != "v"), 1e-3, 1)[:, None]  # last head
-            self._linear(f"{p}{stream}_proj", H * K, D, gain=nearly_nothing)
+            is_faint = (np.arange(H * K)[:, None] >= (H - 1) * K) & (stream != "v")  # q and k of the last head
+            self._linear(f"{p}{stream}_proj", H * K, D, gain=np.where(is_faint, 1e-3, 1))
             self._put(f"{p}{stream}_conv1d.weight", self.random.randn(H * K, 1, W) * 0.4 + (np.arange(W) == W - 1))
         self._put(p + "A_log", np.log(self.random.uniform(1, 16, (1, 1, H, 1))))
         self._put(p + "dt_bias", self.random.uniform(-12, 3, H * K))

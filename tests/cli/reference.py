@@ -1,6 +1,7 @@
 """Kimi Linear as its equations say, in numpy: loops over tokens, no cache, nothing fast.
 
-Written from docs/kda.md, mla.md and moe.md, apart from the C++ code, so that a mistake would have to be made twice.
+Written from the equations (docs/kda.md, mla.md, moe.md) and apart from the C++ code, so that a mistake would have to be
+made twice; its results equal the float64 goldens of tests/golden/oracle.
 Letters are those of docs/notation.md; weights are [out, in] and y = W x, so rows of tokens X [T, in] give X @ W.T.
 
     logits = Reference(config, weights).run(tokens)["logits"]       # float64: the truth
@@ -115,8 +116,8 @@ class Reference:
         return i + 1 in self.kda.get("kda_layers", [])  # the list counts from 1
 
     def is_moe(self, i):
-        c = self.c
-        return bool(c.get("num_experts")) and i >= c.get("first_k_dense_replace", 0) and i % c.get("moe_layer_freq", 1) == 0
+        first, step = self.c.get("first_k_dense_replace", 0), self.c.get("moe_layer_freq", 1)
+        return bool(self.c.get("num_experts")) and i >= first and i % step == 0
 
     def run(self, tokens):
         """x <- x + attention(norm(x));  x <- x + ffn(norm(x)) in every layer;  logits = lm_head norm(x)"""

@@ -1,8 +1,8 @@
 """`kl logits` against an independent float64 model (reference.py) on random models of every shape and spelling.
 
-Budgets are errors of plain float32: the same reference run in float32.  kl has to be at least as close to float64 in its
-logits (measured over 110 random models: 0.2 to 0.8 of it, 0.45 typically) and within 1.5 of it in every single array,
-where fewer numbers make the largest error a matter of luck (measured: up to 1.33).
+Budgets are in errors of plain float32: the same reference run in float32.  On 117 random models (three tables, three
+forms of attention) the largest error of an array was typically 0.43 of that, at worst 1.5 times, where so few numbers
+are compared that luck decides; averaged over the kinds of array in a model it was 0.86 at worst.
 """
 import json
 
@@ -16,7 +16,7 @@ from random_model import RandomModel  # noqa: E402
 from reference import Reference  # noqa: E402
 
 TABLES = ("reference", "avx2", "avx512")
-LOGITS_BUDGET, ARRAY_BUDGET = 1.0, 1.5
+ARRAY_BUDGET, MEAN_BUDGET = 1.5, 0.9
 
 # name: (lengths of the prompts, fields).  Together they cross the borders of attention: 16 lanes, 128 keys a block, 192
 # queries from which it expands, 1024 positions a stretch.
@@ -37,7 +37,8 @@ MODELS = {
     "every_expert": ([70], dict(kinds="MK", num_experts=5, num_experts_per_token=5, first_k_dense_replace=0)),
     "one_expert": ([40, 40], dict(kinds="KM", num_experts_per_token=1, first_k_dense_replace=0, conv_size=2)),
     "kda_only": ([700], dict(kinds="KKK", kda_heads=5, kda_head_dim=24, conv_size=5, first_k_dense_replace=3)),
-    "mla_only": ([300, 190, 5], dict(kinds="MMM", num_attention_heads=3, qk_rope_head_dim=0, v_head_dim=40, dtype="F16")),
+    "mla_only": ([300, 190, 5], dict(
+        kinds="MMM", num_attention_heads=3, qk_rope_head_dim=0, v_head_dim=40, dtype="F16")),
     "long": ([1500, 3], dict(kinds="KM", hidden_size=32, conv_size=3, qk_rope_head_dim=1, dtype="BF16")),
 }
 
@@ -83,10 +84,18 @@ class Case:
                 worst[kind] = max(worst.get(kind, 0), error if np.isfinite(error) else np.inf)
         return worst
 
+    def file(self, table, form):
+        """The output of a kernel table with a form of attention, made once."""
+        path = self.folder / f"{table}.{form}"
+        if not path.exists():
+            path.write_bytes(self.run("--mla", form, isa=table))
+        return path
+
     def run(self, *flags, prompts=None, folder=None, isa=None):
-        """Bytes of the file with everything in it."""
+        """The bytes `kl logits` writes."""
         ids = "".join(" ".join(map(str, tokens)) + "\n" for tokens in prompts or self.prompts)
         self.out = self.folder / "out.safetensors"
+        flags = flags if "-t" in flags else (*flags, "-t", 1)
         result = run_kl("logits", "-m", folder or self.folder / "model", "--tokens", "-", "-o", self.out, "--layers",
                         "--state", *flags, stdin=ids, env={"KL_ISA": isa} if isa else {})
         assert result.status == EXIT_OK, result.err
@@ -109,16 +118,16 @@ def need(*tables):
 @pytest.mark.parametrize("table", TABLES)
 def test_every_array_is_as_exact_as_plain_float32(case, table, form):
     need(table)
-    case.run("--mla", form, isa=table)
-    for kind, error in case.errors(load(case.out)).items():
-        budget = LOGITS_BUDGET if kind == "logits" else ARRAY_BUDGET
-        assert error <= budget * case.plain_errors[kind], kind
+    errors = case.errors(load(case.file(table, form)))
+    ratios = {kind: error / case.plain_errors[kind] for kind, error in errors.items()}
+    assert max(ratios.values()) <= ARRAY_BUDGET, ratios
+    assert np.mean(list(ratios.values())) <= MEAN_BUDGET, ratios
 
 
 @pytest.mark.parametrize("form", ["absorbed", "expanded", "auto"])
 def test_avx2_and_avx512_give_the_same_bits(case, form):
     need("avx2", "avx512")
-    assert case.run("--mla", form, isa="avx2") == case.run("--mla", form, isa="avx512")
+    assert case.file("avx2", form).read_bytes() == case.file("avx512", form).read_bytes()
 
 
 def test_chunks_threads_and_company_do_not_change_a_bit(case):
@@ -159,10 +168,10 @@ def test_no_spelling_changes_a_bit(case):
 ], ids=["router-weights", "eps"])
 def test_flags_reproduce_other_conventions(case, flags, convention):
     tokens = case.prompts[-1]
+    exact, plain = (Reference(case.model.config, case.model.weights, dtype, **convention).run(tokens)["logits"]
+                    for dtype in (np.float64, np.float32))
     case.run(*flags, prompts=[tokens])
-    error = lambda expected: np.abs(load(case.out)["logits"] - expected).max() / np.abs(expected).max()
-    other = Reference(case.model.config, case.model.weights, **convention).run(tokens)["logits"]
-    assert error(other) <= LOGITS_BUDGET * case.plain_errors["logits"]
+    assert np.abs(load(case.out)["logits"] - exact).max() <= ARRAY_BUDGET * np.abs(plain - exact).max()
 
 
 @pytest.mark.parametrize("name", ["tiny", "headdims", "grouped", "softmax", "stress"])
@@ -178,4 +187,5 @@ def test_the_reference_is_right(name):
         run = Reference(config, weights).run(golden[tokens])
         assert np.abs(run["logits"][rows] - golden[logits]).max() < 1e-12
         for array in (a for a in golden if a.startswith("layer.") and tokens == "tokens"):
-            assert np.abs(run[array] - golden[array]).max() <= 1e-7 * np.abs(golden[array]).max(), array  # stored as F32
+            stored_as_f32 = 1e-7 * np.abs(golden[array]).max()
+            assert np.abs(run[array] - golden[array]).max() <= stored_as_f32, array
