@@ -14,9 +14,10 @@ import numpy as np
 DEFAULTS = dict(
     vocab_size=67, hidden_size=48, rms_norm_eps=1e-5, tie_word_embeddings=False, num_attention_heads=2,
     q_lora_rank=None, kv_lora_rank=24, qk_nope_head_dim=16, qk_rope_head_dim=8, v_head_dim=16, mla_use_nope=True,
-    intermediate_size=56, num_experts=6, num_experts_per_token=2, num_shared_experts=1, moe_intermediate_size=24, first_k_dense_replace=1,
-    moe_layer_freq=1, moe_renormalize=True, moe_router_activation_func="sigmoid", routed_scaling_factor=2.446,
-    num_expert_group=1, topk_group=1, hidden_act="silu", rope_scaling=None, model_type="kimi_linear")
+    intermediate_size=56, num_experts=6, num_experts_per_token=2, num_shared_experts=1, moe_intermediate_size=24,
+    first_k_dense_replace=1, moe_layer_freq=1, moe_renormalize=True, moe_router_activation_func="sigmoid",
+    routed_scaling_factor=2.446, num_expert_group=1, topk_group=1, hidden_act="silu", rope_scaling=None,
+    model_type="kimi_linear")
 STAYS_F32 = ("A_log", "dt_bias", "e_score_correction_bias")
 
 
@@ -60,7 +61,8 @@ class RandomModel:
             self._norm(p + "input_layernorm", self.config["hidden_size"])
             self._norm(p + "post_attention_layernorm", self.config["hidden_size"])
             self._kda(p + "self_attn.") if kind == "K" else self._mla(p + "self_attn.")
-            if i >= self.config["first_k_dense_replace"] and i % self.config["moe_layer_freq"] == 0 < self.config["num_experts"]:
+            first, step = self.config["first_k_dense_replace"], self.config["moe_layer_freq"]
+            if self.config["num_experts"] > 0 and i >= first and i % step == 0:
                 self._moe(p)
             else:
                 self._mlp(p + "mlp.", self.config["intermediate_size"])
