@@ -17,8 +17,8 @@ constexpr Budget kSiluMul{2, "silu within 2.5 ulp, ulp <= eps of the value, and 
 constexpr Budget kShortConv{3, "four products in f32, then silu [1.8]"};
 constexpr Budget kKdaRecord{2, "alpha carries (1 + |g|) ulp and shrinks as fast; the rest is double [1.0]"};
 constexpr Budget kKdaOutput{6, "reads of 128 keys, state as below [3.6]"};
-constexpr Budget kKdaState{
-    10, "two roundings per token, gathered over the memory of the state: 50 tokens without decay [7.1]"};
+constexpr Budget kKdaState{4, "one rounding per token of what is kept, gathered over 50 tokens without decay [2.6]"};
+constexpr Budget kKdaLongMemory{25, "2000 such roundings at random, the worst of 2048 elements [17.5]"};
 constexpr Budget kKdaBf16State{
     0x1p17, "a bf16 step is 2^16 eps; where a sum falls between two, the tables may round it to different ones [4e4]"};
 constexpr Budget kKdaChunked{8, "64 decays multiplied, 64 corrections solved in another order, all in f32 [5.1]"};
