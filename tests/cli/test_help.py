@@ -39,5 +39,11 @@ def test_no_arguments_show_the_help_and_fail(kl):
     assert result.out == "" and "tokenize" in result.err
 
 
+def test_help_is_also_a_word(ok):
+    assert ok("help").out == ok("--help").out
+    assert ok("help", "logits").out == ok("logits", "--help").out
+    assert ok("version").out == ok("--version").out
+
+
 def test_help_works_without_any_model(kl):
     assert kl("run", "--help", env={"KL_MODEL": "/nowhere"}).status == EXIT_OK
