@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cstdlib>
+#include <iterator>
 
 #include "kl/error.h"
 
@@ -17,7 +18,7 @@ std::string what_is_at(const fs::path& path) {
   const fs::path folder = path.parent_path();
   if (fs::exists(path, ignored)) {
     return fs::exists(folder / "config.json", ignored)
-               ? fmt::format("a file; name the folder it lies in, {}", folder.string())
+               ? fmt::format("a file; name the folder it lies in, {}", folder.empty() ? "." : folder.string())
                : "a file; kl reads folders that hold config.json, .safetensors files and tiktoken.model";
   }
   const bool like_owner_and_name = std::distance(path.begin(), path.end()) == 2 && path.is_relative() &&

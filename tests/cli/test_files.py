@@ -54,6 +54,7 @@ def test_a_model_folder_that_is_missing_or_a_file_or_empty(tmp_path, command):
 def test_a_file_of_a_model_folder_is_answered_with_the_folder(demo, tmp_path):
     for name in ("model.safetensors", "config.json"):
         assert f"got a file; name the folder it lies in, {demo}" in refused(EXIT_BAD_INPUT, "run", "-m", demo / name)
+    assert "lies in, .\n" in refused(EXIT_BAD_INPUT, "run", "-m", "config.json", cwd=demo)
     (tmp_path / "model.gguf").write_text("GGUF")
     assert "got a file; kl reads folders" in refused(EXIT_BAD_INPUT, "run", "-m", tmp_path / "model.gguf")
 
