@@ -32,7 +32,7 @@ std::optional<kl::Tokenizer> parse(std::string tiktoken_model) {
   texts.tiktoken_model = std::move(tiktoken_model);
   texts.tokenizer_config = R"({"added_tokens_decoder": {}})";
   try {
-    return kl::Tokenizer(kl::parse_tokenizer_files(texts, "fuzz"));
+    return kl::Tokenizer(kl::parse_tokenizer_files(texts, "fuzz/tiktoken.model"));
   } catch (const kl::Error&) {
     return std::nullopt;
   }

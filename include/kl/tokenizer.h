@@ -39,7 +39,8 @@ struct TokenizerFiles;
 class Tokenizer {
  public:
   /// Opens DIR/tiktoken.model with DIR/tokenizer_config.json, DIR/config.json and DIR/generation_config.json where
-  /// present. DIR may hold nothing but tiktoken.model.  Throws Error(kNotFound | kCorrupt) naming file and line.
+  /// present. DIR may hold nothing but tiktoken.model, or be such a file itself, whatever its name.
+  /// Throws Error(kNotFound | kCorrupt) naming file and line.
   static Tokenizer open(const std::filesystem::path& dir);
 
   /// From files already parsed, which only the library itself can do (src/text/tokenizer_files.h).

@@ -97,7 +97,7 @@ MappedFile::MappedFile(const std::filesystem::path& path) : name_(path.string())
   void* mapped = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, fd.get(), 0);
   if (mapped == MAP_FAILED) {
     throw Error(errno == ENOMEM ? ErrorCode::kOutOfMemory : ErrorCode::kNotFound,
-                fmt::format("{}: cannot map {} bytes: {}", name_, size_, std::strerror(errno)));
+                fmt::format("{}: expected to map {} bytes, got {}", name_, size_, std::strerror(errno)));
   }
   data_ = static_cast<const std::byte*>(mapped);
   slot_ = register_mapping(data_, size_, name_.c_str());

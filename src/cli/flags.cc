@@ -242,9 +242,9 @@ void add_generate_flags(CLI::App& command, GenerateFlags& flags, int fewest_toke
   command.add_flag("--ignore-eos", flags.options.ignore_stop_tokens, "go on after the model's end tokens");
 }
 
-void add_logprobs_flag(CLI::App& command, GenerateFlags& flags) {
+CLI::Option* add_logprobs_flag(CLI::App& command, GenerateFlags& flags) {
   constexpr int kMost = 1000;
-  command
+  return command
       .add_option_function<std::string>(
           "--logprobs",
           [&flags](const std::string& text) { parses_as(text, flags.options.sampling.logprobs.emplace()); },

@@ -12,6 +12,7 @@
 
 namespace CLI {
 class App;
+class Option;
 class Validator;
 }  // namespace CLI
 
@@ -54,7 +55,7 @@ struct GenerateFlags {
 void add_generate_flags(CLI::App& command, GenerateFlags& flags, int fewest_tokens);
 
 /// --logprobs N
-void add_logprobs_flag(CLI::App& command, GenerateFlags& flags);
+CLI::Option* add_logprobs_flag(CLI::App& command, GenerateFlags& flags);
 
 /// Adds a command; `on_chosen` is called if the command line asks for it and is sound.
 CLI::App& add_subcommand(CLI::App& app, const char* name, const char* summary, const char* example,
