@@ -15,7 +15,7 @@ float read_once(const void* data, std::ptrdiff_t bytes) {
 }
 
 void multiply_in_registers(std::ptrdiff_t n) {
-  // Twelve independent chains hide the latency of two FMA units.  Assembly, because a compiler would fold or spill them.
+  // Twelve independent chains hide the latency of two FMA units.  Assembly: a compiler would fold or spill them.
   for (std::ptrdiff_t i = 0; i < n; ++i) {
     for (int j = 0; j < 8; ++j) {
       asm volatile(

@@ -20,8 +20,7 @@
 namespace kl {
 namespace {
 
-// What the signal handler may look at.  A slot is taken while `begin` is not 0; `begin` is written last and cleared
-// first.
+// What the signal handler may look at.  A slot is taken while `begin` is not 0: written last, cleared first.
 struct Mapping {
   std::atomic<std::uintptr_t> begin{0};
   std::atomic<std::uintptr_t> end{0};

@@ -6,6 +6,7 @@
 namespace kl::KL_ISA_NAMESPACE {
 namespace {
 
+/// KdaPrepareFn.  Lengths and their products in double, gates in f32: see the budgets in tests/numerics.h.
 void kda_prepare(const KdaPrepareArgs& a) noexcept {
   const std::ptrdiff_t K = a.K;
   const F32 minus_A = broadcast(-exp(a.A_log));
@@ -34,8 +35,7 @@ void kda_prepare(const KdaPrepareArgs& a) noexcept {
 
 // The recurrence reads ahead.  Both products with the state are taken *before* a token's decay, with decayed vectors,
 //
-//     p = (alpha k)^T S      r = (alpha q)^T S      u = beta (v - p)      o = r + (q.k) u      S <- diag(alpha) S + k
-//     u^T
+//     p = (alpha k)^T S    r = (alpha q)^T S    u = beta (v - p)    o = r + (q.k) u    S <- diag(alpha) S + k u^T
 //
 // so the pass over S that writes token t also computes p and r of token t + 1, while the row is in a register: one
 // load, one multiply, three FMA and one store per vector of S and token.
@@ -143,6 +143,7 @@ void slice_tokens(const KdaRecurrenceArgs& a, float* S, const float* v, float* o
   slice_pass<Pass::kWrite>(S, K, now, u, now, ahead, reads);
 }
 
+/// KdaRecurrenceFn: slice after slice, each through all its tokens.
 void kda_recurrence(const KdaRecurrenceArgs& a, std::ptrdiff_t s0, std::ptrdiff_t s1) noexcept {
   if (a.T == 0) return;
   for (std::ptrdiff_t s = s0; s < s1; ++s) {

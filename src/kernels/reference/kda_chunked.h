@@ -1,8 +1,7 @@
 #pragma once
 // KDA twice, as mathematics: the recurrence word for word, and the chunked (WY) form that turns it into matrix
 // products.  Both are specifications: they allocate, they are slow, and nothing but tests and docs/kda.md uses them.
-// tests/kernels/ kda_chunked_test.cc holds them equal to each other and to the kernels.
-//
+// tests/kernels/kda_chunked_test.cc holds them equal to each other and to the kernels.
 //
 // From the recurrence to the chunked form
 // ---------------------------------------
@@ -63,8 +62,10 @@ struct KdaTokens {
 template <class Real>
 void kda_recurrent(const KdaTokens<Real>& x, Real* S, Real* o);
 
-/// The same in chunks of C tokens (the last one may be shorter).
+/// The same in chunks of C tokens (the last one may be shorter): equations (1) to (5) above.
 /// Shapes    as kda_recurrent.
+/// Numerics  decays are products of alpha, never exponentials of sums.
+/// Source    Yang et al. 2024 (chunked delta rule); tech report (KDA); the decays by products are ours.
 template <class Real>
 void kda_chunked(const KdaTokens<Real>& x, std::ptrdiff_t C, Real* S, Real* o);
 
