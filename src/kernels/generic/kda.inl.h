@@ -71,7 +71,7 @@ struct SliceToken {
 enum class Pass { kRead, kWriteAndRead, kWrite };
 
 /// `ahead` is nullptr or memory to pull into L2 on the way, half of its lines in a kRead pass and the rest in a kWrite
-/// pass: all at once would be slower than none (docs/kernels.md).
+/// pass: all at once gains less (docs/kernels.md).
 template <Pass pass>
 [[gnu::noinline]] void slice_pass(float* S, std::ptrdiff_t K, SliceToken now, const F32* u, SliceToken next,
                                   const float* ahead, SliceReads& reads) {
