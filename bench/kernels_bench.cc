@@ -2,8 +2,8 @@
 //
 //   kernels_bench [--benchmark_filter=avx512/matmul] [--benchmark_repetitions=5]
 //
-// Times are CPU time of the thread.  `flops` and `bytes` are rates; compare them with limits/fma of that instruction set
-// and with limits/read.
+// Times are CPU time of the thread.  `flops` and `bytes` are rates; compare them with limits/fma of that instruction
+// set and with limits/read.
 #include <benchmark/benchmark.h>
 #include <sys/mman.h>
 

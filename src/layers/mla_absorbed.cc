@@ -16,6 +16,7 @@ constexpr std::ptrdiff_t kMaxPartials = 64;
 /// Floats of one running softmax: O [Dv, kLanes], m and l [kLanes].
 std::ptrdiff_t state_floats(std::ptrdiff_t Dv) { return (Dv + 2) * kLanes; }
 
+/// The running softmax that lies at p.
 AttendState state_at(float* p, std::ptrdiff_t Dv) { return {.m = p + Dv * kLanes, .l = p + (Dv + 1) * kLanes, .O = p}; }
 
 /// No key seen yet.

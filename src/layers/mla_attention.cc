@@ -25,6 +25,7 @@ struct Buffers {
   }
 };
 
+/// What the two forms need to know, without weights.
 MlaCore core_of(const ModelArgs& args, const Buffers& b) {
   const int key_dim = args.qk_nope_head_dim + args.qk_rope_head_dim;
   return {.H = args.num_attention_heads,

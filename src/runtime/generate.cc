@@ -42,6 +42,7 @@ class StepObserver : public ForwardObserver {
   std::vector<float> logits_;
 };
 
+/// Throws Error(kInvalidArgument) for an option that makes no sense.
 void validate(const GenerateOptions& options) {
   if (options.max_tokens < 0) {
     throw Error(ErrorCode::kInvalidArgument,

@@ -49,6 +49,7 @@ constexpr std::uint32_t kEnd = 1u << 31;
 /// What 5 calls [^\s\p{L}\p{N}]: in none of these.
 constexpr std::uint32_t kNotSymbol = kWhitespace | kLetter | kNumber | kEnd;
 
+/// One match of the pattern at the start of a text; the comment at the top says how.
 class Scanner {
  public:
   explicit Scanner(std::string_view text) noexcept : begin_(text.data()), end_(text.data() + text.size()) {}

@@ -275,6 +275,7 @@ std::string generation_config_json(const ModelArgs& args) {
   return (json.is_null() ? "{}" : json.dump(2)) + "\n";
 }
 
+/// One element type in the three places that name it.
 struct DTypeNames {
   std::string_view option, file, config;
 };

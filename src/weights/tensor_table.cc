@@ -175,6 +175,7 @@ void for_each_released(const std::vector<TensorRule>& rules, const ModelArgs& ar
   }
 }
 
+/// Counts `copies` tensors of this rule.
 void add_size(const TensorRule& rule, double copies, ReleasedSize& size) {
   double elements = 1;
   for (const std::int64_t dim : rule.spellings.front().shapes.front()) elements *= static_cast<double>(dim);
@@ -182,6 +183,7 @@ void add_size(const TensorRule& rule, double copies, ReleasedSize& size) {
   size.tensors += copies;
 }
 
+/// The layers first .. last - 1.
 ReleasedSize size_of_layers(const ModelArgs& args, int first, int last) {
   ReleasedSize size;
   for_each_released(tensor_rules(args), args, [&](const TensorRule& rule, int copies) {
