@@ -10,7 +10,8 @@
 //     S_i = diag(alpha_i) S_{i-1} + k_i u_i^T          u_i = beta_i (v_i - (diag(alpha_i) S_{i-1})^T k_i)
 //
 // Step 1, unroll.  Write d(j,i) = alpha_{j+1} * .. * alpha_i for the decay a key written at j has suffered by i, per
-// channel (d(i,i) = 1), and D_i = d(0,i) for the decay of the old state.  Then
+// channel (d(i,i) = 1), and D_i = d(0,i) for the decay of the old state; in docs/kda.md they are e^(G_i - G_j) and
+// e^(G_i).  Then
 //
 //     S_i = diag(D_i) S + sum_{j <= i} (k_j * d(j,i)) u_j^T                                                     (1)
 //
