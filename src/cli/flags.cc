@@ -140,7 +140,7 @@ void add_engine_flags(CLI::App& command, ModelOptions& options, const char* defa
   command
       .add_option_function<std::string>(
           "--mla", [&options](const std::string& form) { options.mla_form = kForms.at(form); },
-          "form of MLA: absorbed is exact under any --chunk, auto is fastest")
+          "form of MLA: auto is fastest, the others never switch")
       ->type_name("FORM")
       ->default_str(default_mla)
       ->check(one_of({"auto", "absorbed", "expanded"}));

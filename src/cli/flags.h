@@ -18,8 +18,8 @@ class Validator;
 
 namespace kl::cli {
 
-// Checks of a flag's value.  They explain themselves in our grammar: "--temp: expected a number from 0 to 100, got
-// warm".
+// Checks of a flag's value.  They explain themselves in our grammar:
+// "--temp: expected a number from 0 to 100, got warm".
 CLI::Validator number_in(double low, double high);
 CLI::Validator integer_in(std::int64_t low, std::int64_t high);
 CLI::Validator one_of(std::vector<std::string> words);

@@ -6,6 +6,7 @@
 namespace kl::KL_ISA_NAMESPACE {
 namespace {
 
+/// KdaPrepareFn.  Lengths and their products in double, gates in f32: see the budgets in tests/numerics.h.
 void kda_prepare(const KdaPrepareArgs& a) noexcept {
   const std::ptrdiff_t K = a.K;
   const F32 minus_A = broadcast(-exp(a.A_log));
@@ -73,7 +74,7 @@ struct SliceToken {
 enum class Pass { kRead, kWriteAndRead, kWrite };
 
 /// `ahead` is nullptr or memory to pull into L2 on the way, half of its lines in a kRead pass and the rest in a kWrite
-/// pass: all at once would be slower than none (docs/kernels.md).
+/// pass: all at once gains less (docs/kernels.md).
 template <Pass pass>
 [[gnu::noinline]] void slice_pass(float* S, std::ptrdiff_t K, SliceToken now, const F32* u, SliceToken next,
                                   const float* ahead, SliceReads& reads) {
@@ -145,6 +146,7 @@ void slice_tokens(const KdaRecurrenceArgs& a, float* S, const float* v, float* o
   slice_pass<Pass::kWrite>(S, K, now, u, now, ahead, reads);
 }
 
+/// KdaRecurrenceFn: slice after slice, each through all its tokens.
 void kda_recurrence(const KdaRecurrenceArgs& a, std::ptrdiff_t s0, std::ptrdiff_t s1) noexcept {
   if (a.T == 0) return;
   for (std::ptrdiff_t s = s0; s < s1; ++s) {
