@@ -1,8 +1,9 @@
-// Speed of single kernels on one thread, in the shapes of Kimi-Linear-48B-A3B, for every instruction set of this machine.
+// Speed of single kernels on one thread, in the shapes of Kimi-Linear-48B-A3B, for every instruction set of the CPU.
 //
 //   kernels_bench [--benchmark_filter=avx512/matmul] [--benchmark_repetitions=5]
 //
-// Times are CPU time of the thread.  `flops` and `bytes` are rates; compare them with limits/fma and limits/read.
+// Times are CPU time of the thread.  `flops` and `bytes` are rates; compare them with limits/fma of that instruction
+// set and with limits/read.
 #include <benchmark/benchmark.h>
 #include <sys/mman.h>
 
@@ -233,6 +234,11 @@ void fma_limit(State& state) {
   set_rates(state, 10000 * 96 * 16, 0);
 }
 
+void wide_fma_limit(State& state) {
+  for (auto _ : state) multiply_in_wide_registers(10000);
+  set_rates(state, 10000 * 96 * 32, 0);
+}
+
 void add_benchmarks_of(const Kernels& kernels) {
   const Kernels* k = &kernels;
   const auto add = [k](const std::string& name, auto run) {
@@ -268,8 +274,11 @@ int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   if (kl::bench::has_limits()) {
-    benchmark::RegisterBenchmark("limits/fma", kl::bench::fma_limit);
+    benchmark::RegisterBenchmark("limits/fma/avx2", kl::bench::fma_limit);
     benchmark::RegisterBenchmark("limits/read", kl::bench::read_limit);
+  }
+  if (kl::bench::has_wide_registers()) {
+    benchmark::RegisterBenchmark("limits/fma/avx512", kl::bench::wide_fma_limit);
   }
   for (const kl::Kernels* table : kl::available_kernels()) {
     if (table != &kl::reference::kernels) kl::bench::add_benchmarks_of(*table);

@@ -13,4 +13,10 @@ void multiply_in_registers(std::ptrdiff_t n);
 /// Does this CPU run the functions above?
 bool has_limits();
 
+/// Runs n x 96 AVX-512 FMA on registers (32 floating point operations each).
+void multiply_in_wide_registers(std::ptrdiff_t n);
+
+/// Does this CPU run that one?
+bool has_wide_registers();
+
 }  // namespace kl::bench

@@ -1,7 +1,7 @@
 #pragma once
-// How far a kernel may be from its double-precision reference, in eps (2^-23) of the largest expected value of the tensor, and
-// why that is enough.  One correctly rounded result may be off by 0.5.  Every budget was derived, then measured; measured
-// worst cases over tests/kernels are given in brackets.
+// How far a kernel may be from its double-precision reference, in eps (2^-23) of the largest expected value of the
+// tensor, and why that is enough.  One correctly rounded result may be off by 0.5.  Every budget was derived, then
+// measured; measured worst cases over tests/kernels are given in brackets.
 #include "tests/support/close.h"
 
 namespace kl::test {

@@ -11,6 +11,7 @@ enum class DType : std::uint8_t { kF32, kF16, kBF16, kPacked };
 /// Bytes of one element; not for kPacked.
 constexpr std::size_t size_of(DType t) { return t == DType::kF32 ? 4 : 2; }
 
+/// As safetensors files spell it, but for kPacked.
 constexpr const char* name_of(DType t) {
   return t == DType::kF32 ? "F32" : t == DType::kF16 ? "F16" : t == DType::kBF16 ? "BF16" : "packed";
 }

@@ -12,8 +12,7 @@ namespace kl {
 /// A fixed set of workers for short parallel regions; the calling thread is worker 0.
 ///
 /// A forward pass runs hundreds of regions of a few microseconds each, so workers spin for a moment before they sleep,
-/// and a region allocates nothing.  Which worker runs which task is left to chance: tasks must not care
-/// (docs/numerics.md).
+/// and a region allocates nothing.  Which worker runs which task is left to chance, and tasks must not care.
 ///
 /// A region ends when its tasks are done, not when every worker has looked in: a worker that the operating system keeps
 /// from running costs its share of the speed and nothing more, since the caller takes the tasks it does not.

@@ -6,6 +6,7 @@
 namespace kl {
 namespace {
 
+/// Scratch of one forward(), in the order of its use; forward() and plan() take the same.
 struct Buffers {
   float *q_raw, *k_raw, *v_raw;      // [T, H*K] projections, before convolution
   float *q, *k, *v;                  // [T, H*K] after convolution and SiLU
@@ -77,9 +78,8 @@ void KimiDeltaAttention::forward(const KdaWeights& w, const ModelArgs& args, con
              g_a = rows_for(c, {&w.g_b_proj}, b.g_a, T, K, b.g_a_q);
   matmul_together(c, {product(w.f_b_proj, f_a, b.f, T), product(w.g_b_proj, g_a, b.g, T)});
 
-  // 3. Each head of each sequence on its own: convolve its channels, run the delta rule over its tokens, gate the
-  // output.
-  //    Heads share nothing, so this is where the work is split; tokens depend on each other and are not.
+  // 3. Each head of each sequence on its own: convolve its channels, run the delta rule over its tokens, norm and gate
+  //    what it read.  Heads share nothing, so this is where the work is split; tokens depend on each other and are not.
   const std::ptrdiff_t num_tasks = static_cast<std::ptrdiff_t>(segments.size()) * H;
   c.pool.parallel_for(num_tasks, [&](std::ptrdiff_t task, int worker) {
     const std::size_t s = static_cast<std::size_t>(task / H);
@@ -112,6 +112,7 @@ void KimiDeltaAttention::forward(const KdaWeights& w, const ModelArgs& args, con
       c.kernels.gated_rms_norm(o, w.o_norm, args.rms_norm_eps, b.g + at + t * C + c0, K, o);
     }
   });
+  // 4. Heads together again.
   matmul_together(c, {product(w.o_proj, rows_for(c, {&w.o_proj}, b.o, T, C, b.o_q), y, T)});
 }
 

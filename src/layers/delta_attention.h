@@ -11,8 +11,7 @@ namespace kl {
 
 /// What a KDA layer remembers of one sequence.  Fixed size, whatever the sequence's length.
 struct KdaCache {
-  /// `S_type` is kF32 or kBF16.
-  KdaCache(const ModelArgs& args, DType S_type);
+  KdaCache(const ModelArgs& args, DType S_type);  ///< an empty memory: all zeros; S_type is kF32 or kBF16
 
   std::ptrdiff_t num_heads, K, V, W;
   DType S_type;
@@ -36,11 +35,11 @@ struct KdaCache {
 ///     y = W_o ( RMSNorm(o) * sigmoid(W_gb W_ga x) )
 ///
 /// Role      token mixing in three layers of four: a key-value memory of constant size S [K, V] per head that is
-/// corrected,
-///           not merely added to, and forgets channel by channel.  Cost per token does not grow with context.
+///           corrected, not merely added to, and forgets channel by channel.  A token costs the same at any length.
 /// Shapes    x, y: [T, D]; heads H, K = V = head_dim.
-/// Source    tech report (KDA); reference 2.7; modeling_kimi.py KimiDeltaAttention; fla naive_recurrent_kda
-/// (docs/kda.md).
+/// Aliasing  y may be x: the last product alone writes it.
+/// Numerics  one head is one task; no sum crosses heads or tasks.  Any split of T into calls gives the same bits.
+/// Source    tech report (KDA); modeling_kimi.py KimiDeltaAttention; fla naive_recurrent_kda.  See docs/kda.md.
 class KimiDeltaAttention {
  public:
   /// `caches[s]` is the state of the sequence of segments[s]; advanced.

@@ -7,7 +7,7 @@
 namespace kl {
 namespace {
 
-/// Scratch of one head task for a chunk of `T` queries.
+/// Scratch of one head for `T` queries: every lane group keeps its running softmax while the keys pass by.
 struct HeadScratch {
   float* w_uk;          // [R, N] of the head in f32, if packed
   float* w_uv;          // [V, R]
@@ -74,6 +74,7 @@ WeightMatrix unpacked(const Kernels& kernels, const WeightMatrix& w, float* stor
 
 }  // namespace
 
+// Rounded up to a cache line: two threads never write to the same one.
 MlaExpanded::MlaExpanded(const MlaCore& core, Arena& arena, std::ptrdiff_t T, int workers)
     : core_(core), stride_(ceil_div(HeadScratch::floats(core, T), 16) * 16), scratch_(arena.take(workers * stride_)) {}
 

@@ -3,6 +3,7 @@
 namespace kl {
 namespace {
 
+/// Scratch of one forward().
 struct Buffers {
   float* gate;            // [T, F], becomes silu(gate) * up
   float* up;              // [T, F]
@@ -28,8 +29,7 @@ void KimiMLP::forward(const MlpWeights& w, const LayerContext& c, const float* x
   const Rows rows = rows_for(c, {&w.gate_proj, &w.up_proj}, x, T, w.gate_proj.K, b.x_q);
   const MatmulArgs gate = product(w.gate_proj, rows, b.gate, T), up = product(w.up_proj, rows, b.up, T);
 
-  // Gate and up share their input: one task computes both for the same hidden channels and combines them while in
-  // cache.
+  // Gate and up share their input: one task computes both for some hidden channels and combines them while in cache.
   c.pool.parallel_for(ceil_div(F, kRowsPerTask), [&](std::ptrdiff_t task, int) {
     const std::ptrdiff_t f0 = task * kRowsPerTask, f1 = std::min(F, f0 + kRowsPerTask);
     c.kernels.matmul(gate, f0, f1);

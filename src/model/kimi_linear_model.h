@@ -9,7 +9,7 @@ namespace kl {
 ///
 /// Role      the architecture in one loop: read forward() first, then decoder_layer.cc.
 /// Shapes    x: [T, D], the residual stream of all new tokens of all sequences.
-/// Source    reference 2.1; modeling_kimi.py KimiLinearModel.
+/// Source    modeling_kimi.py KimiLinearModel.
 class KimiLinearModel {
  public:
   /// `weights` must outlive the object.  Scratch for passes of up to max_tokens is allocated here, once.
@@ -22,7 +22,8 @@ class KimiLinearModel {
   /// Never throws unless `observer` (may be null) does; then the states of the pass must not be used again.
   const float* forward(const ForwardPass& pass, ForwardObserver* observer);
 
-  /// h = RMSNorm(x; norm) for one row.   Shapes  x, h: [D].
+  /// h = RMSNorm(x; norm) for one row.
+  /// Shapes    x, h: [D].
   void final_norm(const float* x, float* h) const noexcept;
 
   std::size_t scratch_bytes() const { return (arena_.capacity() + x_.size()) * sizeof(float); }

@@ -42,6 +42,7 @@ std::size_t SequenceState::bytes() const {
 
 namespace {
 
+/// The cache of a layer, nullptr if the layer is of the other kind.  Throws Error if there is no such layer.
 template <class Cache>
 const Cache* cache_of(const SequenceState::Impl* impl, int layer) {
   if (impl == nullptr || layer < 0 || static_cast<std::size_t>(layer) >= impl->layers.size())

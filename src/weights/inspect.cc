@@ -60,6 +60,7 @@ void describe_config(const ModelArgs& args, ModelReport& report) {
   }
 }
 
+/// Whose names the tensors have, for people.
 std::string naming_text(const Checkpoint& checkpoint) {
   for (const auto& [name, tensor] : checkpoint.tensors()) {
     if (parse_packed_suffix(std::string_view(name).substr(name.rfind('.') + 1))) return "kl quantize";
@@ -90,6 +91,7 @@ Contents contents_of(std::string_view name, const FileTensor& tensor) {
   return {packed_suffix(*format), tiles * kTileOutputs * kTileInputs};
 }
 
+/// What the files hold, tensor by tensor.
 void describe_files(const Checkpoint& checkpoint, ModelReport& report) {
   for (const SafetensorsFile& shard : checkpoint.shards()) {
     report.files.push_back({fs::path(shard.name()).filename().string(), static_cast<std::int64_t>(shard.bytes()),

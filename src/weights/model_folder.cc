@@ -54,7 +54,10 @@ OutputFolder::OutputFolder(const fs::path& dir) : dir_(dir) {
   if (!error && (!fs::is_directory(dir, error) || !fs::is_empty(dir, error))) {
     throw Error(ErrorCode::kCannotWrite, dir.string() + ": expected a new or empty folder, got one in use");
   }
-  if (error) throw Error(ErrorCode::kCannotWrite, fmt::format("{}: cannot write: {}", dir.string(), error.message()));
+  if (error) {
+    throw Error(ErrorCode::kCannotWrite,
+                fmt::format("{}: expected to make a folder, got {}", dir.string(), error.message()));
+  }
 }
 
 OutputFolder::~OutputFolder() {

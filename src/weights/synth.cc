@@ -31,8 +31,9 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kChunk = 1 << 18;  // elements made at a time
 
-// --- random numbers -----------------------------------------------------------------------------------------------------
+// --- random numbers --------------------------------------------------------------------------------------------------
 
+/// Steele, Lea, Flood 2014: here it only makes the seeds of Random.
 std::uint64_t splitmix64(std::uint64_t& state) {
   std::uint64_t z = (state += 0x9e3779b97f4a7c15u);
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -75,7 +76,7 @@ class Random {
   std::array<std::uint64_t, 4> s_{};
 };
 
-// --- healthy values -----------------------------------------------------------------------------------------------------
+// --- healthy values --------------------------------------------------------------------------------------------------
 
 /// How the values of a tensor are spread.
 struct Spread {
@@ -83,8 +84,8 @@ struct Spread {
   double deviation = 1;
 };
 
-/// A matrix [rows, cols] with deviation cols^-1/2 keeps the size of what it multiplies.  What is added to the residual stream
-/// is smaller by sqrt(2 L), so that L layers with two additions each add up to the size of the embedding.
+/// A matrix [rows, cols] with deviation cols^-1/2 keeps the size of what it multiplies.  What is added to the residual
+/// stream is smaller by sqrt(2 L), so that L layers with two additions each add up to the size of the embedding.
 Spread spread_of(const ReleasedTensor& tensor, const ModelArgs& args) {
   const std::string_view role = tensor.role;
   const double fan_in = 1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(tensor.shape.back(), 1)));
@@ -98,6 +99,7 @@ Spread spread_of(const ReleasedTensor& tensor, const ModelArgs& args) {
   return {Spread::kNormal, is_residual ? fan_in / std::sqrt(2.0 * args.num_hidden_layers) : fan_in};
 }
 
+/// n values of this spread.
 void fill(const Spread& spread, Random& random, float* out, std::size_t n) {
   const auto deviation = static_cast<float>(spread.deviation);
   switch (spread.kind) {
@@ -119,7 +121,7 @@ void fill(const Spread& spread, Random& random, float* out, std::size_t n) {
   }
 }
 
-// --- writing ------------------------------------------------------------------------------------------------------------
+// --- writing ---------------------------------------------------------------------------------------------------------
 
 /// The dtype of the released checkpoint: the decay's parameters are f32 whatever the rest is.
 std::string dtype_of(const ReleasedTensor& tensor, const std::string& dtype) {
@@ -255,6 +257,7 @@ std::string generation_config_json(const ModelArgs& args) {
   return (json.is_null() ? "{}" : json.dump(2)) + "\n";
 }
 
+/// One element type in the three places that name it.
 struct DTypeNames {
   std::string_view option, file, config;
 };

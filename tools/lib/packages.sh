@@ -41,7 +41,7 @@ ensure_packages() {
   if ((EUID != 0)); then
     if ! command -v sudo >/dev/null || ! sudo -n true 2>/dev/null; then
       echo "Packages are missing.  As root, please type this, then run again:"
-      echo "    apt-get install -y --no-install-recommends ${missing% }"
+      echo "    apt-get update && apt-get install -y --no-install-recommends ${missing% }"
       return 1
     fi
     as_root=(sudo)

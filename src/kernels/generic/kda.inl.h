@@ -6,6 +6,7 @@
 namespace kl::KL_ISA_NAMESPACE {
 namespace {
 
+/// KdaPrepareFn.  Lengths and their products in double, gates in f32: see the budgets in tests/numerics.h.
 void kda_prepare(const KdaPrepareArgs& a) noexcept {
   const std::ptrdiff_t K = a.K;
   const F32 minus_A = broadcast(-exp(a.A_log));
@@ -73,7 +74,7 @@ struct SliceToken {
 enum class Pass { kRead, kWriteAndRead, kWrite };
 
 /// `ahead` is nullptr or memory to pull into L2 on the way, half of its lines in a kRead pass and the rest in a kWrite
-/// pass: all at once would be slower than none (docs/kernels.md).
+/// pass: all at once gains less (docs/kernels.md).
 template <Pass pass, class State>
 [[gnu::noinline]] void slice_pass(State* S, std::ptrdiff_t K, SliceToken now, const F32* u, SliceToken next,
                                   const State* ahead, SliceReads& reads) {
@@ -157,6 +158,7 @@ void slices(const KdaRecurrenceArgs& a, State* S, std::ptrdiff_t s0, std::ptrdif
   }
 }
 
+/// KdaRecurrenceFn: slice after slice, each through all its tokens.
 void kda_recurrence(const KdaRecurrenceArgs& a, std::ptrdiff_t s0, std::ptrdiff_t s1) noexcept {
   if (a.T == 0) return;
   if (a.S_type == DType::kF32) return slices(a, static_cast<float*>(a.S), s0, s1);

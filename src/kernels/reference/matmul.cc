@@ -12,6 +12,7 @@ void weight_row(const WeightMatrix& w, std::ptrdiff_t n, float* dst) noexcept {
   for (std::ptrdiff_t k = 0; k < w.K; ++k) dst[k] = static_cast<float>(weight_at(w, n, k));
 }
 
+// y[m][n] = sum_k W[n][k] x[m][k]
 void matmul(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept {
   if (a.w.type == DType::kPacked && a.q != nullptr) return matmul_packed(a, n0, n1);
   for (std::ptrdiff_t m = 0; m < a.M; ++m) {
@@ -23,6 +24,7 @@ void matmul(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept 
   }
 }
 
+// y[m][k] = sum_n x[m][n] W[n][k]
 void matmul_transposed(const MatmulArgs& a) noexcept {
   for (std::ptrdiff_t m = 0; m < a.M; ++m) {
     for (std::ptrdiff_t k = 0; k < a.w.K; ++k) {

@@ -12,10 +12,11 @@ double element(const void* data, DType type, std::ptrdiff_t i);
 /// W[n][k], exactly, whatever the type.
 double weight_at(const WeightMatrix& w, std::ptrdiff_t n, std::ptrdiff_t k);
 
-double sigmoid(double x);
-double silu(double x);
-double softplus(double x);
+double sigmoid(double x);   ///< 1 / (1 + e^-x)
+double silu(double x);      ///< x / (1 + e^-x)
+double softplus(double x);  ///< ln(1 + e^x)
 
+// Each is the function of the same name in kernels.h, where its equation and shapes are.
 void weight_row(const WeightMatrix& w, std::ptrdiff_t n, float* dst) noexcept;
 void quantize_row(const float* x, std::ptrdiff_t K, std::byte* row) noexcept;
 void matmul(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept;
