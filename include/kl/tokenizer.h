@@ -42,6 +42,9 @@ class Tokenizer {
   /// present. DIR may hold nothing but tiktoken.model.  Throws Error(kNotFound | kCorrupt) naming file and line.
   static Tokenizer open(const std::filesystem::path& dir);
 
+  /// The ranks of a tiktoken.model file, which is read and checked whole.  Throws as open().
+  static int count_ranks(const std::filesystem::path& tiktoken_model);
+
   /// From files already parsed, which only the library itself can do (src/text/tokenizer_files.h).
   explicit Tokenizer(TokenizerFiles files);
 

@@ -5,7 +5,6 @@
 
 #include <cerrno>
 #include <charconv>
-#include <cstdlib>
 #include <cstring>
 
 #include "base/printable.h"
@@ -28,7 +27,11 @@ Input::Input(const std::string& path) : name_(path == "-" ? "standard input" : p
   if (S_ISDIR(info.st_mode)) fail("a directory");
 }
 
-void Input::check() const {
+/// Throws if reading failed, or if `bytes` are more than anything meant to be read.
+void Input::check(std::size_t bytes) const {
+  if (bytes > kMaxBytes) {
+    throw Error(ErrorCode::kCorrupt, fmt::format("{}: expected at most {} bytes, got more", name_, kMaxBytes));
+  }
   if (std::ferror(file_.get()) && errno == EINTR && interrupted()) {
     std::clearerr(file_.get());
     throw Interrupted{};
@@ -41,24 +44,24 @@ void Input::check() const {
 std::string Input::read_all() {
   std::string text;
   char block[1 << 16];
-  while (const std::size_t n = std::fread(block, 1, sizeof block, file_.get())) text.append(block, n);
-  check();
+  while (const std::size_t n = std::fread(block, 1, sizeof block, file_.get())) {
+    text.append(block, n);
+    check(text.size());
+  }
+  check(text.size());
   return text;
 }
 
 std::optional<std::string> Input::next_line() {
-  char* raw = nullptr;
-  std::size_t capacity = 0;
-  const ssize_t length = ::getline(&raw, &capacity, file_.get());
-  const std::unique_ptr<char, decltype(&std::free)> owner(raw, &std::free);
-  if (length < 0) {
-    check();
-    return {};
+  std::string line;
+  int c = 0;
+  while (line.size() <= kMaxBytes && (c = ::getc_unlocked(file_.get())) != EOF && c != '\n') {
+    line.push_back(static_cast<char>(c));
   }
+  check(line.size());
+  if (c == EOF && line.empty()) return {};
   ++line_;
-  std::string_view line(raw, static_cast<std::size_t>(length));
-  if (line.ends_with('\n')) line.remove_suffix(1);
-  return std::string(line);
+  return line;
 }
 
 std::string Input::where() const { return fmt::format("{}:{}", name_, line_); }

@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "base/printable.h"
 #include "cli/exit_status.h"
 #include "cli/flags.h"
 #include "cli/interrupt.h"
@@ -13,6 +14,7 @@
 #include "cli/quantities.h"
 #include "kl/error.h"
 #include "kl/synth.h"
+#include "kl/tokenizer.h"
 
 namespace kl::cli {
 namespace {
@@ -50,19 +52,28 @@ void define(CLI::App& command, SynthFlags& flags) {
   command.add_flag("--json", flags.json, "one object about what was written");
 }
 
+void check_tokenizer(const std::string& path, int vocab_size) {
+  const int num_ranks = Tokenizer::count_ranks(path);
+  if (num_ranks <= vocab_size) return;
+  throw Error(ErrorCode::kCorrupt, fmt::format("{}: expected at most {} ranks, the vocabulary of the model, got {}",
+                                               path, vocab_size, num_ranks));
+}
+
 int run_synth(const SynthFlags& flags) {
   if (flags.config.empty() && flags.like.empty()) {
     throw Error(ErrorCode::kInvalidArgument, "--config or --like: expected one of them, got none");
   }
   const ModelArgs args = flags.config.empty() ? ModelArgs::like(flags.like) : ModelArgs::load(flags.config);
+  if (!flags.tokenizer.empty()) check_tokenizer(flags.tokenizer, args.vocab_size);
   SynthOptions options = flags.options;
   options.tokenizer = flags.tokenizer;
-  Progress progress("writing " + flags.out);
+  Progress progress("writing " + printable(flags.out));
   options.progress = [&](std::int64_t done, std::int64_t total) {
     progress.update(static_cast<double>(done), static_cast<double>(total));
     if (interrupted()) throw Interrupted{};
   };
   catch_interrupts();
+  catch_termination();
   const SynthResult result = synthesize(args, flags.out, options);
 
   Output output;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/read_file.h"
 #include "kl/error.h"
 #include "text/bpe.h"
 #include "text/pretokenizer.h"
@@ -75,6 +76,10 @@ std::vector<Token> ids_for(std::string_view text) {
 }  // namespace
 
 Tokenizer Tokenizer::open(const std::filesystem::path& dir) { return Tokenizer(read_tokenizer_files(dir)); }
+
+int Tokenizer::count_ranks(const std::filesystem::path& path) {
+  return static_cast<int>(Vocabulary::parse(read_file(path, Vocabulary::kMaxFileBytes), path.string()).size());
+}
 
 Tokenizer::Tokenizer(TokenizerFiles files) : files_(std::make_unique<const TokenizerFiles>(std::move(files))) {}
 Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
