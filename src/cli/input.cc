@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <charconv>
@@ -11,6 +12,17 @@
 #include "cli/interrupt.h"
 
 namespace kl::cli {
+
+namespace {
+
+/// Devices other than terminals and /dev/null: /dev/zero and its like have no end.
+bool is_device(int fd, const struct stat& info) {
+  struct stat null {};
+  const bool is_null = ::stat("/dev/null", &null) == 0 && S_ISCHR(info.st_mode) && info.st_rdev == null.st_rdev;
+  return S_ISBLK(info.st_mode) || (S_ISCHR(info.st_mode) && !is_null && ::isatty(fd) != 1);
+}
+
+}  // namespace
 
 void Input::Close::operator()(std::FILE* file) const {
   if (file != stdin) std::fclose(file);
@@ -25,6 +37,7 @@ Input::Input(const std::string& path) : name_(path == "-" ? "standard input" : p
   struct stat info {};
   if (::fstat(::fileno(file_.get()), &info) != 0) fail(std::strerror(errno));
   if (S_ISDIR(info.st_mode)) fail("a directory");
+  if (is_device(::fileno(file_.get()), info)) fail("a device");
 }
 
 /// Throws if reading failed, or if `bytes` are more than anything meant to be read.
@@ -42,6 +55,9 @@ void Input::check(std::size_t bytes) const {
 }
 
 std::string Input::read_all() {
+  struct stat info {};
+  if (::fstat(::fileno(file_.get()), &info) == 0 && S_ISREG(info.st_mode))
+    check(static_cast<std::size_t>(info.st_size));
   std::string text;
   char block[1 << 16];
   while (const std::size_t n = std::fread(block, 1, sizeof block, file_.get())) {

@@ -18,7 +18,7 @@ class Input {
   /// Throws Error(kNotFound) if the file is missing, unreadable or a directory.
   explicit Input(const std::string& path);
 
-  /// The most that is read at once: what goes on after that (/dev/zero) has no end.
+  /// The most that is read at once: what goes on after that (`yes | kl run -`) has no end.
   static constexpr std::size_t kMaxBytes = std::size_t{1} << 30;
 
   /// Everything that is left.  Throws Error(kNotFound) if reading fails, Error(kCorrupt) beyond kMaxBytes.

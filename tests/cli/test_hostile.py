@@ -148,8 +148,16 @@ def test_any_address_space_ends_in_text_or_status_4(megabytes):
 def test_an_input_without_end_is_refused(tmp_path, args):
     result = run_kl(*args, "/dev/zero", cwd=tmp_path)
     assert result.status == EXIT_BAD_INPUT
-    assert "/dev/zero: expected at most 1073741824 bytes, got more" in result.err
+    assert "/dev/zero: expected a readable file, got a device" in result.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_text_larger_than_any_is_refused_unread(tmp_path):
+    (tmp_path / "sparse").touch()
+    os.truncate(tmp_path / "sparse", (1 << 30) + 1)
+    result = run_kl("tokenize", "-f", tmp_path / "sparse", timeout=10)
+    assert result.status == EXIT_BAD_INPUT
+    assert "sparse: expected at most 1073741824 bytes, got more" in result.err
 
 
 # --- files ------------------------------------------------------------------------------------------------------------------
