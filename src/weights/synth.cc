@@ -170,21 +170,20 @@ class OutputFolder {
  public:
   explicit OutputFolder(const fs::path& dir) : dir_(dir) {
     std::error_code error;
-    is_new_ = !fs::exists(dir, error);
-    if (is_new_) fs::create_directories(dir, error);
+    for (fs::path missing = dir; !missing.empty() && !fs::exists(missing, error); missing = missing.parent_path()) {
+      created_.push_back(missing);
+    }
+    if (!created_.empty()) fs::create_directories(dir, error);
     if (!error && (!fs::is_directory(dir, error) || !fs::is_empty(dir, error))) {
       throw Error(ErrorCode::kCannotWrite, dir.string() + ": expected a new or empty folder, got one in use");
     }
-    if (error) {
-      throw Error(ErrorCode::kCannotWrite,
-                  fmt::format("{}: expected to make a folder, got {}", dir.string(), error.message()));
-    }
+    if (!error) return;
+    take_back();
+    throw Error(ErrorCode::kCannotWrite,
+                fmt::format("{}: expected to make a folder, got {}", dir.string(), error.message()));
   }
   ~OutputFolder() {
-    if (is_kept_) return;
-    std::error_code ignored;
-    for (const std::string& file : files_) fs::remove(dir_ / file, ignored);
-    if (is_new_) fs::remove(dir_, ignored);
+    if (!is_kept_) take_back();
   }
   OutputFolder(const OutputFolder&) = delete;
 
@@ -196,9 +195,15 @@ class OutputFolder {
   void keep() { is_kept_ = true; }
 
  private:
+  void take_back() {
+    std::error_code ignored;
+    for (const std::string& file : files_) fs::remove(dir_ / file, ignored);
+    for (const fs::path& folder : created_) fs::remove(folder, ignored);
+  }
+
   fs::path dir_;
   std::vector<std::string> files_;
-  bool is_new_ = false;
+  std::vector<fs::path> created_;  // folders, the innermost first
   bool is_kept_ = false;
 };
 
