@@ -12,7 +12,7 @@ enum class ErrorCode {
   kNotFound,         ///< a file or folder is missing or unreadable (3)
   kCorrupt,          ///< a file breaks its format, or files disagree with each other (3)
   kUnsupported,      ///< the file is sound but describes something kl does not compute (3)
-  kOutOfMemory,      ///< memory could not be had (4)
+  kOutOfMemory,      ///< memory or threads could not be had (4)
   kCannotWrite,      ///< an output could not be written completely (5)
 };
 

@@ -67,8 +67,8 @@ struct ModelReport {
   std::int64_t state_fixed = 0;      ///< per sequence: KDA states and convolution rows, f32
   std::int64_t state_per_token = 0;  ///< per sequence and token: MLA latents, as CacheType::kAuto keeps them
 
-  /// Memory of one sequence of `tokens` tokens, weights not included.
-  std::int64_t state_bytes(std::int64_t tokens) const { return state_fixed + tokens * state_per_token; }
+  /// Memory of one sequence of `tokens` tokens, weights not included; the largest number there is if it is beyond that.
+  std::int64_t state_bytes(std::int64_t tokens) const;
 
   std::vector<std::string> notes;     ///< harmless oddities: unknown keys, ignored tensors, ids beyond the vocabulary
   std::vector<std::string> problems;  ///< why the model could not be run; empty = it can

@@ -88,7 +88,7 @@ class Sampler {
 
   /// Draws the next token from `logits` [vocab] and observes it.
   /// Throws Error(kFailure) if a logit is NaN or +infinity or all are -infinity, Error(kInvalidArgument) if logit_bias
-  /// names a token outside the vocabulary.
+  /// names a token outside the vocabulary, Error(kUnsupported) if there are more than 2^18 logits.
   SampledToken sample(std::span<const float> logits);
 
  private:

@@ -81,10 +81,11 @@ class StrictSax final : public nlohmann::json_sax<nlohmann::json> {
   bool end_array() override { return --depth_, events_.end_array(), true; }
 
   bool parse_error(std::size_t, const std::string&, const nlohmann::detail::exception& error) override {
-    // "[json.exception...] parse error at line 1, column 2: what" -> "what"
-    const std::string_view what = error.what();
-    const std::size_t colon = what.find(": ");
-    fail("expected JSON, got " + printable(colon == what.npos ? what : what.substr(colon + 2), 200));
+    // "[json.exception.NAME] parse error at line 1, column 2: what" or "[json.exception.NAME] what" -> "what"
+    std::string_view what = error.what();
+    what.remove_prefix(what.find("] ") + 2);
+    if (what.starts_with("parse error at ")) what.remove_prefix(what.find(": ") + 2);
+    fail("expected JSON, got " + printable(what, 200));
   }
 
  private:
@@ -226,7 +227,10 @@ std::string Json::describe() const {
     else
       return fmt::format("{}", value);
   };
-  return std::visit(text, value_);
+  std::string description = std::visit(text, value_);
+  const bool looks_whole = description.find_first_not_of("-0123456789") == description.npos;
+  if (std::holds_alternative<double>(value_) && looks_whole) description += ".0";  // 8.0 is no integer
+  return description;
 }
 
 }  // namespace kl

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <mutex>
 
+#include "base/output_file.h"
 #include "base/read_file.h"
 #include "base/unique_fd.h"
 #include "kl/error.h"
@@ -47,6 +48,7 @@ void handle_sigbus(int signal, siginfo_t* info, void* context) {
     write_stderr("kl: ");
     write_stderr(mapping.name.load(std::memory_order_relaxed));
     write_stderr(": could not be read any more: the file was truncated while in use, or the disk failed\n");
+    remove_unfinished_files();
     ::_exit(3);
   }
   if ((g_previous_action.sa_flags & SA_SIGINFO) != 0) {

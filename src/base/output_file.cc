@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <system_error>
@@ -18,8 +20,27 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kBufferBytes = 1u << 20;
 constexpr int kMaxTries = 100;
+constexpr std::size_t kMaxNameBytes = 200;  // of the final name inside the temporary one: a name may have 255 bytes
+
+// What a signal handler may look at: the names of temporary files.  One beyond the table is just not in it.
+std::array<std::atomic<const char*>, 64> g_unfinished{};
+static_assert(std::atomic<const char*>::is_always_lock_free);
+
+int register_unfinished(const char* name) noexcept {
+  for (std::size_t i = 0; i < g_unfinished.size(); ++i) {
+    const char* none = nullptr;
+    if (g_unfinished[i].compare_exchange_strong(none, name)) return static_cast<int>(i);
+  }
+  return -1;
+}
 
 }  // namespace
+
+void remove_unfinished_files() noexcept {
+  for (const auto& name : g_unfinished) {
+    if (const char* path = name.load()) ::unlink(path);
+  }
+}
 
 OutputFile::OutputFile(const fs::path& path) : name_(path.string()), path_(path) {
   buffer_.reserve(kBufferBytes);
@@ -33,7 +54,8 @@ OutputFile::OutputFile(const fs::path& path) : name_(path.string()), path_(path)
     throw Error(ErrorCode::kCannotWrite, name_ + ": expected to write a file, got one of another kind in its place");
   }
   for (int i = 0; fd_.get() < 0; ++i) {
-    temporary_ = path_.parent_path() / fmt::format(".{}.tmp.{}.{}", path_.filename().string(), ::getpid(), i);
+    temporary_ = path_.parent_path() /
+                 fmt::format(".{}.tmp.{}.{}", path_.filename().string().substr(0, kMaxNameBytes), ::getpid(), i);
     fd_ = UniqueFd(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
     if (fd_.get() < 0 && (errno != EEXIST || i == kMaxTries)) {
       const int reason = errno;
@@ -41,10 +63,18 @@ OutputFile::OutputFile(const fs::path& path) : name_(path.string()), path_(path)
       fail(reason);
     }
   }
+  slot_ = register_unfinished(temporary_.c_str());
 }
 
 OutputFile::~OutputFile() {
   if (!temporary_.empty()) ::unlink(temporary_.c_str());
+  forget_temporary();
+}
+
+void OutputFile::forget_temporary() noexcept {
+  if (slot_ >= 0) g_unfinished[static_cast<std::size_t>(slot_)].store(nullptr);
+  slot_ = -1;
+  temporary_.clear();
 }
 
 void OutputFile::fail(int error) const {
@@ -81,7 +111,7 @@ void OutputFile::commit() {
   if (::fsync(fd_.get()) != 0) fail(errno);
   if (::close(fd_.release()) != 0) fail(errno);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail(errno);
-  temporary_.clear();
+  forget_temporary();
   // The new name is safe on disk only when the folder is; some file systems cannot sync folders, which is no failure.
   const fs::path dir = path_.parent_path().empty() ? fs::path(".") : path_.parent_path();
   const UniqueFd dir_fd(::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));

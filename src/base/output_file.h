@@ -29,13 +29,19 @@ class OutputFile {
  private:
   [[noreturn]] void fail(int error) const;
   void write_through(const char* data, std::size_t bytes);
+  void forget_temporary() noexcept;
 
   std::string name_;
   std::filesystem::path path_;
   std::filesystem::path temporary_;  // empty once it is gone
+  int slot_ = -1;                    // in the table of remove_unfinished_files()
   UniqueFd fd_;
   std::vector<char> buffer_;
 };
+
+/// Removes the temporary file of every OutputFile that is neither committed nor destroyed.  For a process that a signal
+/// is about to end: safe inside a signal handler.
+void remove_unfinished_files() noexcept;
 
 /// Writes a small file the same way.
 void write_file(const std::filesystem::path& path, std::string_view text);

@@ -5,9 +5,12 @@
 
 namespace kl {
 
-/// Text from a file made safe to show in a message: control characters and bytes that are no UTF-8 become \xNN, and
-/// what exceeds `max_bytes` becomes "...".
+/// Text from a file made safe to show in a message: bytes that are no UTF-8 and characters that steer a terminal or
+/// reorder its text become \xNN, and what exceeds `max_bytes` becomes "...".
 std::string printable(std::string_view text, std::size_t max_bytes = 160);
+
+/// The same for a whole message: line breaks stay, nothing is cut.
+std::string printable_lines(std::string_view text);
 
 /// Length of the UTF-8 character at the start of `text`, or 0 if the bytes there are none.
 std::size_t utf8_length(std::string_view text);

@@ -1,12 +1,15 @@
 #include "base/thread_pool.h"
 
+#include <fmt/format.h>
 #include <immintrin.h>
 #include <sched.h>
 
 #include <algorithm>
 #include <fstream>
+#include <system_error>
 
 #include "base/float_environment.h"
+#include "kl/error.h"
 
 namespace kl {
 namespace {
@@ -23,8 +26,12 @@ ThreadPool::ThreadPool(int num_threads) {
   workers_.reserve(static_cast<std::size_t>(std::max(num_threads, 1) - 1));
   try {
     for (int worker = 1; worker < num_threads; ++worker) workers_.emplace_back([this, worker] { work(worker); });
-  } catch (...) {
+  } catch (const std::system_error& error) {
     stop();  // the threads that could be had must not outlive the object that could not
+    throw Error(ErrorCode::kOutOfMemory, fmt::format("threads: expected {} of them, got {} and then: {}", num_threads,
+                                                     workers_.size() + 1, error.code().message()));
+  } catch (...) {
+    stop();
     throw;
   }
 }

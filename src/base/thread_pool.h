@@ -20,7 +20,7 @@ namespace kl {
 /// Thread safety: one region at a time, started by one owner thread; regions do not nest.
 class ThreadPool {
  public:
-  /// `num_threads` >= 1 counts the caller.  Throws std::system_error if that many cannot be had.
+  /// `num_threads` >= 1 counts the caller.  Throws Error(kOutOfMemory) if that many cannot be had.
   explicit ThreadPool(int num_threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;

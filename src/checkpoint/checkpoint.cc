@@ -18,6 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxIndexBytes = 64u << 20;
+constexpr std::size_t kMaxShards = 10'000;
 
 /// A file name that cannot lead out of its folder.
 bool is_plain_shard_name(const std::string& name) {
@@ -100,6 +101,11 @@ void Checkpoint::open_indexed(const fs::path& dir, const fs::path& index_path, P
   }
   std::set<std::string> files;
   for (const auto& [tensor, shard] : index.shard_of) files.insert(shard);
+  if (files.size() > kMaxShards) {
+    problems.add(fmt::format("{}: weight_map: expected at most {} files, got {}", index_path.string(), kMaxShards,
+                             files.size()));
+    return;
+  }
   const bool is_index_sound = problems.empty();
   for (const std::string& file : files) add_shard(dir / file, problems);
   if (!is_index_sound || shards_.size() != files.size()) return;  // the rest would repeat what is already said
@@ -138,7 +144,8 @@ void Checkpoint::open_unindexed(const fs::path& dir, Problems& problems) {
   if (files.empty()) {
     problems.add(
         ErrorCode::kNotFound,
-        dir.string() + ": expected model.safetensors, model.safetensors.index.json or model-*.safetensors, got none");
+        fmt::format("{}: expected model.safetensors, model.safetensors.index.json or model-*.safetensors, got {}",
+                    dir.string(), error ? error.message() : "none"));
   }
 }
 

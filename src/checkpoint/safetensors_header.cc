@@ -236,7 +236,7 @@ SafetensorsHeader parse_safetensors_header(std::string_view file, const std::str
   SafetensorsHeader header;
   header.data_offset = 8 + length;
   HeaderReader reader(header);
-  parse_json_events(json, name + ": header", reader, {.max_depth = 4, .max_elements = 16'000'000});
+  parse_json_events(json, name + ": header", reader, {.max_depth = 4});
   Problems problems;
   check_geometry(header, file.size() - header.data_offset, problems);
   problems.throw_if_any(name);

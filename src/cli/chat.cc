@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/output_file.h"
+#include "base/printable.h"
 #include "cli/chat_session.h"
 #include "cli/engine.h"
 #include "cli/exit_status.h"
@@ -15,6 +16,7 @@
 #include "cli/interrupt.h"
 #include "cli/json_text.h"
 #include "cli/line_editor.h"
+#include "cli/notice.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "kl/error.h"
@@ -99,7 +101,7 @@ class Chat {
   /// A line for the person, beside the conversation.
   template <class... Args>
   static void note(fmt::format_string<Args...> format, Args&&... args) {
-    fmt::print(stderr, "{}\n", fmt::format(format, std::forward<Args>(args)...));
+    notice(printable_lines(fmt::format(format, std::forward<Args>(args)...)) + '\n');
   }
 
   Next obey(const std::string& line) {
@@ -109,7 +111,7 @@ class Chat {
     const std::string rest = text == line.npos ? "" : line.substr(text);
     if (command == "/exit" || command == "/quit") return kLeave;
     if (command == "/help") {
-      fmt::print(stderr, "{}", kHelp);
+      notice(kHelp);
     } else if (command == "/reset") {
       session_.reset();
       note("A new conversation.");
@@ -144,6 +146,7 @@ class Chat {
   template <class MakeAnswer>
   void show(MakeAnswer&& make_answer) {
     std::atomic<bool>& cancel = catch_interrupts();
+    cancel = false;  // a signal that came between two answers is not about this one
     std::optional<Progress> progress("reading");
     GenerateHooks hooks;
     hooks.cancel = &cancel;

@@ -2,16 +2,27 @@
 
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <charconv>
-#include <cstdlib>
 #include <cstring>
 
 #include "base/printable.h"
 #include "cli/interrupt.h"
 
 namespace kl::cli {
+
+namespace {
+
+/// Devices other than terminals and /dev/null: /dev/zero and its like have no end.
+bool is_device(int fd, const struct stat& info) {
+  struct stat null {};
+  const bool is_null = ::stat("/dev/null", &null) == 0 && S_ISCHR(info.st_mode) && info.st_rdev == null.st_rdev;
+  return S_ISBLK(info.st_mode) || (S_ISCHR(info.st_mode) && !is_null && ::isatty(fd) != 1);
+}
+
+}  // namespace
 
 void Input::Close::operator()(std::FILE* file) const {
   if (file != stdin) std::fclose(file);
@@ -26,9 +37,14 @@ Input::Input(const std::string& path) : name_(path == "-" ? "standard input" : p
   struct stat info {};
   if (::fstat(::fileno(file_.get()), &info) != 0) fail(std::strerror(errno));
   if (S_ISDIR(info.st_mode)) fail("a directory");
+  if (is_device(::fileno(file_.get()), info)) fail("a device");
 }
 
-void Input::check() const {
+/// Throws if reading failed, or if `bytes` are more than anything meant to be read.
+void Input::check(std::size_t bytes) const {
+  if (bytes > kMaxBytes) {
+    throw Error(ErrorCode::kCorrupt, fmt::format("{}: expected at most {} bytes, got more", name_, kMaxBytes));
+  }
   if (std::ferror(file_.get()) && errno == EINTR && interrupted()) {
     std::clearerr(file_.get());
     throw Interrupted{};
@@ -39,26 +55,29 @@ void Input::check() const {
 }
 
 std::string Input::read_all() {
+  struct stat info {};
+  if (::fstat(::fileno(file_.get()), &info) == 0 && S_ISREG(info.st_mode))
+    check(static_cast<std::size_t>(info.st_size));
   std::string text;
   char block[1 << 16];
-  while (const std::size_t n = std::fread(block, 1, sizeof block, file_.get())) text.append(block, n);
-  check();
+  while (const std::size_t n = std::fread(block, 1, sizeof block, file_.get())) {
+    text.append(block, n);
+    check(text.size());
+  }
+  check(text.size());
   return text;
 }
 
 std::optional<std::string> Input::next_line() {
-  char* raw = nullptr;
-  std::size_t capacity = 0;
-  const ssize_t length = ::getline(&raw, &capacity, file_.get());
-  const std::unique_ptr<char, decltype(&std::free)> owner(raw, &std::free);
-  if (length < 0) {
-    check();
-    return {};
+  std::string line;
+  int c = 0;
+  while (line.size() <= kMaxBytes && (c = ::getc_unlocked(file_.get())) != EOF && c != '\n') {
+    line.push_back(static_cast<char>(c));
   }
+  check(line.size());
+  if (c == EOF && line.empty()) return {};
   ++line_;
-  std::string_view line(raw, static_cast<std::size_t>(length));
-  if (line.ends_with('\n')) line.remove_suffix(1);
-  return std::string(line);
+  return line;
 }
 
 std::string Input::where() const { return fmt::format("{}:{}", name_, line_); }

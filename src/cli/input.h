@@ -18,7 +18,10 @@ class Input {
   /// Throws Error(kNotFound) if the file is missing, unreadable or a directory.
   explicit Input(const std::string& path);
 
-  /// Everything that is left.  Throws Error(kNotFound) if reading fails.
+  /// The most that is read at once: what goes on after that (`yes | kl run -`) has no end.
+  static constexpr std::size_t kMaxBytes = std::size_t{1} << 30;
+
+  /// Everything that is left.  Throws Error(kNotFound) if reading fails, Error(kCorrupt) beyond kMaxBytes.
   std::string read_all();
 
   /// The next line without its line break, nothing at the end.  Throws as read_all(), and Interrupted on a Ctrl-C that
@@ -30,7 +33,7 @@ class Input {
   std::string where() const;                          ///< "NAME:LINE"
 
  private:
-  void check() const;
+  void check(std::size_t bytes) const;
 
   struct Close {
     void operator()(std::FILE* file) const;

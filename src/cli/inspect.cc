@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "base/printable.h"
 #include "cli/exit_status.h"
 #include "cli/flags.h"
 #include "cli/json_text.h"
@@ -13,6 +14,7 @@
 #include "cli/quantities.h"
 #include "kl/inspect.h"
 #include "kl/model.h"
+#include "kl/tokenizer.h"
 
 namespace kl::cli {
 namespace {
@@ -38,7 +40,9 @@ const char* name_of(RouterActivation kind) { return kind == RouterActivation::kS
 // --- for people ------------------------------------------------------------------------------------------------------
 
 /// A row of the table: what it is about, then the fact.
-std::string row(const char* subject, const std::string& fact) { return fmt::format("  {:<12} {}\n", subject, fact); }
+std::string row(const char* subject, const std::string& fact) {
+  return fmt::format("  {:<12} {}\n", subject, printable_lines(fact));
+}
 
 std::string dimensions(const ModelArgs& a) {
   std::string kinds;
@@ -100,14 +104,14 @@ std::string layer_table(const ModelReport& report) {
 std::string tensor_table(const ModelReport& report) {
   std::string text = "\n";
   for (const TensorReport& t : report.tensors) {
-    text += fmt::format("  {}  {} [{}]  {}  {}\n", t.name, t.dtype, fmt::join(t.shape, ", "), bytes_text(t.bytes),
-                        report.files[t.file].name);
+    text += fmt::format("  {}  {} [{}]  {}  {}\n", printable(t.name), t.dtype, fmt::join(t.shape, ", "),
+                        bytes_text(t.bytes), report.files[t.file].name);
   }
   return text;
 }
 
 std::string table(const ModelReport& report, const InspectFlags& flags) {
-  std::string text = report.path + '\n';
+  std::string text = printable_lines(report.path) + '\n';
   if (report.args) {
     text += dimensions(*report.args);
     text += row("parameters", fmt::format("{}, {} of them at work for a token", grouped(report.config_parameters),
@@ -191,11 +195,26 @@ OrderedJson object(const ModelReport& report, const InspectFlags& flags) {
   return json;
 }
 
+/// A folder may do without a tokenizer, but not with a broken one.
+void check_tokenizer(const std::filesystem::path& dir, ModelReport& report) {
+  std::error_code ignored;
+  const auto status = std::filesystem::symlink_status(dir / "tiktoken.model", ignored);
+  if (!report.args || !std::filesystem::exists(status)) return;
+  try {
+    Tokenizer::open(dir);
+  } catch (const Error& error) {
+    if (report.problems.empty()) report.problem_code = error.code();
+    report.problems.emplace_back(error.what());
+  }
+}
+
 int run_inspect(const InspectFlags& flags) {
   // A lone config.json will do as well as a folder.
   std::error_code ignored;
   const bool is_file = std::filesystem::is_regular_file(flags.dir, ignored);
-  const ModelReport report = inspect(is_file ? std::filesystem::path(flags.dir) : find_model(flags.dir));
+  const std::filesystem::path path = is_file ? std::filesystem::path(flags.dir) : find_model(flags.dir);
+  ModelReport report = inspect(path);
+  check_tokenizer(path, report);
   Output output;
   output.write(flags.json ? to_line(object(report, flags)) : table(report, flags));
   output.flush();

@@ -36,6 +36,7 @@ LineEditor::LineEditor() : impl_(std::make_unique<Impl>()) {
   ::history(impl_->history, &impl_->event, H_SETUNIQUE, 1);
   el_set(impl_->editor, EL_PROMPT, prompt_of);
   el_set(impl_->editor, EL_EDITOR, "emacs");
+  el_set(impl_->editor, EL_SIGNAL, 1);  // gives the terminal back before a signal ends the program
   el_set(impl_->editor, EL_HIST, ::history, impl_->history);
   el_set(impl_->editor, EL_SETTY, "-d", "-isig", nullptr);        // while editing, Ctrl-C is a key
   el_set(impl_->editor, EL_BIND, "^C", "em-kill-line", nullptr);  // that discards the line

@@ -63,6 +63,21 @@ std::vector<std::vector<Token>> read_sequences(const std::string& path, int voca
   return sequences;
 }
 
+/// Refuses to write over what is read: the ids, and the files of the model.
+void check_output(const LogitsFlags& flags, const std::filesystem::path& dir) {
+  std::error_code ignored;
+  const auto is_output = [&](const std::filesystem::path& path) {
+    return std::filesystem::equivalent(path, flags.out, ignored);
+  };
+  const auto refuse = [&](const char* what) {
+    throw Error(ErrorCode::kInvalidArgument, fmt::format("--out: expected a new file, got {}, {}", flags.out, what));
+  };
+  if (flags.tokens != "-" && is_output(flags.tokens)) refuse("which --tokens names");
+  for (const auto& entry : std::filesystem::directory_iterator(dir, ignored)) {
+    if (is_output(entry.path())) refuse("a part of the model");
+  }
+}
+
 /// Receives what the model computes for a batch and lays it out as the tensors of the output file.
 ///
 /// Logits are streamed into the file as they come: passes take sequence after sequence, which is the order of the file.
@@ -180,10 +195,12 @@ void Record::write_held(SafetensorsWriter& writer) const {
 
 int run_logits(const LogitsFlags& flags) {
   const std::filesystem::path dir = find_model(flags.dir);
+  check_output(flags, dir);
   const auto sequences = read_sequences(flags.tokens, ModelArgs::load(dir).vocab_size);
   Model model = Model::open(dir, flags.engine);
 
   catch_interrupts();  // from here on there is a temporary file to remove
+  catch_termination();
   Record record(flags, model.args(), sequences);
   SafetensorsWriter writer(flags.out, record.specs());
   record.stream_logits_to(writer);

@@ -1,4 +1,6 @@
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -6,12 +8,13 @@
 #include <memory>
 #include <new>
 #include <string>
-#include <system_error>
 #include <vector>
 
+#include "base/printable.h"
 #include "cli/commands.h"
 #include "cli/exit_status.h"
 #include "cli/interrupt.h"
+#include "cli/notice.h"
 #include "cli/output.h"
 #include "cli/usage.h"
 #include "cli/version_text.h"
@@ -73,19 +76,20 @@ int run_program(int argc, char** argv) {
   } catch (const CLI::CallForHelp&) {
     return print(app.help());
   } catch (const CLI::ParseError& error) {
-    fmt::print(stderr, "kl: {}\nTry {} --help.\n", usage_problem(app, error), command_in_question(app));
+    notice(
+        fmt::format("kl: {}\nTry {} --help.\n", printable_lines(usage_problem(app, error)), command_in_question(app)));
     return kExitUsage;
   }
   if (wants_version) return print(version_text());
   if (action) return action();
-  fmt::print(stderr, "{}", app.help());
+  notice(app.help());
   return kExitUsage;
 }
 
 /// The only place where errors end: one line for the person, one number for the script.
 int guarded(int argc, char** argv) {
   const auto report = [](const std::string& message, int status) {
-    fmt::print(stderr, "kl: {}\n", message);
+    notice("kl: " + printable_lines(message) + '\n');  // paths and texts of others may hold anything
     return status;
   };
   try {
@@ -98,10 +102,16 @@ int guarded(int argc, char** argv) {
     return report(error.what(), exit_status(error.code()));
   } catch (const std::bad_alloc&) {
     return report("memory: expected enough for this command, got none", kExitMemory);
-  } catch (const std::system_error& error) {
-    return report(fmt::format("system: expected resources for this command, got {}", error.what()), kExitFailure);
   } catch (const std::exception& error) {
     return report(error.what(), kExitFailure);
+  }
+}
+
+/// A closed standard stream would give its number to the next file opened, and text for the person would end up in it.
+/// What takes its place fails when used.
+void occupy_standard_streams() {
+  for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(fd, F_GETFD) < 0) ::open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
   }
 }
 
@@ -109,7 +119,9 @@ int guarded(int argc, char** argv) {
 }  // namespace kl::cli
 
 int main(int argc, char** argv) {
+  kl::cli::occupy_standard_streams();
   kl::cli::exit_on_interrupt();
-  std::signal(SIGPIPE, SIG_IGN);  // writing to a closed pipe is noticed by Output
+  std::signal(SIGPIPE, SIG_IGN);  // writing to a closed pipe is noticed by Output,
+  std::signal(SIGXFSZ, SIG_IGN);  // and a file that may not grow by whoever writes it
   return kl::cli::guarded(argc, argv);
 }

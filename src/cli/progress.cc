@@ -5,7 +5,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
+
+#include "cli/notice.h"
 
 namespace kl::cli {
 namespace {
@@ -32,7 +33,7 @@ Progress::Progress(std::string what)
     : what_(std::move(what)), on_terminal_(::isatty(STDERR_FILENO) == 1), start_(Clock::now()), last_drawn_(start_) {}
 
 Progress::~Progress() {
-  if (shown_) std::fputs("\r\033[K", stderr);
+  if (shown_) notice("\r\033[K");
 }
 
 void Progress::update(double done, double total) {
@@ -49,9 +50,8 @@ void Progress::update(double done, double total) {
   const std::string left = duration(elapsed / fraction - elapsed);
   const int width = std::clamp(terminal_columns() - static_cast<int>(what_.size() + left.size()) - 17, 4, 40);
   const int filled = static_cast<int>(fraction * width);
-  fmt::print(stderr, "\r{} [{:=<{}}{: <{}}] {:3.0f} %  {} left\033[K", what_, "", filled, "", width - filled,
-             100 * fraction, left);
-  std::fflush(stderr);
+  notice(fmt::format("\r{} [{:=<{}}{: <{}}] {:3.0f} %  {} left\033[K", what_, "", filled, "", width - filled,
+                     100 * fraction, left));
 }
 
 }  // namespace kl::cli

@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "base/printable.h"
 #include "cli/exit_status.h"
 #include "cli/flags.h"
 #include "cli/interrupt.h"
@@ -46,7 +47,7 @@ void define(CLI::App& command, QuantizeFlags& flags) {
 
 int run_quantize(const QuantizeFlags& flags) {
   QuantizeOptions options = flags.options;
-  Progress progress("writing " + flags.out);
+  Progress progress("writing " + printable(flags.out));
   options.progress = [&](std::int64_t done, std::int64_t total) {
     progress.update(static_cast<double>(done), static_cast<double>(total));
     if (interrupted()) throw Interrupted{};

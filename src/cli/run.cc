@@ -12,6 +12,7 @@
 #include "cli/input.h"
 #include "cli/interrupt.h"
 #include "cli/json_text.h"
+#include "cli/notice.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "kl/chat.h"
@@ -86,7 +87,8 @@ std::vector<Token> prompt_tokens(const RunFlags& flags, const std::string& text,
   } else {
     ids = engine.tokenizer.encode(text, flags.special ? SpecialText::kControl : SpecialText::kOrdinary);
   }
-  if (ids.empty() && engine.model.args().bos_token_id >= 0) ids.push_back(engine.model.args().bos_token_id);
+  const Token bos = engine.model.args().bos_token_id;  // may lie beyond the vocabulary of a shrunken model
+  if (ids.empty() && bos >= 0 && bos < engine.model.args().vocab_size) ids.push_back(bos);
   if (ids.empty()) {
     throw Error(ErrorCode::kInvalidArgument,
                 "prompt: expected some text, as this model has no beginning-of-text token, got none");
@@ -168,6 +170,7 @@ int run_run(const RunFlags& flags) {
   std::optional<Progress> progress("reading prompt");
   GenerateHooks hooks;
   hooks.cancel = &catch_interrupts();
+  catch_termination();
   hooks.on_prompt = [&](std::int64_t done, std::int64_t total) {
     progress->update(static_cast<double>(done), static_cast<double>(total));
     if (done == total) progress.emplace("writing text");
@@ -188,8 +191,8 @@ int run_run(const RunFlags& flags) {
   if (flags.json) output.write(json_result(engine, options, result, format, load_seconds));
   output.end_text();
   if (flags.verbose || ::isatty(STDERR_FILENO) == 1) {
-    fmt::print(stderr, "\n[{} | {} | {} | seed {} | {}]\n", summary(result), name_of(result.finish_reason), format,
-               options.sampling.seed, engine.description());
+    notice(fmt::format("\n[{} | {} | {} | seed {} | {}]\n", summary(result), name_of(result.finish_reason), format,
+                       options.sampling.seed, engine.description()));
   }
   return result.finish_reason == FinishReason::kCancelled ? kExitInterrupted : kExitOk;
 }

@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "base/printable.h"
 #include "cli/exit_status.h"
 #include "cli/flags.h"
 #include "cli/interrupt.h"
@@ -75,12 +76,13 @@ int run_synth(const SynthFlags& flags) {
   SynthOptions options = flags.options;
   options.tokenizer = flags.tokenizer;
   if (!flags.tokenizer.empty()) check_tokenizer(flags.tokenizer, args);
-  Progress progress("writing " + flags.out);
+  Progress progress("writing " + printable(flags.out));
   options.progress = [&](std::int64_t done, std::int64_t total) {
     progress.update(static_cast<double>(done), static_cast<double>(total));
     if (interrupted()) throw Interrupted{};
   };
   catch_interrupts();
+  catch_termination();
   const SynthResult result = synthesize(args, flags.out, options);
 
   Output output;

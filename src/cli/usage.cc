@@ -91,8 +91,8 @@ std::string unknown_word(const CLI::App& app, std::string word) {
   std::vector<std::string> known;
   if (&command == &app && !word.starts_with('-')) {
     for (const CLI::App* c : app.get_subcommands([](const CLI::App*) { return true; })) known.push_back(c->get_name());
-    return fmt::format("{}: expected a command ({}), got an unknown one{}", printable(word, 60), fmt::join(known, ", "),
-                       suggestion(word, known));
+    return fmt::format("{}: expected a command ({}), got an unknown one{}", word.empty() ? "''" : printable(word, 60),
+                       fmt::join(known, ", "), suggestion(word, known));
   }
   word = word.substr(0, word.find('='));
   for (const CLI::Option* option : command.get_options()) {
@@ -117,7 +117,8 @@ std::string usage_problem(const CLI::App& app, const CLI::ParseError& error) {
   const std::string other = what.substr(what.rfind(' ') + 1);
 
   // A misspelt flag is the cause of whatever else went wrong.
-  const std::vector<std::string> extras = app.remaining(true);
+  std::vector<std::string> extras = app.remaining(true);
+  std::erase(extras, "--");
   const auto flag = std::find_if(extras.begin(), extras.end(), [](const auto& word) { return word.starts_with('-'); });
   if (flag != extras.end()) return unknown_word(app, *flag);
   if (is<CLI::ExtrasError>(error) && !extras.empty()) return unknown_word(app, extras.front());

@@ -67,8 +67,8 @@ float checked_max(std::span<const float> logits) {
   if (sound) throw Error(ErrorCode::kFailure, "logits: expected a token that is possible, got -inf for every token");
   const auto bad = std::find_if_not(logits.begin(), logits.end(),
                                     [](float x) { return x < std::numeric_limits<float>::infinity(); });
-  throw Error(ErrorCode::kFailure,
-              fmt::format("logits: expected finite numbers, got {} for token {}", *bad, bad - logits.begin()));
+  throw Error(ErrorCode::kFailure, fmt::format("logits: expected finite numbers, got {} for token {}",
+                                               std::isnan(*bad) ? "nan" : "inf", bad - logits.begin()));
 }
 
 /// The logit of the least likely token that top-p keeps: the last whose likelier tokens have a mass below `wanted`.
@@ -198,8 +198,8 @@ void Sampler::observe(std::span<const Token> tokens) {
 
 SampledToken Sampler::sample(std::span<const float> logits) {
   if (logits.empty() || logits.size() > kMaxVocab) {
-    throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("logits: expected 1 to {} numbers, got {}", kMaxVocab, logits.size()));
+    throw Error(ErrorCode::kUnsupported,
+                fmt::format("logits: expected 1 to {} tokens to choose from, got {}", kMaxVocab, logits.size()));
   }
   SampledToken sampled;
   if (penalises_ || !params_.logit_bias.empty()) {

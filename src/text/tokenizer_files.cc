@@ -20,6 +20,8 @@ constexpr std::int64_t kMaxSlots = 1 << 20;
 
 constexpr std::size_t kMaxJsonBytes = std::size_t{64} << 20;
 
+constexpr std::size_t kMaxEosTokens = 1024;
+
 /// Reads the JSON files of one folder, gathering what is wrong with them.
 class Reader {
  public:
@@ -163,7 +165,9 @@ void Reader::append_eos(const Json& json, const char* file, const ControlTokens&
       add(file, "eos_token_id", fmt::format("ids from 0 to {}", vocab_size - 1), item.describe());
     }
   };
-  if (const Json::Array* list = value->array()) {
+  if (const Json::Array* list = value->array(); list != nullptr && list->size() > kMaxEosTokens) {
+    add(file, "eos_token_id", fmt::format("at most {} ids", kMaxEosTokens), std::to_string(list->size()));
+  } else if (list != nullptr) {
     std::for_each(list->begin(), list->end(), append);
   } else if (!value->is_null()) {
     append(*value);
@@ -201,7 +205,9 @@ TokenizerFiles read_tokenizer_files(const std::filesystem::path& dir) {
   const bool is_file = std::filesystem::is_regular_file(dir, error);
   const std::filesystem::path ranks = is_file ? dir : dir / "tiktoken.model";
   const auto read_if_present = [&](const char* file) -> std::optional<std::string> {
-    if (is_file || !std::filesystem::exists(dir / file, error)) return std::nullopt;
+    if (is_file) return std::nullopt;
+    const std::filesystem::file_status status = std::filesystem::symlink_status(dir / file, error);
+    if (!std::filesystem::exists(status)) return std::nullopt;  // a link to nowhere is there, and cannot be read
     return read_file(dir / file, kMaxJsonBytes);
   };
   const TokenizerTexts texts{read_file(ranks, Vocabulary::kMaxFileBytes), read_if_present("tokenizer_config.json"),

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <string_view>
 #include <system_error>
@@ -121,6 +122,13 @@ void describe_files(const Checkpoint& checkpoint, ModelReport& report) {
 }
 
 }  // namespace
+
+std::int64_t ModelReport::state_bytes(std::int64_t tokens) const {
+  std::int64_t bytes = 0;
+  const bool overflows =
+      __builtin_mul_overflow(tokens, state_per_token, &bytes) || __builtin_add_overflow(bytes, state_fixed, &bytes);
+  return overflows ? std::numeric_limits<std::int64_t>::max() : bytes;
+}
 
 ModelReport inspect(const fs::path& path) {
   ModelReport report;

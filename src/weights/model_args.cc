@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "base/json_fields.h"
+#include "base/printable.h"
 #include "base/problems.h"
 #include "base/read_file.h"
 #include "kernels/kernels.h"
@@ -26,6 +27,8 @@ constexpr int kMaxHeads = 1 << 16;
 constexpr int kMaxTaps = 64;
 constexpr std::int64_t kMaxProjection = 1 << 24;
 constexpr double kMaxParameters = 1e15;
+constexpr double kMaxTensors = 500'000;  // heads of MLA counted, which are views of their own
+constexpr std::size_t kMaxEosTokens = 1024;
 constexpr int kMaxId = std::numeric_limits<int>::max();
 constexpr std::int64_t kMaxContext = std::int64_t{1} << 40;
 
@@ -107,8 +110,8 @@ class ConfigReader {
       if (types[i] == "linear_attention") {
         args_.layer_kinds[i] = LayerKind::kKda;
       } else if (types[i] != "full_attention") {
-        top_.report("layer_types",
-                    fmt::format("expected \"linear_attention\" or \"full_attention\", got \"{}\"", types[i]));
+        top_.report("layer_types", fmt::format("expected \"linear_attention\" or \"full_attention\", got \"{}\"",
+                                               printable(types[i], 60)));
         return true;
       }
     }
@@ -201,7 +204,7 @@ class ConfigReader {
       args_.router_activation = RouterActivation::kSoftmax;
     } else if (activation != "sigmoid") {
       top_.report("moe_router_activation_func",
-                  fmt::format("expected \"sigmoid\" or \"softmax\", got \"{}\"", activation));
+                  fmt::format("expected \"sigmoid\" or \"softmax\", got \"{}\"", printable(activation, 60)));
     }
     if (num_moe == 0) return;
     top_.require({"num_experts_per_token", "num_experts_per_tok"}, "the expert layers");
@@ -221,7 +224,8 @@ class ConfigReader {
     std::vector<FeedForwardKind> kinds;
     for (const std::string& type : types) {
       if (type != "dense" && type != "sparse") {
-        top_.report("mlp_layer_types", fmt::format("expected \"dense\" or \"sparse\", got \"{}\"", type));
+        top_.report("mlp_layer_types",
+                    fmt::format("expected \"dense\" or \"sparse\", got \"{}\"", printable(type, 60)));
         return;
       }
       kinds.push_back(type == "sparse" ? FeedForwardKind::kMoe : FeedForwardKind::kDense);
@@ -269,6 +273,10 @@ class ConfigReader {
     top_.read({"pad_token_id"}, -1, kMaxId, args_.pad_token_id);
     std::vector<std::int64_t> eos;
     top_.read_list({"eos_token_id"}, eos);
+    if (eos.size() > kMaxEosTokens) {
+      top_.report("eos_token_id", fmt::format("expected at most {} ids, got {}", kMaxEosTokens, eos.size()));
+      return;
+    }
     for (const std::int64_t id : eos) {
       if (id < 0 || id > kMaxId) {
         top_.report("eos_token_id", fmt::format("expected token ids, got {}", id));
@@ -291,8 +299,15 @@ class ConfigReader {
     check("num_attention_heads x v_head_dim", a.num_attention_heads, a.v_head_dim);
     check("num_shared_experts x moe_intermediate_size", a.num_shared_experts, a.moe_intermediate_size);
     if (!problems_.empty()) return;
-    if (const double parameters = released_size(a).parameters; parameters > kMaxParameters) {
-      problems_.add(fmt::format("expected at most {} parameters in all, got about {:.1e}", kMaxParameters, parameters));
+    const ReleasedSize size = released_size(a);
+    if (size.parameters > kMaxParameters) {
+      problems_.add(
+          fmt::format("expected at most {} parameters in all, got about {:.1e}", kMaxParameters, size.parameters));
+    }
+    const double heads = static_cast<double>(a.num_layers_of(LayerKind::kMla)) * a.num_attention_heads;
+    if (size.tensors + heads > kMaxTensors) {
+      problems_.add(
+          fmt::format("expected at most {} tensors and heads in all, got {}", kMaxTensors, size.tensors + heads));
     }
   }
 

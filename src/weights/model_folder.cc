@@ -49,22 +49,27 @@ std::string packed_config_json(const ModelArgs& args, const QuantRule& rule) {
 
 OutputFolder::OutputFolder(const fs::path& dir) : dir_(dir) {
   std::error_code error;
-  is_new_ = !fs::exists(dir, error);
-  if (is_new_) fs::create_directories(dir, error);
+  for (fs::path missing = dir; !missing.empty() && !fs::exists(missing, error); missing = missing.parent_path()) {
+    created_.push_back(missing);
+  }
+  if (!created_.empty()) fs::create_directories(dir, error);
   if (!error && (!fs::is_directory(dir, error) || !fs::is_empty(dir, error))) {
     throw Error(ErrorCode::kCannotWrite, dir.string() + ": expected a new or empty folder, got one in use");
   }
-  if (error) {
-    throw Error(ErrorCode::kCannotWrite,
-                fmt::format("{}: expected to make a folder, got {}", dir.string(), error.message()));
-  }
+  if (!error) return;
+  take_back();
+  throw Error(ErrorCode::kCannotWrite,
+              fmt::format("{}: expected to make a folder, got {}", dir.string(), error.message()));
 }
 
 OutputFolder::~OutputFolder() {
-  if (is_kept_) return;
+  if (!is_kept_) take_back();
+}
+
+void OutputFolder::take_back() {
   std::error_code ignored;
   for (const std::string& file : files_) fs::remove(dir_ / file, ignored);
-  if (is_new_) fs::remove(dir_, ignored);
+  for (const fs::path& folder : created_) fs::remove(folder, ignored);
 }
 
 void OutputFolder::require_space(std::int64_t bytes) const {

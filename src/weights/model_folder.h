@@ -44,9 +44,11 @@ class OutputFolder {
   void keep() { is_kept_ = true; }
 
  private:
+  void take_back();
+
   std::filesystem::path dir_;
   std::vector<std::string> files_;
-  bool is_new_ = false;
+  std::vector<std::filesystem::path> created_;  // folders, the innermost first
   bool is_kept_ = false;
 };
 

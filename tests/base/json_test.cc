@@ -39,6 +39,7 @@ TEST(Json, NamesFileAndByteOfTheMistake) {
   EXPECT_EQ(problem(R"({"a": 1, "a": 2})"), "x.json: key \"a\" appears twice at byte 12");
   EXPECT_NE(problem("{\"a\": }").find("at byte 7"), std::string::npos) << problem("{\"a\": }");
   EXPECT_NE(problem("").find("x.json: expected JSON"), std::string::npos) << problem("");
+  EXPECT_EQ(problem("1e999"), "x.json: expected JSON, got number overflow parsing '1e999' at byte 5");
 }
 
 TEST(Json, RefusesWhatOtherParsersBendSilently) {
@@ -82,6 +83,8 @@ TEST(Json, DescribesValuesForMessages) {
   EXPECT_EQ(Json::parse("null", "").describe(), "null");
   EXPECT_EQ(Json::parse("-3", "").describe(), "-3");
   EXPECT_EQ(Json::parse("2.5", "").describe(), "2.5");
+  EXPECT_EQ(Json::parse("8.0", "").describe(), "8.0") << "what is no integer must not look like one";
+  EXPECT_EQ(Json::parse("1e2", "").describe(), "100.0");
   EXPECT_EQ(Json::parse("\"x\"", "").describe(), "\"x\"");
   EXPECT_EQ(Json::parse("[1,2]", "").describe(), "an array of 2");
 }

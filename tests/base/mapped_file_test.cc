@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include "base/output_file.h"
 #include "tests/support/error_of.h"
 #include "tests/support/temp_dir.h"
 
@@ -52,6 +53,22 @@ TEST(MappedFileDeathTest, TruncationWhileMappedEndsWithAMessageAndStatus3) {
         static_cast<void>(lost);
       },
       testing::ExitedWithCode(3), "kl-test-.*/a: could not be read any more");
+}
+
+TEST(MappedFileDeathTest, TruncationWhileMappedLeavesNoUnfinishedFile) {
+  GTEST_FLAG_SET(death_test_style, "fast");  // the child must see this folder
+  const TempDir dir;
+  put_bytes(dir / "a", std::string(100'000, 'x'));
+  EXPECT_EXIT(
+      {
+        const OutputFile output(dir / "out");
+        const MappedFile file(dir / "a");
+        fs::resize_file(dir / "a", 10);
+        const volatile std::byte lost = file.data()[90'000];
+        static_cast<void>(lost);
+      },
+      testing::ExitedWithCode(3), "could not be read any more");
+  EXPECT_EQ(std::distance(fs::directory_iterator(dir.path()), fs::directory_iterator()), 1);
 }
 
 }  // namespace

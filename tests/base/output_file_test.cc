@@ -69,6 +69,23 @@ TEST(OutputFile, SaysWhyItCannotWrite) {
   EXPECT_EQ(device.code, ErrorCode::kCannotWrite) << "must not replace a device by a file";
 }
 
+TEST(OutputFile, TakesTheLongestNameAFileMayHave) {
+  const TempDir dir;
+  write_file(dir / std::string(255, 'n'), "x");
+  EXPECT_EQ(get_bytes(dir / std::string(255, 'n')), "x");
+}
+
+TEST(OutputFile, UnfinishedFilesCanBeRemovedFromASignalHandler) {
+  const TempDir dir;
+  write_file(dir / "finished", "x");
+  OutputFile first(dir / "a"), second(dir / "b");
+  { const OutputFile gone(dir / "c"); }
+  EXPECT_EQ(num_files(dir.path()), 3u);
+  remove_unfinished_files();
+  EXPECT_EQ(num_files(dir.path()), 1u);
+  EXPECT_EQ(error_of([&] { first.commit(); }).code, ErrorCode::kCannotWrite);
+}
+
 TEST(OutputFile, FollowsALinkInsteadOfReplacingIt) {
   const TempDir dir;
   put_bytes(dir / "real", "old");

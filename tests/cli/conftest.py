@@ -1,6 +1,7 @@
 """Runs the real program as a user would.  $KL_PROGRAM names it; the default is the release build."""
 import os
 import pathlib
+import shutil
 import subprocess
 
 import pytest
@@ -55,3 +56,9 @@ def ok():
 @pytest.fixture(scope="session")
 def demo():
     return DEMO
+
+
+@pytest.fixture
+def model_copy(demo, tmp_path_factory):
+    """A copy of the demo model to break."""
+    return shutil.copytree(demo, tmp_path_factory.mktemp("copy") / "model")

@@ -18,12 +18,6 @@ def refused(status, *args, **options):
 
 
 @pytest.fixture
-def model_copy(demo, tmp_path):
-    """A copy of the demo model to break."""
-    return shutil.copytree(demo, tmp_path / "model")
-
-
-@pytest.fixture
 def ids_file(tmp_path):
     path = tmp_path / "ids.txt"
     path.write_text("1 2 3\n")

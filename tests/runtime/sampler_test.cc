@@ -162,6 +162,7 @@ TEST(Sampler, RefusesLogitsThatAreNotNumbers) {
     return "no error";
   };
   EXPECT_EQ(message({1, -kInfinity, NAN, 2}), "logits: expected finite numbers, got nan for token 2");
+  EXPECT_EQ(message({-NAN}), "logits: expected finite numbers, got nan for token 0");
   EXPECT_EQ(message({kInfinity, 1}), "logits: expected finite numbers, got inf for token 0");
   EXPECT_EQ(message({-kInfinity, -kInfinity}), "logits: expected a token that is possible, got -inf for every token");
   EXPECT_EQ(message({-kInfinity, 1}), "no error");

@@ -259,6 +259,35 @@ TEST(TokenizerFiles, ReportEveryProblemAtOnce) {
                   "\"<x>\" for 258 and 259", "[\"300\"]: expected an id below 260"});
 }
 
+TEST(TokenizerFiles, RefuseALinkToNowhereInsteadOfDoingWithoutTheFile) {
+  for (const char* file : {"tokenizer_config.json", "config.json", "generation_config.json"}) {
+    const TemporaryFolder folder;
+    folder.write("tiktoken.model", test::bytes_only_model());
+    std::filesystem::create_symlink("nowhere", folder.path() / file);
+    try {
+      Tokenizer::open(folder.path());
+      ADD_FAILURE() << file;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::kNotFound);
+      EXPECT_NE(std::string(error.what()).find(file), std::string::npos) << error.what();
+    }
+  }
+}
+
+TEST(TokenizerFiles, RefuseMoreEndTokensThanAnyModelHas) {
+  std::string ids = "0";
+  for (int i = 1; i <= 1024; ++i) ids += "," + std::to_string(i % 256);
+  const TemporaryFolder folder;
+  folder.write("tiktoken.model", test::bytes_only_model());
+  folder.write("generation_config.json", "{\"eos_token_id\": [" + ids + "]}");
+  try {
+    Tokenizer::open(folder.path());
+    ADD_FAILURE();
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("expected at most 1024 ids, got 1025"), std::string::npos) << error.what();
+  }
+}
+
 TEST(TokenizerFiles, RefuseConfigsThatContradictTheRanks) {
   const TemporaryFolder folder;
   folder.write("tiktoken.model", test::bytes_only_model());

@@ -77,13 +77,26 @@ TEST(BrokenConfig, StartsFromASoundOne) { EXPECT_FALSE(load(sound().dump()).thro
 
 TEST(BrokenConfig, IntegersOfWrongTypeOrRangeAreRefusedByName) {
   for (const IntegerField& field : kIntegers) {
-    std::vector<json> bad{
-        "8", -2, 1.5, 1e30, true, json::array(), json::object(), json::array({8}), 9223372036854775807, 1e18};
+    std::vector<json> bad{"8",
+                          -2,
+                          1.5,
+                          8.0,
+                          1e30,
+                          true,
+                          json::array(),
+                          json::object(),
+                          json::array({8}),
+                          9223372036854775807,
+                          1e18,
+                          9223372036854775808u,
+                          18446744073709551615u,
+                          9007199254740993,
+                          2199023255552};
     if (!field.may_be_zero) bad.push_back(0);
     for (const json& value : bad) {
       json config = sound();
       config[json::json_pointer(field.pointer)] = value;
-      expect_refused(config.dump(), spelled(field.pointer));
+      expect_refused(config.dump(), spelled(field.pointer) + ": expected an integer from ");
     }
   }
 }
@@ -94,9 +107,9 @@ TEST(BrokenConfig, RequiredIntegersAreMissedByName) {
     const json::json_pointer pointer(field.pointer);
     json config = sound();
     config[pointer] = nullptr;
-    expect_refused(config.dump(), spelled(field.pointer));
+    expect_refused(config.dump(), spelled(field.pointer) + ": missing");
     config[pointer.parent_pointer()].erase(pointer.back());
-    expect_refused(config.dump(), spelled(field.pointer));
+    expect_refused(config.dump(), spelled(field.pointer) + ": missing");
   }
 }
 
@@ -177,6 +190,11 @@ TEST(BrokenConfig, ImpossibleCombinationsAreRefused) {
       {{{"num_shared_experts", 4096}, {"moe_intermediate_size", 1048576}},
        "num_shared_experts x moe_intermediate_size"},
       {{{"num_experts", 4096}, {"hidden_size", 1048576}, {"moe_intermediate_size", 1048576}}, "parameters in all"},
+      {{{"num_hidden_layers", 4096}, {"linear_attn_config", nullptr}, {"num_experts", 4096}},
+       "expected at most 500000 tensors and heads in all"},
+      {{{"num_hidden_layers", 4096}, {"linear_attn_config", nullptr}, {"num_attention_heads", 65536}},
+       "expected at most 500000 tensors and heads in all"},
+      {{{"eos_token_id", std::vector<int>(1025, 1)}}, "eos_token_id: expected at most 1024 ids, got 1025"},
   };
   for (const auto& [patch, message] : patches) {
     json config = sound();
@@ -250,6 +268,21 @@ TEST(BrokenConfig, TextThatIsNoConfigIsRefused) {
   expect_refused(std::string(100'000, '['), "nested", ErrorCode::kCorrupt);
   expect_refused("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 3\n", "git lfs pull",
                  ErrorCode::kCorrupt);
+}
+
+TEST(BrokenConfig, NoFieldBringsControlCharactersIntoAMessage) {
+  for (const char* field : {"moe_router_activation_func", "layer_types", "mlp_layer_types", "model_type", "hidden_act",
+                            "topk_method", "vocab_size", "dtype"}) {
+    for (const char* value : {"\x1b[31m", "\u009b31m", "\u202e"}) {
+      json config = sound();
+      config[field] = value;
+      if (std::string_view(field).ends_with("types")) config[field] = {value, value};
+      if (std::string_view(field) == "dtype") config["torch_dtype"] = "float16";  // the two must agree
+      const ErrorSeen seen = load(config.dump());
+      EXPECT_TRUE(seen.mentions(field)) << seen.message;
+      for (const char* raw : {"\x1b", "\u009b", "\u202e"}) EXPECT_FALSE(seen.mentions(raw)) << seen.message;
+    }
+  }
 }
 
 TEST(BrokenConfig, CutShortAnywhereIsRefused) {

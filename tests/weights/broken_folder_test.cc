@@ -1,4 +1,5 @@
 // A folder whose files are sound by themselves but miss tensors, contradict each other or are no files at all.
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -170,6 +171,13 @@ TEST_F(BrokenIndex, IndexAndShardsMustAgree) {
     total["metadata"]["total_size"] = value;
     expect_index_refused(total, {"model.safetensors.index.json", "metadata.total_size"});
   }
+}
+
+TEST_F(BrokenIndex, MoreFilesThanAnyModelHasAreRefusedBeforeTheyAreOpened) {
+  json index;
+  for (int i = 0; i <= 10'000; ++i)
+    index["weight_map"]["t" + std::to_string(i)] = fmt::format("model-{}.safetensors", i);
+  expect_index_refused(index, {"weight_map: expected at most 10000 files, got 10001"});
 }
 
 TEST_F(BrokenIndex, ATensorInTwoShardsIsRefused) {

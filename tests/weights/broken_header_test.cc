@@ -71,6 +71,15 @@ TEST_F(BrokenFolder, HeadersThatAreNoJsonObjectOfTensorsAreRefused) {
   expect_header_refused(sound + std::string(3, '\0'), {"NUL"});
 }
 
+TEST_F(BrokenFolder, HeadersThatCostTooMuchAreRefused) {
+  std::string dims = "1";
+  for (int i = 0; i < 1'000'000; ++i) dims += ",1";
+  expect_header_refused("{\"a\": {\"shape\": [" + dims + "]}}", {"tensor a: expected at most 8 dimensions"});
+  std::string pairs = "\"k\":\"\"";
+  for (int i = 0; i < 1'000'000; ++i) pairs += ",\"" + std::to_string(i) + "\":\"\"";
+  expect_header_refused("{\"__metadata__\": {" + pairs + "}}", {"header: expected at most 1000000 JSON values"});
+}
+
 TEST_F(BrokenFolder, TensorEntriesThatBreakARuleAreRefusedByName) {
   const std::pair<const char*, const char*> entries[] = {
       {R"({"dtype":"F32","shape":[8,8]})", "expected 2 data_offsets, got 0"},

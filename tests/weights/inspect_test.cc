@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "tests/support/mini_model.h"
 
 namespace kl {
@@ -69,6 +71,14 @@ TEST(Inspect, ReportsProblemsInsteadOfThrowing) {
 
   put_bytes(dir / "config.json", "{");
   EXPECT_EQ(inspect(dir.path()).tensors.size(), tensors.size());
+}
+
+TEST(Inspect, MemoryBeyondAllNumbersIsTheLargest) {
+  ModelReport report;
+  report.state_fixed = 5;
+  report.state_per_token = std::int64_t{1} << 35;
+  EXPECT_EQ(report.state_bytes(3), 5 + (std::int64_t{3} << 35));
+  EXPECT_EQ(report.state_bytes(1'000'000'000'000), std::numeric_limits<std::int64_t>::max());
 }
 
 TEST(Inspect, NotesHarmlessOddities) {

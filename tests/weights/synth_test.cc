@@ -158,6 +158,11 @@ TEST(Synthesize, LeavesNothingBehindWhenItFails) {
   };
   EXPECT_THROW(synthesize(ModelArgs::like("tiny"), dir / "out", options), std::runtime_error);
   EXPECT_FALSE(fs::exists(dir / "out"));
+  calls = 0;
+  EXPECT_THROW(synthesize(ModelArgs::like("tiny"), dir / "a/b/c/", options), std::runtime_error);
+  EXPECT_FALSE(fs::exists(dir / "a")) << "folders made on the way";
+  EXPECT_THROW(synthesize(ModelArgs::like("tiny"), dir / "a/b" / std::string(300, 'c')), Error);
+  EXPECT_FALSE(fs::exists(dir / "a"));
 
   fs::create_directory(dir / "empty");
   calls = 0;
