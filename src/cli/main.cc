@@ -49,7 +49,7 @@ int run_program(int argc, char** argv) {
   app.add_flag("--version", wants_version, "show version, compiler and kernel tables");
   Action action;
   for (const auto add :
-       {add_run, add_chat, add_tokenize, add_detokenize, add_render, add_logits, add_inspect, add_synth})
+       {add_run, add_chat, add_tokenize, add_detokenize, add_render, add_logits, add_inspect, add_bench, add_synth})
     add(app, action);
   try {
     app.parse(argc, argv);
