@@ -3,7 +3,7 @@ import re
 import pytest
 from conftest import EXIT_OK, EXIT_USAGE
 
-COMMANDS = ["run", "chat", "tokenize", "detokenize", "render", "logits", "inspect", "synth"]
+COMMANDS = ["run", "chat", "tokenize", "detokenize", "render", "logits", "inspect", "bench", "synth"]
 
 
 def test_help_lists_every_command_with_one_line(ok):

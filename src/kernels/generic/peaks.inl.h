@@ -10,14 +10,14 @@
   KL_ZERO(3) KL_ZERO(4) KL_ZERO(5) KL_ZERO(6) KL_ZERO(7) KL_ZERO(8) KL_ZERO(9) KL_ZERO(10) KL_ZERO(11) KL_ZERO(12)
 
 #define KL_CHAIN(op, r, i) op " %%" r "12, %%" r "12, %%" r #i "\n"
-#define KL_TWELVE_CHAINS(op, r)                                                                                      \
-  KL_CHAIN(op, r, 0)                                                                                                 \
-  KL_CHAIN(op, r, 1)                                                                                                 \
-  KL_CHAIN(op, r, 2)                                                                                                 \
-  KL_CHAIN(op, r, 3)                                                                                                 \
-  KL_CHAIN(op, r, 4)                                                                                                 \
-  KL_CHAIN(op, r, 5) KL_CHAIN(op, r, 6) KL_CHAIN(op, r, 7) KL_CHAIN(op, r, 8) KL_CHAIN(op, r, 9) KL_CHAIN(op, r, 10) \
-      KL_CHAIN(op, r, 11)
+#define KL_TWELVE_CHAINS(op, r) \
+  KL_CHAIN(op, r, 0)            \
+  KL_CHAIN(op, r, 1)            \
+  KL_CHAIN(op, r, 2)            \
+  KL_CHAIN(op, r, 3)            \
+  KL_CHAIN(op, r, 4)            \
+  KL_CHAIN(op, r, 5)            \
+  KL_CHAIN(op, r, 6) KL_CHAIN(op, r, 7) KL_CHAIN(op, r, 8) KL_CHAIN(op, r, 9) KL_CHAIN(op, r, 10) KL_CHAIN(op, r, 11)
 
 /// Defines a function that runs `body` the given number of times (at least once).
 #define KL_PEAK_LOOP(name, body)                                                                                  \
