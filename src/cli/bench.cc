@@ -85,9 +85,12 @@ int run_bench(const BenchFlags& flags) {
   Model model = Model::open(dir, flags.engine);
   report.load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   report.file_bytes = file_bytes(dir);
+
+  catch_interrupts();  // from here on there may be a temporary file to remove
+  std::optional<OutputFile> plot;
+  if (!flags.plot.empty()) plot.emplace(flags.plot);
   report.limits = measure_limits(model.threads(), model.isa());
 
-  catch_interrupts();
   Output output;
   BenchProgress progress;
   const bool is_table = flags.format == "md";
@@ -113,7 +116,11 @@ int run_bench(const BenchFlags& flags) {
   if (flags.format == "json") output.write(bench_json(report));
   if (flags.format == "csv") output.write(bench_csv(report));
   output.flush();
-  if (!flags.plot.empty()) write_file(flags.plot, roofline_svg(report));
+  if (plot) {
+    const std::string svg = roofline_svg(report);
+    plot->write(svg.data(), svg.size());
+    plot->commit();
+  }
   return kExitOk;
 }
 

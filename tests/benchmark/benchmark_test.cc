@@ -40,16 +40,6 @@ TEST(MachineLimits, EachPartTakesTheLongerOfReadingAndComputing) {
   EXPECT_DOUBLE_EQ(limits.seconds(profile), 16) << "a sum over parts, not the limit of their sum";
 }
 
-TEST(MachineLimits, MeasuredOnesAreThoseOfAComputer) {
-  const MachineLimits limits = measure_limits(1, available_isas().front());
-  EXPECT_GE(limits.memory_read, std::size_t{64} << 20);
-  EXPECT_GT(limits.read_bytes_per_second, 1e8);
-  EXPECT_LT(limits.read_bytes_per_second, 1e12);
-  EXPECT_GT(limits.peak(Arithmetic::kFma), 1e9);
-  EXPECT_LT(limits.peak(Arithmetic::kFma), 1e12);
-  EXPECT_GT(limits.peak(Arithmetic::kInt8), limits.peak(Arithmetic::kFma)) << "four bytes fit where one float does";
-}
-
 TEST(BenchResult, MediansAndBests) {
   BenchResult result{.test = "tg4", .tokens = 4, .runs = {30, 10, 20}, .limit = 40};
   EXPECT_EQ(result.median(), 20);
