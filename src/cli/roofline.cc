@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <numbers>
 
 namespace kl::cli {
 namespace {
@@ -64,7 +65,7 @@ class Picture {
     const double bandwidth = report.limits.read_bytes_per_second;
     for_each_roof([&](const char*, double peak) {
       y_.include(peak);
-      x_.include(peak / bandwidth);
+      x_.include(4 * peak / bandwidth);  // room for a flat roof
     });
     for_each_cost([&](std::size_t, const Cost& cost, bool) {
       const Point p = point_of(cost);
@@ -78,8 +79,9 @@ class Picture {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" viewBox=\"0 0 {0} {1}\" "
         "font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n",
         kWidth, kHeight);
-    text(kLeft, 22, "start",
-         fmt::format("{} ({}, {} threads)", report_.model, report_.limits.isa, report_.limits.threads));
+    const int threads = report_.limits.threads;
+    text(kLeft, 18, "start",
+         fmt::format("{} ({}, {} thread{})", report_.model, report_.limits.isa, threads, threads == 1 ? "" : "s"));
     grid();
     roofs();
     points();
@@ -128,7 +130,7 @@ class Picture {
       text(kLeft - 8, y + 4, "end", fmt::format("{:g}", std::pow(10, decade - 9)));
     }
     text((kLeft + kRight) / 2, kBottom + 42, "middle", "operations per byte");
-    text(kLeft - 8, kTop - 12, "middle", "Gop/s");
+    text(kLeft - 8, kTop - 12, "end", "Gop/s");
   }
 
   void roofs() {
@@ -141,8 +143,12 @@ class Picture {
       text(kRight - 4, y_.at(peak) - 5, "end", fmt::format("{} {:.0f}", name, peak / 1e9));
     });
     const double start = std::max(x_.low(), y_.low() / bandwidth);  // where the slope enters the picture
-    line(x_.at(start), y_.at(start * bandwidth), x_.at(highest / bandwidth), y_.at(highest), kThick);
-    text(x_.at(start) + 12, y_.at(start * bandwidth) - 24, "start", fmt::format("read {:.1f} GB/s", bandwidth / 1e9));
+    const double x1 = x_.at(start), y1 = y_.at(start * bandwidth), x2 = x_.at(highest / bandwidth), y2 = y_.at(highest);
+    line(x1, y1, x2, y2, kThick);
+    fmt::format_to(std::back_inserter(svg_), "<g transform=\"translate({:.1f} {:.1f}) rotate({:.1f})\">\n", x1, y1,
+                   std::atan2(y2 - y1, x2 - x1) * 180 / std::numbers::pi);
+    text(30, -6, "start", fmt::format("read {:.1f} GB/s", bandwidth / 1e9));
+    svg_ += "</g>\n";
   }
 
   void points() {
@@ -164,6 +170,9 @@ class Picture {
            fmt::format("{}: {:.1f} tok/s, {:.0f} % of the limit", result.test, result.median(),
                        result.percent_of_limit()));
     }
+    const bool has_rings = std::ranges::any_of(report_.results, [](const auto& r) { return r.scheduling.has_value(); });
+    const double below = kTop + 12 + kLine * static_cast<double>(report_.results.size());
+    if (has_rings) text(kLegend - 5, below, "start", "rings: parts of a test");
   }
 
   std::string title_of(std::size_t test, const Cost& cost, bool whole) const {

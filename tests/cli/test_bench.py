@@ -2,10 +2,13 @@ import csv
 import io
 import json
 import re
+import signal
+import subprocess
+import time
 import xml.etree.ElementTree
 
 import pytest
-from conftest import EXIT_BAD_INPUT, EXIT_CANNOT_WRITE, EXIT_USAGE, run_kl
+from conftest import EXIT_BAD_INPUT, EXIT_CANNOT_WRITE, EXIT_INTERRUPTED, EXIT_USAGE, KL, run_kl
 
 PARTS = ["projections", "experts", "router", "kda", "mla", "head", "norms and rest"]
 
@@ -127,3 +130,14 @@ def test_what_cannot_be_read_or_written_is_noticed_before_anything_runs(kl, tmp_
     result = kl("bench", "--plot", tmp_path / "no/roof.svg", timeout=5)
     assert result.status == EXIT_CANNOT_WRITE and "roof.svg" in result.err
     assert result.out == "" and list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_it_and_leaves_no_picture(tmp_path):
+    process = subprocess.Popen([KL, "bench", "-p", "0", "-n", "10000000", "-t", "1", "--plot", "roof.svg"], cwd=tmp_path,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline()  # the limits are measured, the test is about to start
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == EXIT_INTERRUPTED and err == b""
+    assert list(tmp_path.iterdir()) == []
