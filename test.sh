@@ -21,7 +21,7 @@ case ${1:-} in
 esac
 trap 'echo; exit 130' INT
 
-python=/usr/bin/python3   # the one Debian's pytest and numpy belong to
+python=/usr/bin/python3   # the one Debian's pytest belongs to
 [[ -n ${KL_SKIP_PACKAGES:-} ]] && python=python3
 jobs=$(nproc)
 fuzz_seconds=10

@@ -1,4 +1,4 @@
-// Speed of single kernels on one thread, in the shapes of Kimi-Linear-48B-A3B, for every instruction set of this machine.
+// Speed of single kernels on one thread, in the shapes of Kimi-Linear-48B-A3B, for every instruction set of the CPU.
 //
 //   kernels_bench [--benchmark_filter=avx512/matmul] [--benchmark_repetitions=5]
 //

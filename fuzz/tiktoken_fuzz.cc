@@ -1,7 +1,8 @@
 // Feeds the parser of tiktoken.model, and encodes with whatever vocabulary comes out of it.
 //
-// The input is the text of a tiktoken.model file up to the first NUL byte, and a text to encode after it.  The file text is
-// parsed twice: as it is, and as what follows the 256 single bytes, so that vocabularies with merges are easily found.
+// The input is the text of a tiktoken.model file up to the first NUL byte, and a text to encode after it.  The file
+// text is parsed twice: as it is, and as what follows the 256 single bytes, so that vocabularies with merges are easily
+// found.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -32,7 +33,7 @@ std::optional<kl::Tokenizer> parse(std::string tiktoken_model) {
   texts.tiktoken_model = std::move(tiktoken_model);
   texts.tokenizer_config = R"({"added_tokens_decoder": {}})";
   try {
-    return kl::Tokenizer(kl::parse_tokenizer_files(texts, "fuzz"));
+    return kl::Tokenizer(kl::parse_tokenizer_files(texts, "fuzz/tiktoken.model"));
   } catch (const kl::Error&) {
     return std::nullopt;
   }

@@ -17,8 +17,7 @@ enum class ErrorCode {
 };
 
 /// The only exception type this library throws.  Messages read `subject: expected X, got Y`, the subject being a file,
-/// a tensor, a field or a flag.  Thrown by loading, parsing and argument checks; never by kernels, layers or a forward
-/// pass.
+/// a tensor, a field or a flag.  Thrown by loading, parsing and argument checks; never by kernels or layers.
 class Error : public std::runtime_error {
  public:
   Error(ErrorCode code, const std::string& message) : std::runtime_error(message), code_(code) {}

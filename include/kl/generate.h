@@ -35,7 +35,8 @@ struct GenerateOptions {
 /// drive it alike: forward pass, accept() the logits, feed accepted token to the next pass, until finished().
 ///
 /// Invariant: the concatenation of all text handed out is text(), which is the decoding of ids() without control
-/// tokens, cut before the first stop string. Thread safety: none for one object.
+/// tokens, cut before the first stop string.
+/// Thread safety: none for one object.
 class Continuation {
  public:
   /// `tokenizer` must outlive the object; `prompt` is what the penalties count as already said.
@@ -79,8 +80,9 @@ class Continuation {
 struct GenerateHooks {
   std::function<void(std::string_view text)> on_text;                    ///< whole characters, as soon as certain
   std::function<void(std::int64_t done, std::int64_t total)> on_prompt;  ///< prompt tokens read so far
-  const std::atomic<bool>* cancel =
-      nullptr;  ///< looked at after every pass; set it from anywhere, even a signal handler
+
+  /// Looked at after every pass; set it from anywhere, even a signal handler.
+  const std::atomic<bool>* cancel = nullptr;
 };
 
 /// What came out, and how long it took.

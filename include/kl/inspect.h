@@ -44,14 +44,14 @@ struct DTypeReport {
 struct ModelReport {
   std::string path;
 
-  // --- from config.json alone -----------------------------------------------------------------------------------------
+  // --- from config.json alone ---------------------------------------------------------------------------------------
   std::optional<ModelArgs> args;       ///< nothing if config.json could not be understood
   std::vector<LayerReport> layers;     ///< [num_hidden_layers]
   std::int64_t config_parameters = 0;  ///< what a checkpoint of these dimensions holds (48B: 49,122,681,728)
   std::int64_t config_tensors = 0;     ///< in the released naming (48B: 20,493)
   std::int64_t active_parameters = 0;  ///< touched per token: chosen experts, one row of the embedding (48B: 3.1e9)
 
-  // --- from the files -------------------------------------------------------------------------------------------------
+  // --- from the files -----------------------------------------------------------------------------------------------
   bool has_weights = false;  ///< false for a lone config.json
   std::string naming;        ///< "Hugging Face", "transformers", "mlx-lm", "mlx-lm (before absorbed attention)"
   std::vector<FileReport> files;
@@ -60,7 +60,7 @@ struct ModelReport {
   std::int64_t tensor_bytes = 0;
   std::int64_t file_parameters = 0;  ///< elements of all tensors in the files
 
-  // --- memory, bytes --------------------------------------------------------------------------------------------------
+  // --- memory, bytes ------------------------------------------------------------------------------------------------
   std::int64_t weights_mapped = 0;   ///< used where they lie in the files
   std::int64_t weights_copied = 0;   ///< small tensors converted at load
   std::int64_t state_fixed = 0;      ///< per sequence: KDA states and convolution rows, f32
@@ -74,8 +74,7 @@ struct ModelReport {
   ErrorCode problem_code = ErrorCode::kCorrupt;  ///< of the problems, if any
 };
 
-/// Examines a model folder, or a config.json alone.  Problems with the files are reported, not thrown; only memory
-/// shortage throws.
+/// Examines a model folder, or a config.json alone.  What is wrong with it is reported; only lack of memory throws.
 ModelReport inspect(const std::filesystem::path& path);
 
 }  // namespace kl

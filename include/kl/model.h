@@ -153,9 +153,11 @@ class Model {
 
   /// Feeds every sequence its new tokens and reports logits.  Any number of sequences, each with any number of tokens;
   /// long inputs are cut into passes of at most chunk_tokens.  Results do not depend on the cut, on the other
-  /// sequences, or on the number of threads (docs/numerics.md). Returns the number of tokens fed (all, unless the
-  /// observer stopped the call). Throws Error(kInvalidArgument) for a token outside the vocabulary or a state used
-  /// twice (nothing is changed then), and Error(kOutOfMemory) if latents cannot be stored.
+  /// sequences, or on the number of threads (docs/numerics.md).
+  ///
+  /// Returns the number of tokens fed: all, unless the observer stopped the call.
+  /// Throws Error(kInvalidArgument), with nothing changed, for a token outside the vocabulary, an empty sequence, a
+  /// state of another model or one used twice, and Error(kOutOfMemory) if latents cannot be stored.
   std::int64_t forward(std::span<const SequenceInput> batch, ForwardObserver& observer);
 
   /// Convenience: feeds one sequence and returns the logits [vocab_size] after its last token.

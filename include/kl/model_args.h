@@ -26,10 +26,9 @@ enum class RouterActivation : std::uint8_t { kSigmoid, kSoftmax };
 ///
 /// Three spellings of the file give the same ModelArgs: the released remote-code config, the native Hugging Face one
 /// (`layer_types`, `n_group`, `linear_head_dim`, ...) and mlx-lm's.  Layer lists in the file count from 1; everything
-/// here counts from 0.  Letters in brackets are those of docs/notation.md; numbers are the values of
-/// Kimi-Linear-48B-A3B.
+/// here counts from 0.  Letters in brackets are those of docs/notation.md; numbers are those of Kimi-Linear-48B-A3B.
 struct ModelArgs {
-  // --- the residual stream, every layer ---------------------------------------------------------------------------
+  // --- the residual stream, every layer -----------------------------------------------------------------------------
   int vocab_size = 0;           ///< tokens the embedding knows (163840)
   int hidden_size = 0;          ///< [D] width of the residual stream (2304)
   int num_hidden_layers = 0;    ///< decoder layers (27)
@@ -51,7 +50,7 @@ struct ModelArgs {
   int qk_rope_head_dim = 0;     ///< [P] key dims shared by all heads (64); the name is history: nothing is rotated
   int v_head_dim = 0;           ///< [V] value dims per head (128)
 
-  // --- dense feed-forward (layers before first_k_dense_replace, and those moe_layer_freq skips) ----------------------
+  // --- dense feed-forward (layers before first_k_dense_replace, and those moe_layer_freq skips) ---------------------
   int intermediate_size = 0;  ///< (9216)
 
   // --- mixture of experts -------------------------------------------------------------------------------------------
@@ -61,8 +60,8 @@ struct ModelArgs {
   int moe_intermediate_size = 0;  ///< [F] hidden width of one expert (1024)
   int first_k_dense_replace = 0;  ///< layers below this index are dense (1)
   int moe_layer_freq = 1;         ///< of the others, every moe_layer_freq-th index has experts (1)
-  /// [num_hidden_layers] where the file lists a pattern that the two numbers above cannot say (mlp_layer_types), else
-  /// empty.
+  /// [num_hidden_layers] where the file lists a pattern that the two numbers above cannot say (mlp_layer_types),
+  /// else empty.
   std::vector<FeedForwardKind> feed_forward_kinds;
   RouterActivation router_activation = RouterActivation::kSigmoid;
   bool moe_renormalize = true;         ///< the chosen weights are divided by their sum (only when A > 1)
@@ -70,14 +69,13 @@ struct ModelArgs {
   int num_expert_group = 1;            ///< experts are chosen among the best groups only (1 = no grouping)
   int topk_group = 1;                  ///< groups kept
 
-  // --- text ----------------------------------------------------------------------------------------------------------
+  // --- text ---------------------------------------------------------------------------------------------------------
   std::int64_t model_max_length = 0;  ///< context the model was trained for, tokens (1048576); 0 = not stated
   int bos_token_id = -1;              ///< -1 = none
   std::vector<int> eos_token_ids;     ///< as config.json states them; generation_config.json may replace them
   int pad_token_id = -1;
 
-  // --- what the file said besides
-  // -------------------------------------------------------------------------------------
+  // --- what the file said besides -----------------------------------------------------------------------------------
   std::string dtype;                      ///< "bfloat16"; informative, tensors carry their own type
   std::vector<std::string> unknown_keys;  ///< keys kl does not know; harmless, listed by `kl inspect`
 
@@ -89,7 +87,7 @@ struct ModelArgs {
     }
     return layer >= first_k_dense_replace && layer % moe_layer_freq == 0;
   }
-  int num_layers_of(LayerKind kind) const;
+  int num_layers_of(LayerKind kind) const;  ///< layers of this kind
 
   /// Reads and validates DIR/config.json, or the file itself.
   /// Throws Error with *all* problems in one message: kNotFound, kCorrupt (not JSON, wrong types, impossible values),

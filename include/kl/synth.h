@@ -28,7 +28,7 @@ struct SynthResult {
 };
 
 /// Writes a folder with a model of any size whose weights are random but healthy: activations stay near one, gates and
-/// decays lie where training leaves them, experts are used evenly.  Text made with it is noise; sizes and speed are real.
+/// decays lie where training leaves them, experts are used evenly.  Its text is noise; sizes and speed are real.
 ///
 /// Names and types are those of the released checkpoint.  Memory stays at a few megabytes whatever the model's size.
 /// `dir` must not exist or be empty.  If anything fails, whatever was written is removed.

@@ -25,11 +25,10 @@ struct TokenizerFiles;
 ///
 /// The slots and their names
 ///   1. Slots are the ids from num_ranks() to vocab_size() - 1.  vocab_size() is `vocab_size` of config.json.  Where
-///   that is
-///      missing, the family's vocabulary (163,584 ranks) has 256 slots; another one reaches to the highest id that
-///      tokenizer_config.json names, or has 256 slots if it names none.
+///      that is missing, the family's vocabulary (163,584 ranks) has 256 slots; another one reaches to the highest id
+///      that tokenizer_config.json names, or has 256 slots if it names none.
 ///   2. A slot's name and whether decoding may skip it (`special`) come from `added_tokens_decoder` of
-///   tokenizer_config.json.
+///      tokenizer_config.json.
 ///   3. Behind the family's ranks a slot that the file leaves out or calls reserved has the name the family gives it:
 ///      some released folders lack the tool markers.
 ///   4. A slot that still has no name is called "<|reserved_token_ID|>" and is never skipped.
@@ -39,7 +38,8 @@ struct TokenizerFiles;
 class Tokenizer {
  public:
   /// Opens DIR/tiktoken.model with DIR/tokenizer_config.json, DIR/config.json and DIR/generation_config.json where
-  /// present. DIR may hold nothing but tiktoken.model.  Throws Error(kNotFound | kCorrupt) naming file and line.
+  /// present. DIR may hold nothing but tiktoken.model, or be such a file itself, whatever its name.
+  /// Throws Error(kNotFound | kCorrupt) naming file and line.
   static Tokenizer open(const std::filesystem::path& dir);
 
   /// From files already parsed, which only the library itself can do (src/text/tokenizer_files.h).
@@ -49,16 +49,15 @@ class Tokenizer {
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();
 
-  /// Text to ids.  Never fails: ill-formed UTF-8 counts as U+FFFD per maximal ill-formed subpart.  Linear in the
-  /// length.
+  /// Text to ids, in linear time.  Never fails: ill-formed UTF-8 counts as U+FFFD per maximal ill-formed subpart.
   std::vector<Token> encode(std::string_view text, SpecialText special = SpecialText::kOrdinary) const;
 
   /// Bytes to ids without loss: bytes_of() of the ids, put together, give the same bytes, well-formed or not.
   /// Well-formed stretches are encoded as encode() does; an ill-formed stretch between them is one piece for BPE.
   std::vector<Token> encode_bytes(std::string_view bytes) const;
 
-  /// Ids to text; incomplete or ill-formed characters become U+FFFD.  Throws Error(kInvalidArgument) on an id >=
-  /// vocab_size().
+  /// Ids to text; incomplete or ill-formed characters become U+FFFD.
+  /// Throws Error(kInvalidArgument) on an id outside [0, vocab_size()).
   std::string decode(std::span<const Token> ids, bool skip_special = false) const;
 
   /// The raw bytes of one id.  Throws as decode().
@@ -67,7 +66,7 @@ class Tokenizer {
   bool is_special(Token id) const;  ///< one of the control slots
   bool is_skipped(Token id) const;  ///< a control token left out by skip_special (tool markers stay visible)
   int vocab_size() const;           ///< ranks + control slots
-  int num_ranks() const;
+  int num_ranks() const;            ///< tokens of tiktoken.model
 
   /// The id of a control token by name, or -1.
   Token special_id(std::string_view name) const;

@@ -8,8 +8,10 @@ namespace kl {
 /// Element types a weight tensor may have.
 enum class DType : std::uint8_t { kF32, kF16, kBF16 };
 
+/// Bytes of one element.
 constexpr std::size_t size_of(DType t) { return t == DType::kF32 ? 4 : 2; }
 
+/// As safetensors files spell it.
 constexpr const char* name_of(DType t) { return t == DType::kF32 ? "F32" : t == DType::kF16 ? "F16" : "BF16"; }
 
 /// bf16 is the upper half of an f32: widening is exact.

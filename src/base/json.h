@@ -17,8 +17,8 @@ struct JsonLimits {
   std::size_t max_elements = 1'000'000;  ///< values of any kind, containers included
 };
 
-/// Receives the parts of a JSON text in order.  A handler that dislikes what it gets throws Error; throw_at() adds
-/// where.
+/// Receives the parts of a JSON text in order.  A handler that dislikes one throws Error(kCorrupt); the parser adds
+/// where it is.
 class JsonEvents {
  public:
   virtual ~JsonEvents() = default;
@@ -36,8 +36,8 @@ class JsonEvents {
 };
 
 /// Parses `text` strictly: UTF-8 only, no duplicate keys, no integers that do not fit 64 bits, no numbers beyond
-/// double, no NUL bytes, nothing after the value, within `limits`. Throws Error(kCorrupt) reading `NAME: ... at byte
-/// N`; an Error(kCorrupt) thrown by a handler gets the same prefix and suffix.
+/// double, no NUL bytes, nothing after the value, within `limits`.
+/// Throws Error(kCorrupt) reading `NAME: ... at byte N`; one thrown by a handler gets the same prefix and suffix.
 void parse_json_events(std::string_view text, const std::string& name, JsonEvents& events,
                        const JsonLimits& limits = {});
 

@@ -20,8 +20,7 @@
 namespace kl {
 namespace {
 
-// What the signal handler may look at.  A slot is taken while `begin` is not 0; `begin` is written last and cleared
-// first.
+// What the signal handler may look at.  A slot is taken while `begin` is not 0: written last, cleared first.
 struct Mapping {
   std::atomic<std::uintptr_t> begin{0};
   std::atomic<std::uintptr_t> end{0};
@@ -39,6 +38,7 @@ void write_stderr(const char* text) noexcept {
   static_cast<void>(ignored);
 }
 
+/// Runs in a signal handler: lock-free atomics, write() and _exit() only.
 void handle_sigbus(int signal, siginfo_t* info, void* context) {
   const auto address = reinterpret_cast<std::uintptr_t>(info->si_addr);
   for (const Mapping& mapping : g_mappings) {
@@ -69,6 +69,7 @@ void install_sigbus_handler() {
   });
 }
 
+/// Lets the handler name the file; answers the slot, -1 if all are taken.
 int register_mapping(const std::byte* data, std::size_t size, const char* name) {
   install_sigbus_handler();
   const std::lock_guard lock(g_mappings_mutex);
@@ -97,7 +98,7 @@ MappedFile::MappedFile(const std::filesystem::path& path) : name_(path.string())
   void* mapped = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, fd.get(), 0);
   if (mapped == MAP_FAILED) {
     throw Error(errno == ENOMEM ? ErrorCode::kOutOfMemory : ErrorCode::kNotFound,
-                fmt::format("{}: cannot map {} bytes: {}", name_, size_, std::strerror(errno)));
+                fmt::format("{}: expected to map {} bytes, got {}", name_, size_, std::strerror(errno)));
   }
   data_ = static_cast<const std::byte*>(mapped);
   slot_ = register_mapping(data_, size_, name_.c_str());

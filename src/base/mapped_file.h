@@ -9,8 +9,7 @@ namespace kl {
 ///
 /// If someone shortens the file while it is mapped, touching the lost pages raises SIGBUS.  The first MappedFile
 /// installs a handler that prints one line naming the file to stderr and ends the process with status 3, because no
-/// result computed from such a file could be trusted.  A SIGBUS outside mapped files goes to whatever handler was there
-/// before.
+/// result computed from such a file could be trusted.  A SIGBUS outside mapped files goes to the handler before ours.
 class MappedFile {
  public:
   /// Throws Error(kNotFound) if the file is missing, unreadable or not regular, Error(kCorrupt) if it is a Git-LFS

@@ -30,7 +30,7 @@ OutputFile::OutputFile(const fs::path& path) : name_(path.string()), path_(path)
   }
   const fs::file_status status = fs::status(path_, error);
   if (fs::exists(status) && !fs::is_regular_file(status)) {
-    throw Error(ErrorCode::kCannotWrite, name_ + ": cannot write: a file of another kind is in the way");
+    throw Error(ErrorCode::kCannotWrite, name_ + ": expected to write a file, got one of another kind in its place");
   }
   for (int i = 0; fd_.get() < 0; ++i) {
     temporary_ = path_.parent_path() / fmt::format(".{}.tmp.{}.{}", path_.filename().string(), ::getpid(), i);
@@ -48,7 +48,8 @@ OutputFile::~OutputFile() {
 }
 
 void OutputFile::fail(int error) const {
-  throw Error(ErrorCode::kCannotWrite, fmt::format("{}: cannot write: {}", name_, std::strerror(error)));
+  throw Error(ErrorCode::kCannotWrite,
+              fmt::format("{}: expected to write a file, got {}", name_, std::strerror(error)));
 }
 
 void OutputFile::write(const void* data, std::size_t bytes) {

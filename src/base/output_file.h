@@ -13,7 +13,8 @@ namespace kl {
 ///
 /// Data goes to a hidden temporary file in the same folder; commit() flushes it to disk and renames it.  If anything
 /// fails before that, or the object is destroyed, the temporary file is removed and a file already under the name stays
-/// as it was. Errors    Error(kCannotWrite) naming file and reason, from every member.
+/// as it was.
+/// Errors    Error(kCannotWrite) naming file and reason, from every member.
 class OutputFile {
  public:
   explicit OutputFile(const std::filesystem::path& path);

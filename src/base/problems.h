@@ -10,8 +10,7 @@ namespace kl {
 /// Everything wrong with a file, gathered so that a person sees it at once instead of one run at a time.
 class Problems {
  public:
-  /// `line` reads `subject: expected X, got Y`.  The first problem decides the error code unless a later one is
-  /// kCorrupt.
+  /// `line` reads `subject: expected X, got Y`.  The first problem decides the error code; a kCorrupt one overrides it.
   void add(ErrorCode code, std::string line);
   void add(std::string line) { add(ErrorCode::kCorrupt, std::move(line)); }
 

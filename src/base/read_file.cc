@@ -21,11 +21,14 @@ std::string lfs_pointer_problem(const std::string& head) {
 UniqueFd open_regular_file(const std::filesystem::path& path, std::size_t& size) {
   // O_NONBLOCK: opening a FIFO must report "not a regular file" instead of waiting for a writer.
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (fd.get() < 0)
-    throw Error(ErrorCode::kNotFound, fmt::format("{}: cannot open: {}", path.string(), std::strerror(errno)));
+  if (fd.get() < 0) {
+    throw Error(ErrorCode::kNotFound,
+                fmt::format("{}: expected a readable file, got {}", path.string(), std::strerror(errno)));
+  }
   struct stat info {};
   if (::fstat(fd.get(), &info) != 0) {
-    throw Error(ErrorCode::kNotFound, fmt::format("{}: cannot examine: {}", path.string(), std::strerror(errno)));
+    throw Error(ErrorCode::kNotFound,
+                fmt::format("{}: expected a readable file, got {}", path.string(), std::strerror(errno)));
   }
   if (!S_ISREG(info.st_mode)) {
     throw Error(ErrorCode::kNotFound, fmt::format("{}: expected a regular file, got {}", path.string(),
@@ -47,8 +50,10 @@ std::string read_file(const std::filesystem::path& path, std::size_t max_bytes) 
   while (done < size) {
     const ssize_t n = ::read(fd.get(), text.data() + done, size - done);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0)
-      throw Error(ErrorCode::kNotFound, fmt::format("{}: cannot read: {}", path.string(), std::strerror(errno)));
+    if (n < 0) {
+      throw Error(ErrorCode::kNotFound,
+                  fmt::format("{}: expected readable data, got {}", path.string(), std::strerror(errno)));
+    }
     if (n == 0) break;  // the file became shorter
     done += static_cast<std::size_t>(n);
   }

@@ -12,8 +12,7 @@ namespace kl {
 /// A fixed set of workers for short parallel regions; the calling thread is worker 0.
 ///
 /// A forward pass runs hundreds of regions of a few microseconds each, so workers spin for a moment before they sleep,
-/// and a region allocates nothing.  Which worker runs which task is left to chance: tasks must not care
-/// (docs/numerics.md).
+/// and a region allocates nothing.  Which worker runs which task is left to chance, and tasks must not care.
 ///
 /// Thread safety: one region at a time, started by one owner thread; regions do not nest.
 class ThreadPool {

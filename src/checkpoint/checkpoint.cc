@@ -29,11 +29,13 @@ bool is_plain_shard_name(const std::string& name) {
          std::all_of(name.begin(), name.end(), is_allowed);
 }
 
+/// What model.safetensors.index.json says.
 struct Index {
   std::map<std::string, std::string> shard_of;  // tensor -> file name
   std::optional<double> total_bytes;
 };
 
+/// Reads it as far as it is sound; the rest goes to `problems`.
 Index read_index(const fs::path& path, Problems& problems) {
   Index index;
   const Json json = Json::load(path, kMaxIndexBytes);

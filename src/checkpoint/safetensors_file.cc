@@ -12,6 +12,7 @@
 
 namespace kl {
 
+/// The mapping and what its header says; shared by copies.
 struct SafetensorsFile::Contents {
   explicit Contents(const std::filesystem::path& path) : file(path) {}
   MappedFile file;
@@ -56,6 +57,7 @@ T element(const FileTensor& tensor, std::size_t i) {
   return value;
 }
 
+/// All elements of a tensor of T, converted.
 template <class T, class Out, class Convert>
 std::vector<Out> convert(const FileTensor& tensor, Convert to) {
   std::vector<Out> out(tensor.bytes / sizeof(T));

@@ -39,6 +39,7 @@ std::size_t checked_bytes(const TensorSpec& spec) {
 
 }  // namespace
 
+/// The file being written and how far it is.
 struct SafetensorsWriter::State {
   State(const std::filesystem::path& path, std::vector<TensorSpec> specs) : file(path), tensors(std::move(specs)) {}
 

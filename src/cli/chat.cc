@@ -28,7 +28,8 @@ constexpr const char* kHelp =
     "  /system TEXT  start again with this system message (none if TEXT is empty)\n"
     "  /save FILE    write the conversation to FILE, as one line that `kl render --jsonl` reads\n"
     "  /exit         leave, as does Ctrl-D\n"
-    "  Ctrl-C        stop the answer\n";
+    "  Ctrl-C        stop the answer\n"
+    "A line that ends in \\ goes on in the next one; a message that begins with / needs a blank before it.\n";
 
 struct ChatFlags {
   std::string dir;
@@ -55,7 +56,8 @@ class Chat {
         session_(engine_, flags.generate.with_seed(), flags.system),
         verbose_(flags.verbose) {
     if (::isatty(STDIN_FILENO) == 1) {
-      note("kl chat with {} ({}).  /help shows the commands.", engine_.dir.string(), engine_.description());
+      note("kl chat with {} ({}).  /help shows the commands, Ctrl-D leaves.", engine_.dir.string(),
+           engine_.description());
       editor_.emplace();
     } else {
       input_.emplace("-");
@@ -65,28 +67,47 @@ class Chat {
   int run() {
     catch_interrupts();
     while (true) {
-      const std::optional<std::string> line = editor_ ? editor_->read("> ") : input_->next_line();
-      if (!line || *line == "/exit" || *line == "/quit") return kExitOk;
-      if (line->starts_with('/')) {
-        obey(*line);
-      } else if (!line->empty()) {
-        show([&](const GenerateHooks& hooks) { return session_.ask(*line, hooks); });
+      const std::optional<std::string> message = read_message();
+      if (!message) return kExitOk;
+      if (message->starts_with('/')) {
+        if (obey(*message) == kLeave) return kExitOk;
+      } else if (!message->empty()) {
+        show([&](const GenerateHooks& hooks) { return session_.ask(*message, hooks); });
       }
     }
   }
 
  private:
+  enum Next : bool { kGoOn, kLeave };
+
+  std::optional<std::string> read_line(const char* prompt) {
+    return editor_ ? editor_->read(prompt) : input_->next_line();
+  }
+
+  /// A line, or several: one that ends in a backslash goes on in the next.  Nothing at the end of input.
+  std::optional<std::string> read_message() {
+    std::optional<std::string> message = read_line("> ");
+    while (message && message->ends_with('\\')) {
+      message->pop_back();
+      const std::optional<std::string> line = read_line(". ");
+      if (!line) break;
+      *message += '\n' + *line;
+    }
+    return message;
+  }
+
   /// A line for the person, beside the conversation.
   template <class... Args>
   static void note(fmt::format_string<Args...> format, Args&&... args) {
     fmt::print(stderr, "{}\n", fmt::format(format, std::forward<Args>(args)...));
   }
 
-  void obey(const std::string& line) {
+  Next obey(const std::string& line) {
     const std::size_t space = line.find(' ');
     const std::string command = line.substr(0, space);
     const std::size_t text = line.find_first_not_of(' ', space);
     const std::string rest = text == line.npos ? "" : line.substr(text);
+    if (command == "/exit" || command == "/quit") return kLeave;
     if (command == "/help") {
       fmt::print(stderr, "{}", kHelp);
     } else if (command == "/reset") {
@@ -104,6 +125,7 @@ class Chat {
     } else {
       show([&](const GenerateHooks& hooks) { return session_.regenerate(hooks); });
     }
+    return kGoOn;
   }
 
   void save(const std::string& path) {

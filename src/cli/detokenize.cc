@@ -88,7 +88,7 @@ int run_detokenize(const DetokenizeFlags& flags) {
 
 void add_detokenize(CLI::App& app, Action& action) {
   add_command<DetokenizeFlags>(app, action, "detokenize", "Show the text of tokens",
-                               "  kl detokenize 512 77 31\n"
+                               "  kl detokenize 403 308\n"
                                "  kl tokenize -f play.txt --ids | kl detokenize -",
                                define, run_detokenize);
 }

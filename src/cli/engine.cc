@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/json.h"
 #include "cli/model_location.h"
 #include "kl/error.h"
 
@@ -9,6 +10,7 @@ namespace kl::cli {
 
 Engine Engine::open(const std::string& given_dir, const ModelOptions& options) {
   const std::filesystem::path dir = find_model(given_dir);
+  ModelArgs::load(dir);  // whatever else is missing, first say so if this is no model for kl
   Engine engine{dir, Tokenizer::open(dir), Model::open(dir, options)};
   const int known = engine.model.args().vocab_size;
   if (engine.tokenizer.num_ranks() > known) {
@@ -17,6 +19,16 @@ Engine Engine::open(const std::string& given_dir, const ModelOptions& options) {
                             engine.tokenizer.num_ranks(), known));
   }
   return engine;
+}
+
+bool Engine::has_chat_template() const {
+  std::error_code ignored;
+  if (std::filesystem::exists(dir / "chat_template.jinja", ignored)) return true;
+  const std::filesystem::path config = dir / "tokenizer_config.json";
+  if (!std::filesystem::exists(config, ignored)) return false;
+  const Json json = Json::load(config);
+  const Json* chat_template = json.find("chat_template");
+  return chat_template != nullptr && !chat_template->is_null();
 }
 
 std::string Engine::description() const {

@@ -166,7 +166,7 @@ void add_engine_flags(CLI::App& command, ModelOptions& options, const char* defa
   command
       .add_option_function<std::string>(
           "--mla", [&options](const std::string& form) { options.mla_form = kForms.at(form); },
-          "form of MLA: absorbed is exact under any --chunk, auto is fastest")
+          "form of MLA: auto is fastest, the others never switch")
       ->type_name("FORM")
       ->default_str(default_mla)
       ->check(one_of({"auto", "absorbed", "expanded"}));
@@ -268,9 +268,9 @@ void add_generate_flags(CLI::App& command, GenerateFlags& flags, int fewest_toke
   command.add_flag("--ignore-eos", flags.options.ignore_stop_tokens, "go on after the model's end tokens");
 }
 
-void add_logprobs_flag(CLI::App& command, GenerateFlags& flags) {
+CLI::Option* add_logprobs_flag(CLI::App& command, GenerateFlags& flags) {
   constexpr int kMost = 1000;
-  command
+  return command
       .add_option_function<std::string>(
           "--logprobs",
           [&flags](const std::string& text) { parses_as(text, flags.options.sampling.logprobs.emplace()); },

@@ -18,8 +18,8 @@ class Validator;
 
 namespace kl::cli {
 
-// Checks of a flag's value.  They explain themselves in our grammar: "--temp: expected a number from 0 to 100, got
-// warm".
+// Checks of a flag's value.  They explain themselves in our grammar:
+// "--temp: expected a number from 0 to 100, got warm".
 CLI::Validator number_in(double low, double high);
 CLI::Validator integer_in(std::int64_t low, std::int64_t high);
 CLI::Validator one_of(std::vector<std::string> words);
@@ -60,7 +60,7 @@ struct GenerateFlags {
 void add_generate_flags(CLI::App& command, GenerateFlags& flags, int fewest_tokens);
 
 /// --logprobs N
-void add_logprobs_flag(CLI::App& command, GenerateFlags& flags);
+CLI::Option* add_logprobs_flag(CLI::App& command, GenerateFlags& flags);
 
 /// Adds a command; `on_chosen` is called if the command line asks for it and is sound.
 CLI::App& add_subcommand(CLI::App& app, const char* name, const char* summary, const char* example,

@@ -51,8 +51,8 @@ struct TextSource {
   std::string path_or_stdin() const { return file.value_or("-"); }
 };
 
-/// Token ids separated by white space, each below `vocab_size`.  Throws Error(code) naming `where` and the word that is
-/// none.
+/// Token ids separated by white space, each below `vocab_size`.
+/// Throws Error(code) naming `where` and the word that is none.
 std::vector<Token> parse_ids(std::string_view text, const std::string& where, int vocab_size,
                              ErrorCode code = ErrorCode::kCorrupt);
 

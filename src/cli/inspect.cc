@@ -35,7 +35,7 @@ const char* name_of(LayerKind kind) { return kind == LayerKind::kKda ? "KDA" : "
 const char* name_of(FeedForwardKind kind) { return kind == FeedForwardKind::kDense ? "dense" : "MoE"; }
 const char* name_of(RouterActivation kind) { return kind == RouterActivation::kSigmoid ? "sigmoid" : "softmax"; }
 
-// --- for people -------------------------------------------------------------------------------------------------------
+// --- for people ------------------------------------------------------------------------------------------------------
 
 /// A row of the table: what it is about, then the fact.
 std::string row(const char* subject, const std::string& fact) { return fmt::format("  {:<12} {}\n", subject, fact); }
@@ -125,7 +125,7 @@ std::string table(const ModelReport& report, const InspectFlags& flags) {
   return text;
 }
 
-// --- for scripts ------------------------------------------------------------------------------------------------------
+// --- for scripts -----------------------------------------------------------------------------------------------------
 
 using OrderedJson = nlohmann::ordered_json;
 

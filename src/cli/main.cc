@@ -1,10 +1,13 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
 #include <memory>
 #include <new>
+#include <string>
 #include <system_error>
+#include <vector>
 
 #include "cli/commands.h"
 #include "cli/exit_status.h"
@@ -40,6 +43,18 @@ class HelpFormat : public CLI::Formatter {
   }
 };
 
+/// The words after the program's name; `kl help run` is read as `kl run --help`, and `kl version` as `kl --version`.
+std::vector<std::string> words_of(int argc, char** argv) {
+  std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
+  if (!words.empty() && words.front() == "help") {
+    words.erase(words.begin());
+    words.push_back("--help");
+  } else if (!words.empty() && words.front() == "version") {
+    words.front() = "--version";
+  }
+  return words;
+}
+
 int run_program(int argc, char** argv) {
   CLI::App app("kl runs Kimi Linear language models.", "kl");
   app.footer("Example:\n  kl run -p \"ROMEO:\" -n 100\n\nkl COMMAND --help explains a command.");
@@ -51,8 +66,10 @@ int run_program(int argc, char** argv) {
   for (const auto add :
        {add_run, add_chat, add_tokenize, add_detokenize, add_render, add_logits, add_inspect, add_bench, add_synth})
     add(app, action);
+  std::vector<std::string> words = words_of(argc, argv);
+  std::reverse(words.begin(), words.end());  // CLI11 takes them from the back
   try {
-    app.parse(argc, argv);
+    app.parse(std::move(words));
   } catch (const CLI::CallForHelp&) {
     return print(app.help());
   } catch (const CLI::ParseError& error) {

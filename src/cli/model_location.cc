@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cstdlib>
+#include <iterator>
 
 #include "kl/error.h"
 
@@ -11,12 +12,26 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// What is there instead of a folder, and what to do about it where that can be guessed.
+std::string what_is_at(const fs::path& path) {
+  std::error_code ignored;
+  const fs::path folder = path.parent_path();
+  if (fs::exists(path, ignored)) {
+    return fs::exists(folder / "config.json", ignored)
+               ? fmt::format("a file; name the folder it lies in, {}", folder.empty() ? "." : folder.string())
+               : "a file; kl reads folders that hold config.json, .safetensors files and tiktoken.model";
+  }
+  const bool like_owner_and_name = std::distance(path.begin(), path.end()) == 2 && path.is_relative() &&
+                                   folder != "." && folder != ".." && !fs::exists(folder, ignored);
+  return like_owner_and_name ? "nothing there; kl does not download, so name a folder you have downloaded"
+                             : "nothing there";
+}
+
 fs::path checked(const fs::path& dir, const char* origin) {
   std::error_code ignored;
-  const fs::file_status status = fs::status(dir, ignored);
-  if (fs::is_directory(status)) return dir;
-  throw Error(ErrorCode::kNotFound, fmt::format("{}: expected a model folder{}, got {}", dir.string(), origin,
-                                                fs::exists(status) ? "something that is no folder" : "nothing there"));
+  if (fs::is_directory(dir, ignored)) return dir;
+  throw Error(ErrorCode::kNotFound,
+              fmt::format("{}: expected a model folder{}, got {}", dir.string(), origin, what_is_at(dir)));
 }
 
 }  // namespace

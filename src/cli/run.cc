@@ -23,7 +23,7 @@ namespace {
 struct RunFlags {
   std::string dir;
   TextSource prompt;
-  std::string system;
+  std::string system;  // empty: none
   bool chat = false;
   bool raw = false;
   bool special = false;
@@ -48,23 +48,37 @@ void define(CLI::App& command, RunFlags& flags) {
       ->check(dash_only("a prompt goes after -p"))
       ->excludes(prompt)
       ->excludes(file);
-  CLI::Option* raw = command.add_flag("--raw", flags.raw, "the model continues the prompt itself (default)");
-  CLI::Option* chat = command.add_flag("--chat", flags.chat, "the prompt is a user's message, the model answers it");
-  chat->excludes(raw);
-  command.add_option("--system", flags.system, "a system message before it")->type_name("TEXT")->needs(chat);
-  command.add_flag("--special", flags.special, "text like <|im_end|> in a raw prompt becomes that control token")
-      ->excludes(chat);
+  CLI::Option* chat = command.add_flag("--chat", flags.chat,
+                                       "the model answers the prompt (default if its folder has a chat template)");
+  CLI::Option* raw = command.add_flag("--raw", flags.raw, "the model continues the prompt (default otherwise)");
+  raw->excludes(chat);
+  CLI::Option* system =
+      command.add_option("--system", flags.system, "a system message before the prompt; means --chat");
+  system->type_name("TEXT")->excludes(raw);
+  command.add_flag("--special", flags.special, "text like <|im_end|> becomes that control token; means --raw")
+      ->excludes(chat)
+      ->excludes(system);
   add_generate_flags(command, flags.generate, 0);
-  add_logprobs_flag(command, flags.generate);
+  CLI::Option* logprobs = add_logprobs_flag(command, flags.generate);
   add_engine_flags(command, flags.engine, "auto");
-  command.add_flag("--json", flags.json, "one object with text, ids, counts, timings and seed instead of the text");
+  CLI::Option* json =
+      command.add_flag("--json", flags.json, "one object with text, ids, counts, timings and seed instead of the text");
+  logprobs->needs(json);
   command.add_flag("-v,--verbose", flags.verbose, "show the timing summary even if standard error is no terminal");
 }
 
+/// Whether the prompt is a message to answer rather than a text to continue.
+bool is_chat(const RunFlags& flags, const Engine& engine) {
+  if (flags.chat || !flags.system.empty()) return true;
+  if (flags.raw || flags.special) return false;
+  const bool has_prompt = flags.prompt.text || flags.prompt.file;
+  return has_prompt && engine.has_chat_template();
+}
+
 /// The prompt as tokens.  Nothing at all becomes the model's beginning-of-text token, so that it can start by itself.
-std::vector<Token> prompt_tokens(const RunFlags& flags, const std::string& text, const Engine& engine) {
+std::vector<Token> prompt_tokens(const RunFlags& flags, const std::string& text, const Engine& engine, bool chat) {
   std::vector<Token> ids;
-  if (flags.chat) {
+  if (chat) {
     std::vector<Message> messages;
     if (!flags.system.empty()) messages.push_back({"system", flags.system, ""});
     messages.push_back({"user", text, ""});
@@ -107,7 +121,7 @@ nlohmann::ordered_json logprobs_json(const Tokenizer& tokenizer, const std::vect
 }
 
 std::string json_result(const Engine& engine, const GenerateOptions& options, const GenerateResult& result,
-                        double load_seconds) {
+                        const char* format, double load_seconds) {
   const Rates rates(result);
   nlohmann::ordered_json object = {
       {"text", result.text},
@@ -121,6 +135,7 @@ std::string json_result(const Engine& engine, const GenerateOptions& options, co
         {"decode_s", result.decode_seconds},
         {"prompt_tokens_per_s", rates.prompt},
         {"decode_tokens_per_s", rates.decode}}},
+      {"format", format},
       {"seed", options.sampling.seed},
       {"model", engine.dir.string()},
       {"isa", engine.model.isa()},
@@ -144,7 +159,9 @@ int run_run(const RunFlags& flags) {
   const auto start = std::chrono::steady_clock::now();
   Engine engine = Engine::open(flags.dir, flags.engine);
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  const std::vector<Token> prompt = prompt_tokens(flags, text, engine);
+  const bool chat = is_chat(flags, engine);
+  const char* format = chat ? "chat" : "raw";
+  const std::vector<Token> prompt = prompt_tokens(flags, text, engine, chat);
   const GenerateOptions options = flags.generate.with_seed();
 
   Output output;
@@ -168,10 +185,10 @@ int run_run(const RunFlags& flags) {
   const GenerateResult result = generate(engine.model, engine.tokenizer, state, prompt, options, hooks);
   progress.reset();
 
-  if (flags.json) output.write(json_result(engine, options, result, load_seconds));
+  if (flags.json) output.write(json_result(engine, options, result, format, load_seconds));
   output.end_text();
   if (flags.verbose || ::isatty(STDERR_FILENO) == 1) {
-    fmt::print(stderr, "\n[{} | {} | seed {} | {}]\n", summary(result), name_of(result.finish_reason),
+    fmt::print(stderr, "\n[{} | {} | {} | seed {} | {}]\n", summary(result), name_of(result.finish_reason), format,
                options.sampling.seed, engine.description());
   }
   return result.finish_reason == FinishReason::kCancelled ? kExitInterrupted : kExitOk;

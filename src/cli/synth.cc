@@ -13,6 +13,7 @@
 #include "cli/quantities.h"
 #include "kl/error.h"
 #include "kl/synth.h"
+#include "kl/tokenizer.h"
 
 namespace kl::cli {
 namespace {
@@ -50,6 +51,15 @@ void define(CLI::App& command, SynthFlags& flags) {
   command.add_flag("--json", flags.json, "one object about what was written");
 }
 
+/// A vocabulary that the model could not use is refused before anything is written.
+void check_tokenizer(const std::string& file, const ModelArgs& args) {
+  const int ranks = Tokenizer::open(file).num_ranks();
+  if (ranks > args.vocab_size) {
+    throw Error(ErrorCode::kCorrupt, fmt::format("{}: expected at most {} tokens (the model's vocab_size), got {}",
+                                                 file, args.vocab_size, ranks));
+  }
+}
+
 int run_synth(const SynthFlags& flags) {
   if (flags.config.empty() && flags.like.empty()) {
     throw Error(ErrorCode::kInvalidArgument, "--config or --like: expected one of them, got none");
@@ -57,6 +67,7 @@ int run_synth(const SynthFlags& flags) {
   const ModelArgs args = flags.config.empty() ? ModelArgs::like(flags.like) : ModelArgs::load(flags.config);
   SynthOptions options = flags.options;
   options.tokenizer = flags.tokenizer;
+  if (!flags.tokenizer.empty()) check_tokenizer(flags.tokenizer, args);
   Progress progress("writing " + flags.out);
   options.progress = [&](std::int64_t done, std::int64_t total) {
     progress.update(static_cast<double>(done), static_cast<double>(total));

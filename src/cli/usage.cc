@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <numeric>
+#include <string_view>
 #include <vector>
 
 #include "base/printable.h"
@@ -37,6 +38,44 @@ std::string suggestion(const std::string& word, const std::vector<std::string>& 
   return near ? fmt::format("; did you mean {}?", *best) : "";
 }
 
+/// What people who come from other programs type, and what to do here.
+struct Elsewhere {
+  std::string_view flag, here;
+};
+constexpr Elsewhere kElsewhere[] = {
+    {"--temperature", "it is --temp here"},
+    {"--n-predict", "it is -n here"},
+    {"--predict", "it is -n here"},
+    {"-s", "it is --seed here"},
+    {"-sys", "it is --system here"},
+    {"--system-prompt", "it is --system here"},
+    {"--repeat-penalty", "it is --repetition-penalty here"},
+    {"--repeat-last-n", "it is --penalty-context here"},
+    {"-r", "it is --stop here"},
+    {"--reverse-prompt", "it is --stop here"},
+    {"--extra-eos-token", "it is --stop here"},
+    {"-cnv", "it is --chat here, or kl chat"},
+    {"--conversation", "it is --chat here, or kl chat"},
+    {"-no-cnv", "it is --raw here"},
+    {"--no-conversation", "it is --raw here"},
+    {"--ignore-chat-template", "it is --raw here"},
+    {"--no-display-prompt", "the prompt is never shown"},
+    {"-c", "a text may be as long as memory allows"},
+    {"--ctx-size", "a text may be as long as memory allows"},
+    {"--max-kv-size", "a text may be as long as memory allows"},
+    {"--n-gpu-layers", "kl computes on CPUs"},
+    {"--gpu-layers", "kl computes on CPUs"},
+};
+
+/// What helps with an unknown flag: what it is called here, or the flag it may be a slip of.
+std::string flag_hint(const std::string& word, const std::vector<std::string>& known) {
+  const auto other = std::find_if(std::begin(kElsewhere), std::end(kElsewhere),
+                                  [&](const Elsewhere& elsewhere) { return elsewhere.flag == word; });
+  if (other != std::end(kElsewhere)) return fmt::format("; {}", other->here);
+  constexpr std::size_t kShortFlag = 2;  // any letter is one slip away from any other
+  return word.size() > kShortFlag ? suggestion(word, known) : "";
+}
+
 template <class Kind>
 bool is(const CLI::ParseError& error) {
   return dynamic_cast<const Kind*>(&error) != nullptr;
@@ -62,7 +101,7 @@ std::string unknown_word(const CLI::App& app, std::string word) {
   }
   const char* got = word.starts_with('-') ? "an unknown one" : "a word that belongs to none";
   return fmt::format("{}: expected a flag of {}, got {}{}", printable(word, 60), command_in_question(app), got,
-                     suggestion(word, known));
+                     flag_hint(word, known));
 }
 
 }  // namespace

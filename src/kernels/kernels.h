@@ -3,16 +3,15 @@
 //
 // What every table promises
 //   1. noexcept, no allocation, no threads: a call works on the range it is given, the caller splits the work.
-//   2. Every output element is one fixed sequence of f32 operations that depends on nothing but its own inputs: not on
-//   how
-//      many rows, tokens, lanes or other outputs share the call.  This is what makes results independent of batching.
-//   3. `avx2` and `avx512` perform the *same* sequence (16 virtual lanes, explicit FMA, own exp), so they agree bit for
-//   bit.
-//      `reference` is the specification: it looks like the equation, accumulates in double, and is compared by budget.
+//   2. Every output element is one fixed sequence of operations that depends on nothing but its own inputs: not on how
+//      many rows, tokens, lanes or other outputs share the call.  This makes results independent of batching.
+//   3. `avx2` and `avx512` perform the *same* sequence (16 virtual lanes, explicit FMA, own exp), so they agree bit
+//      for bit.  `reference` is the specification: it looks like the equation, adds in double, and is compared by
+//      budget (tests/numerics.h).
 //
-// This header (with base/dtype.h) is all an ISA folder may include besides generic/, <immintrin.h>, <cstddef> and
-// <cstdint>: inline library code compiled with wider instructions could be picked by the linker for the whole program
-// (docs/kernels.md).
+// This header (with base/dtype.h) is all an ISA folder may include besides generic/, <immintrin.h>, <cpuid.h>,
+// <cstddef> and <cstdint>: of inline library code compiled with wider instructions the linker could keep that copy for
+// the whole program (docs/kernels.md).
 #include <cstddef>
 #include <cstdint>
 
@@ -43,13 +42,15 @@ inline constexpr std::ptrdiff_t kMaxExperts = 4096;
 /// (query, head) rows an attention call works on at once: one row per vector lane.
 inline constexpr std::ptrdiff_t kLanes = 32;
 
-/// Keys of one attention block.  Blocks lie on a grid of absolute positions, so a result does not depend on who asks
-/// when.
+/// Keys of one attention block.  Blocks lie on a grid of absolute positions, so results do not depend on who asks when.
 inline constexpr std::ptrdiff_t kKeyBlock = 128;
 
 /// Widens n weights to f32, exactly.
+/// Shapes    src: [n] of `type`, aligned to its element   dst: [n].
+/// Numerics  exact: every f16 and bf16 number is an f32 number.
 using WidenFn = void (*)(const void* src, DType type, std::ptrdiff_t n, float* dst) noexcept;
 
+/// A matrix of weights and the rows it meets.
 struct MatmulArgs {
   WeightMatrix w;  // [N, K]
   const float* x;  // [M, K], rows x_stride apart
@@ -59,24 +60,45 @@ struct MatmulArgs {
   std::ptrdiff_t M;
 };
 
-/// y[m][n] = sum_k W[n][k] x[m][k] for all m and n0 <= n < n1.  Every linear layer of the model.
+/// Rows times a matrix, outputs n0 <= n < n1: every linear layer of the model.
+///
+///     y[m][n] = sum_k W[n][k] x[m][k]
+///
+/// Shapes    w: [N, K]   x: [M, K]   y: [M, N].
 /// Aliasing  y must not overlap x.
+/// Numerics  f32 FMA in 16 lanes, partial sums of 256 inputs; the same for every M (generic/matmul.inl.h).
 using MatmulFn = void (*)(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept;
 
-/// y[m][k] = sum_n x[m][n] W[n][k]: the matrix used the other way round, sums in ascending n.
-/// Shapes    w: [N, K]   x: [M, N]   y: [M, K].   MLA expands latents to keys with it.
+/// The matrix used the other way round, all outputs: MLA expands latents to keys with it.
+///
+///     y[m][k] = sum_n x[m][n] W[n][k]
+///
+/// Shapes    w: [N, K]   x: [M, N], rows x_stride apart   y: [M, K], rows y_stride apart.
+/// Aliasing  y must not overlap x.
+/// Numerics  f32 FMA in ascending n, partial sums of 32 terms.
 using MatmulTransposedFn = void (*)(const MatmulArgs& a) noexcept;
 
-/// y = w * x / sqrt(mean(x^2) + eps).
-/// Shapes    x, w, y: [n].   Aliasing  y may be x.   Source  reference 2.2; KimiRMSNorm.
+/// Scales one vector to unit mean square, then per channel.
+///
+///     y = w * x / sqrt(mean(x^2) + eps)
+///
+/// Shapes    x, w, y: [n].
+/// Aliasing  y may be x.
+/// Numerics  double, rounded once.
+/// Source    modeling_kimi.py KimiRMSNorm.
 using RmsNormFn = void (*)(const float* x, const float* w, float eps, std::ptrdiff_t n, float* y) noexcept;
 
-/// y += x.   Shapes  [n].
+/// y += x.
+/// Shapes    x, y: [n].
 using AddFn = void (*)(const float* x, std::ptrdiff_t n, float* y) noexcept;
 
-/// y = silu(gate) * up, silu(z) = z / (1 + e^-z).   Shapes  [n].   Aliasing  y may be gate or up.
+/// y = silu(gate) * up, silu(z) = z / (1 + e^-z): the middle of an MLP.
+/// Shapes    gate, up, y: [n].
+/// Aliasing  y may be gate or up.
+/// Source    modeling_kimi.py KimiMLP.
 using SiluMulFn = void (*)(const float* gate, const float* up, std::ptrdiff_t n, float* y) noexcept;
 
+/// One stream (q, k or v) of one sequence.
 struct ShortConvArgs {
   const float* w;    // [W, state_stride] tap-major; w[W-1] multiplies the current token
   std::ptrdiff_t W;  // taps
@@ -93,7 +115,9 @@ struct ShortConvArgs {
 ///
 ///     y_t[c] = silu( sum_j w[j][c] x_{t-W+1+j}[c] ),   x before the first new token = state
 ///
-/// Source    reference 2.7; ShortConvolution of fla.
+/// Shapes    w: [W, C]   state: [W-1, C]   x, y: [T, C].
+/// Numerics  f32 FMA from the oldest tap to the newest.  Any split of T into calls gives the same bits.
+/// Source    modeling_kimi.py KimiDeltaAttention; ShortConvolution of fla.
 using ShortConvFn = void (*)(const ShortConvArgs& a, std::ptrdiff_t c0, std::ptrdiff_t c1) noexcept;
 
 /// What the recurrence needs of one token and head, made by kda_prepare.  All [K] but the two scalars.
@@ -105,6 +129,7 @@ struct KdaRecord {
   static constexpr std::ptrdiff_t beta(std::ptrdiff_t K) { return 4 * K + 1; }
 };
 
+/// T tokens of one head before the delta rule.
 struct KdaPrepareArgs {
   const float* q;         // [T, K] rows `stride` apart: after convolution and SiLU
   const float* k;         // [T, K]
@@ -124,10 +149,13 @@ struct KdaPrepareArgs {
 ///     q <- K^-1/2 q / sqrt(sum q^2 + eps)      k <- k / sqrt(sum k^2 + eps)
 ///     g = -exp(A_log) softplus(f + dt_bias)    alpha = exp(g)     beta = sigmoid(b)
 ///
+/// Shapes    q, k, f: [T, K]   b: [T]   dt_bias: [K]   records: [T, KdaRecord::floats(K)].
 /// Units     g is a natural-log decay, <= 0 and without lower bound; alpha in [0, 1].
-/// Source    reference 2.7; fla naive_kda_gate.
+/// Numerics  squares and lengths in double; g and alpha in f32.
+/// Source    tech report (KDA); modeling_kimi.py KimiDeltaAttention; fla naive_kda_gate.
 using KdaPrepareFn = void (*)(const KdaPrepareArgs& a) noexcept;
 
+/// T prepared tokens of one head, and the state they advance.
 struct KdaRecurrenceArgs {
   const float* records;  // [T, KdaRecord::floats(K)]
   const float* v;        // [T, V] rows v_stride apart
@@ -145,15 +173,20 @@ struct KdaRecurrenceArgs {
 ///     S <- S + k u^T                correct it
 ///     o <- S^T q                    read
 ///
-/// Numerics  f32 state, f32 accumulation in ascending key order.  Any split of T into calls gives the same bits.
-/// Source    tech report eq. of KDA; fla/ops/kda/naive.py naive_recurrent_kda (S as [K, V]).
+/// Shapes    records: [T, KdaRecord::floats(K)]   v, o: [T, V]   S: [ceil(V/32), K, 32].
+/// Numerics  f32 state; f32 FMA in ascending key order, partial sums of 32.  Any split of T gives the same bits.
+/// Source    tech report (KDA); fla/ops/kda/naive.py naive_recurrent_kda (S as [K, V]).
 using KdaRecurrenceFn = void (*)(const KdaRecurrenceArgs& a, std::ptrdiff_t s0, std::ptrdiff_t s1) noexcept;
 
 /// y = RMSNorm(o; w, eps) * sigmoid(gate): KDA's gated output norm for one token and head.
-/// Shapes    o, w, gate, y: [n].   Aliasing  y may be o.
+/// Shapes    o, w, gate, y: [n].
+/// Aliasing  y may be o.
+/// Numerics  the norm in double, rounded once; gate and product in f32.
+/// Source    modeling_kimi.py KimiDeltaAttention; FusedRMSNormGated of fla.
 using GatedRmsNormFn = void (*)(const float* o, const float* w, float eps, const float* gate, std::ptrdiff_t n,
                                 float* y) noexcept;
 
+/// The router's view of one token.
 struct RouteArgs {
   const float* logits;    // [E]
   const float* bias;      // [E] correction bias, steers the choice only
@@ -170,10 +203,17 @@ struct RouteArgs {
   float* weights;       // [A] out
 };
 
-/// Chooses A experts for one token.  Ties go to the lower index; experts outside the kept groups cannot be chosen.
-/// Source    reference 2.4; KimiMoEGate.
+/// Chooses A experts for one token and weighs them.
+///
+///     s = sigmoid(logits) or softmax(logits);   I = the A largest of s + bias;   w_e = s_e / sum_I s * scale,  e in I
+///
+/// Ties go to the lower index.  Only experts of the topk_groups groups with the largest sum of two s + bias qualify.
+/// Shapes    logits, bias: [E]   ids, weights: [A].
+/// Numerics  scores in f32, their sum in double.  A NaN score is the last choice, but it is one.
+/// Source    modeling_kimi.py KimiMoEGate.
 using RouteFn = void (*)(const RouteArgs& a) noexcept;
 
+/// What the experts of one token gave.
 struct MoeCombineArgs {
   const float* const* rows;  // [A] expert outputs, [n] each, ascending expert id
   const float* weights;      // [A]
@@ -184,6 +224,9 @@ struct MoeCombineArgs {
 };
 
 /// y = sum_a weights[a] rows[a] (+ shared).
+/// Shapes    rows: A times [n]   weights: [A]   shared, y: [n].
+/// Numerics  double in ascending order of the expert, rounded once.
+/// Source    modeling_kimi.py KimiSparseMoeBlock.
 using MoeCombineFn = void (*)(const MoeCombineArgs& a) noexcept;
 
 /// dst[c][lane] = src[lane][c] for the given rows, 0 for lanes >= rows: queries laid out one per vector lane.
@@ -197,6 +240,7 @@ struct AttendState {
   float* O;  // [Dv, kLanes] weighted sum of values, 0 at first
 };
 
+/// kLanes query rows and one block of keys and values.
 struct AttendArgs {
   const float* q;             // [C, kLanes] queries against k
   const float* q_pe;          // [P, kLanes] queries against k_pe
@@ -221,12 +265,21 @@ struct AttendArgs {
 ///     l <- l exp(m - m') + sum p;   O <- O exp(m - m') + sum p v
 ///
 /// Both forms of MLA use it: absorbed with k = v = latent, expanded with per-head keys and values.
+/// Shapes    q: [C, kLanes]   q_pe: [P, kLanes]   k: [n, C]   k_pe: [n, P]   v: [n, Dv].
+/// Units     scores are natural logarithms.
+/// Numerics  f32; a lane never sees another.  A block that is partly masked gives the bits of the same block cut short.
+/// Source    modeling_kimi.py KimiMLAAttention; online softmax of Milakov, Gimelshein 2018.
 using AttendFn = void (*)(const AttendArgs& a) noexcept;
 
-/// Folds a partial softmax over later keys into one over earlier keys.  Order matters for bits: earlier first.
+/// Folds a partial softmax over later keys into one over earlier keys; the order decides the bits: earlier first.
+///
+///     m' = max(m, m_part);   l <- l exp(m - m') + l_part exp(m_part - m');   O alike
+///
+/// Shapes    m, l: [kLanes]   O: [Dv, kLanes].
 using AttendMergeFn = void (*)(const AttendState& into, const AttendState& part, std::ptrdiff_t Dv) noexcept;
 
-/// dst[lane][c] = O[c][lane] / l[lane] for lanes < rows.
+/// dst[lane][c] = O[c][lane] / l[lane] for lanes < rows: the running softmax as attention output.
+/// Shapes    O: [Dv, kLanes]   dst: `rows` pointers to [Dv].
 using AttendFinishFn = void (*)(const AttendState& s, std::ptrdiff_t Dv, float* const* dst,
                                 std::ptrdiff_t rows) noexcept;
 

@@ -11,8 +11,8 @@ namespace kl {
 std::span<const Kernels* const> available_kernels();
 
 /// The table named by `isa`, or by $KL_ISA if `isa` is empty, or the best if that is unset.
-/// Throws Error(kInvalidArgument) listing the tables available here if the name is none of them: a forced table never falls
-/// back silently.
+/// Throws Error(kInvalidArgument) listing the tables available here if the name is none of them: a forced table never
+/// falls back silently.
 const Kernels& select_kernels(std::string_view isa = {});
 
 }  // namespace kl

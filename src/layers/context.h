@@ -28,8 +28,8 @@ struct Segment {
   std::int64_t call_tokens = 0;  ///< new tokens of the sequence in the whole call, however many passes it takes
 };
 
-/// Output rows of a matrix that one task computes.  Small enough to share a GEMV among many threads, large enough that
-/// its weights (64 x 2304 bf16 = 288 KiB) outweigh the cost of taking a task.
+/// Output rows of a matrix that one task computes.  Small enough to share the product of one token among many threads,
+/// large enough that its weights (64 x 2304 bf16 = 288 KiB) outweigh the cost of taking a task.
 inline constexpr std::ptrdiff_t kRowsPerTask = 64;
 
 /// Tokens one task handles where work is per token and cheap.

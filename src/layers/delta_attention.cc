@@ -6,6 +6,7 @@
 namespace kl {
 namespace {
 
+/// Scratch of one forward(), in the order of its use; forward() and plan() take the same.
 struct Buffers {
   float *q_raw, *k_raw, *v_raw;  // [T, H*K] projections, before convolution
   float *q, *k, *v;              // [T, H*K] after convolution and SiLU
@@ -74,9 +75,8 @@ void KimiDeltaAttention::forward(const KdaWeights& w, const ModelArgs& args, con
   // 2. The second halves of the low-rank gates.
   matmul_together(c, {product(w.f_b_proj, b.f_a, b.f, T), product(w.g_b_proj, b.g_a, b.g, T)});
 
-  // 3. Each head of each sequence on its own: convolve its channels, run the delta rule over its tokens, gate the
-  // output.
-  //    Heads share nothing, so this is where the work is split; tokens depend on each other and are not.
+  // 3. Each head of each sequence on its own: convolve its channels, run the delta rule over its tokens, norm and gate
+  //    what it read.  Heads share nothing, so this is where the work is split; tokens depend on each other and are not.
   part.next(ModelPart::kKda);
   const std::ptrdiff_t num_sequences = std::ssize(segments), num_tasks = num_sequences * H;
   if (c.profiler != nullptr) count_core(*c.profiler, *caches.front(), num_sequences, T);
@@ -110,6 +110,7 @@ void KimiDeltaAttention::forward(const KdaWeights& w, const ModelArgs& args, con
       c.kernels.gated_rms_norm(o, w.o_norm, args.rms_norm_eps, b.g + at + t * C + c0, K, o);
     }
   });
+  // 4. Heads together again.
   part.next(ModelPart::kProjections);
   matmul_together(c, {product(w.o_proj, b.o, y, T)});
 }

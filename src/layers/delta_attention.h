@@ -11,7 +11,7 @@ namespace kl {
 
 /// What a KDA layer remembers of one sequence.  Fixed size, whatever the sequence's length.
 struct KdaCache {
-  KdaCache(const ModelArgs& args);
+  KdaCache(const ModelArgs& args);  ///< an empty memory: all zeros
 
   std::ptrdiff_t num_heads, K, V, W;
   AlignedBuffer S;     // [H, ceil(V/32), K, 32] f32: key-value associations, value columns in slices (kernels.h)
@@ -35,11 +35,11 @@ struct KdaCache {
 ///     y = W_o ( RMSNorm(o) * sigmoid(W_gb W_ga x) )
 ///
 /// Role      token mixing in three layers of four: a key-value memory of constant size S [K, V] per head that is
-/// corrected,
-///           not merely added to, and forgets channel by channel.  Cost per token does not grow with context.
+///           corrected, not merely added to, and forgets channel by channel.  A token costs the same at any length.
 /// Shapes    x, y: [T, D]; heads H, K = V = head_dim.
-/// Source    tech report (KDA); reference 2.7; modeling_kimi.py KimiDeltaAttention; fla naive_recurrent_kda
-/// (docs/kda.md).
+/// Aliasing  y may be x: the last product alone writes it.
+/// Numerics  one head is one task; no sum crosses heads or tasks.  Any split of T into calls gives the same bits.
+/// Source    tech report (KDA); modeling_kimi.py KimiDeltaAttention; fla naive_recurrent_kda.  See docs/kda.md.
 class KimiDeltaAttention {
  public:
   /// `caches[s]` is the state of the sequence of segments[s]; advanced.

@@ -11,28 +11,33 @@ inline constexpr std::ptrdiff_t kGatedDeltaBlock = 64;
 /// Floats of scratch gated_delta_update needs.
 constexpr std::ptrdiff_t gated_delta_scratch(std::ptrdiff_t K) { return kGatedDeltaBlock * KdaRecord::floats(K); }
 
+/// T tokens of one head, and the state they advance.
 struct GatedDeltaArgs {
-  const float *q, *k, *v,
-      *f;  // [T, K], [T, K], [T, V], [T, K] rows `stride` apart: after convolution; f are gate logits
-  std::ptrdiff_t stride;
-  const float* b;  // [T] write-strength logits, b_stride apart
+  const float *q, *k, *v;  // [T, K], [T, K], [T, V] after convolution and SiLU
+  const float* f;          // [T, K] forget-gate logits W_fb W_fa x
+  std::ptrdiff_t stride;   // between rows of q, k, v, f and o
+  const float* b;          // [T] write-strength logits, b_stride apart
   std::ptrdiff_t b_stride;
   float A_log;           // of this head
   const float* dt_bias;  // [K]
   float l2_eps;
   std::ptrdiff_t K, V, T;
   float* S;  // [ceil(V/32), K, 32], updated
-  float* o;  // [T, V] rows `stride` apart
+  float* o;  // [T, V] what each token reads
 };
 
 /// gated_delta_update: the heart of KDA, T tokens of one head.
 ///
 ///     S <- diag(alpha) S;   u = beta (v - S^T k);   S <- S + k u^T;   o = S^T q
 ///
-/// This is the recurrent form: its step is unconditionally stable because only alpha = exp(g) <= 1 is ever formed,
-/// however strong the decay.  (The chunked form, src/kernels/reference/kda_chunked.h, trades rank-one updates for
-/// matrix products; without a matrix unit it gains next to nothing, see docs/kda.md.) Split into blocks of tokens only
-/// to keep the prepared records in cache: any split gives the same bits.
+/// This is the recurrent form: only alpha = exp(g) <= 1 is ever formed, so no decay is too strong for it.  (The chunked
+/// form, src/kernels/reference/kda_chunked.h, trades rank-one updates for matrix products; without a matrix unit it
+/// gains next to nothing, see docs/kda.md.)
+///
+/// Shapes    q, k, f: [T, K]   v, o: [T, V]   b: [T]   S: [ceil(V/32), K, 32]   scratch: gated_delta_scratch(K) floats.
+/// Units     f, b are logits: alpha = exp(-exp(A_log) softplus(f + dt_bias)), beta = sigmoid(b).
+/// Numerics  blocks of kGatedDeltaBlock tokens keep the records in cache; any split of T gives the same bits.
+/// Source    tech report (KDA); fla/ops/kda/naive.py naive_recurrent_kda.
 inline void gated_delta_update(const Kernels& kernels, const GatedDeltaArgs& a, float* scratch) noexcept {
   for (std::ptrdiff_t t = 0; t < a.T; t += kGatedDeltaBlock) {
     const std::ptrdiff_t count = std::min(kGatedDeltaBlock, a.T - t), at = t * a.stride;

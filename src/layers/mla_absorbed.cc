@@ -7,17 +7,19 @@ namespace kl {
 namespace {
 
 // Long contexts are read in stretches of fixed positions.  Each stretch gives a partial softmax, and partials are
-// merged in order of position: the same arithmetic whether one thread walks all stretches or many threads take one
-// each.
+// merged in order of position: the same arithmetic whether one thread walks all stretches or many threads share them.
 constexpr std::int64_t kStretch = 8 * kKeyBlock;
 
 // Partial softmaxes kept at once when a lane group's stretches are spread over threads (66 KiB each at R = 512).
 constexpr std::ptrdiff_t kMaxPartials = 64;
 
+/// Floats of one running softmax: O [Dv, kLanes], m and l [kLanes].
 std::ptrdiff_t state_floats(std::ptrdiff_t Dv) { return (Dv + 2) * kLanes; }
 
+/// The running softmax that lies at p.
 AttendState state_at(float* p, std::ptrdiff_t Dv) { return {.m = p + Dv * kLanes, .l = p + (Dv + 1) * kLanes, .O = p}; }
 
+/// No key seen yet.
 void clear(const AttendState& s, std::ptrdiff_t Dv) {
   std::fill_n(s.m, kLanes, -INFINITY);
   std::fill_n(s.l, kLanes, 0.0f);
@@ -114,6 +116,7 @@ void attend_stretch(const Kernels& kernels, const MlaCore& core, const MlaCache&
   }
 }
 
+/// What the lanes of a group have read, over the queries it came from.
 void store_group(const Kernels& kernels, const MlaCore& core, float* latent, const Segment& segment,
                  const LaneGroup& group, const AttendState& total) noexcept {
   float* dst[kLanes];

@@ -12,6 +12,7 @@ namespace {
 // plus R (N + V) per head and key for the expansion.  At 48B they meet at 171 queries; measured 143 to 175.
 constexpr std::ptrdiff_t kExpandFrom = 192;
 
+/// Scratch of one forward() that both forms need.
 struct Buffers {
   float* q;  // [T, H, N + P]
   float* a;  // [T, R + P] latent before its norm, shared key part
@@ -24,6 +25,7 @@ struct Buffers {
   }
 };
 
+/// What the two forms need to know, without weights.
 MlaCore core_of(const ModelArgs& args, const Buffers& b) {
   const int key_dim = args.qk_nope_head_dim + args.qk_rope_head_dim;
   return {.H = args.num_attention_heads,
@@ -36,7 +38,7 @@ MlaCore core_of(const ModelArgs& args, const Buffers& b) {
           .o = b.o};
 }
 
-/// Looks at the call, not at the pass: neither the size of the passes nor what else is in the batch may change the form.
+/// Looks at the call, not at the pass: neither the size of passes nor what else is in the batch may change the form.
 bool expands(MlaForm form, const Segment& segment) {
   return form == MlaForm::kExpanded || (form == MlaForm::kAuto && segment.call_tokens >= kExpandFrom);
 }

@@ -16,17 +16,16 @@ namespace kl {
 ///     o_h = softmax( q_h . k_h / sqrt(N+P) ) v_h;   y = W_o concat_h(o_h)
 ///
 /// Role      exact recall in one layer of four, where KDA's fixed-size memory would blur.  Nothing is rotated (NoPE):
-/// order
-///           reaches these layers only through the KDA layers around them.
-/// Two forms of the same algebra (docs/mla.md):
-///   absorbed  (W_UK,h^T q_n) . c instead of q_n . (W_UK,h c): attention runs on the latents themselves.  No expansion,
-///   but
-///             R + P + R multiply-adds per query, head and key.  For few queries.
-///   expanded  keys and values of each head are computed block by block and thrown away: N + P + V multiply-adds, after
-///   an
-///             expansion that every query of the chunk shares.  For long chunks.
+///           order reaches these layers only through the KDA layers around them.
+/// Forms     two, of the same algebra (docs/mla.md):
+///           absorbed  (W_UK,h^T q_n) . c instead of q_n . (W_UK,h c): attention runs on the latents themselves.  No
+///                     expansion, but R + P + R multiply-adds per query, head and key.  For few queries.
+///           expanded  keys and values of each head are computed block by block and thrown away: N + P + V
+///                     multiply-adds, after an expansion that all queries of the pass share.  For many.
 /// Shapes    x, y: [T, D].
-/// Source    reference 2.6; modeling_kimi.py KimiMLAAttention; DeepSeek-V2 for the absorption.
+/// Numerics  the forms round differently; which one runs depends on Segment::call_tokens and `form` alone.  Within a
+///           form neither passes, batch nor threads change a bit (docs/numerics.md).
+/// Source    modeling_kimi.py KimiMLAAttention; DeepSeek-V2 for the absorption.
 class KimiMLAAttention {
  public:
   /// `caches[s]` belongs to the sequence of segments[s]; REQUIRES room reserved for its new tokens.
@@ -34,7 +33,7 @@ class KimiMLAAttention {
                       std::span<const Segment> segments, std::span<MlaCache* const> caches, const float* x,
                       std::ptrdiff_t T, float* y) noexcept;
 
-  /// Takes the arena space forward() will take for T tokens and `workers` threads, whatever the form.
+  /// Takes the arena space forward() will take for T tokens and `workers` threads.
   static void plan(const ModelArgs& args, MlaForm form, Arena& arena, std::ptrdiff_t T, int workers);
 };
 

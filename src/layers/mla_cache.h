@@ -14,8 +14,7 @@ namespace kl {
 ///
 /// Invariants
 ///   1. Rows lie in blocks of kKeyBlock, block i holding positions i * kKeyBlock onward: attention walks the same
-///   blocks
-///      whoever asks and whenever, which is why results do not depend on how a prompt was cut.
+///      blocks whoever asks and whenever, which is why results do not depend on how a prompt was cut.
 ///   2. Rows are only ever appended.  Copies share full blocks; whoever appends to a shared last block first copies it.
 class MlaCache {
  public:
@@ -41,7 +40,7 @@ class MlaCache {
   }
   const float* row(std::int64_t pos) const noexcept { return const_cast<MlaCache*>(this)->row(pos); }
 
-  std::size_t bytes() const;
+  std::size_t bytes() const;  ///< of its blocks, those shared with copies included
 
  private:
   std::size_t block_floats() const { return static_cast<std::size_t>(kKeyBlock * row_floats()); }

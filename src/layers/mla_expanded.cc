@@ -7,7 +7,7 @@
 namespace kl {
 namespace {
 
-/// Scratch of one head task for a chunk of `T` queries.
+/// Scratch of one head for `T` queries: every lane group keeps its running softmax while the keys pass by.
 struct HeadScratch {
   float* keys;          // [kKeyBlock, N]
   float* values;        // [kKeyBlock, V]
@@ -60,6 +60,7 @@ void load_queries(const Kernels& kernels, const MlaCore& core, const Segment& se
 
 }  // namespace
 
+// Rounded up to a cache line: two threads never write to the same one.
 MlaExpanded::MlaExpanded(const MlaCore& core, Arena& arena, std::ptrdiff_t T, int workers)
     : core_(core), stride_(ceil_div(HeadScratch::floats(core, T), 16) * 16), scratch_(arena.take(workers * stride_)) {}
 

@@ -1,6 +1,5 @@
 #pragma once
-// The two forms of MLA's core: queries and cached latents in, per-head outputs out.  See mla_attention.h for the
-// algebra.
+// The two forms of MLA's core: queries and cached latents in, per-head outputs out.  Algebra: mla_attention.h.
 #include <span>
 
 #include "layers/context.h"
@@ -24,8 +23,15 @@ constexpr double count_pairs(const Segment& segment, std::int64_t num_keys) {
 }
 
 /// The absorbed form for any number of sequences.
+///
+///     q~_h = W_UK,h^T q_n,h
+///     u_h = sum_s softmax_s( scale (q~_h . c_s + q_p,h . k_p,s) ) c_s
+///     o_h = W_UV,h u_h
+///
+/// Work is split by kLanes (token, head) rows; where these are too few for the threads, by stretches of keys.
 class MlaAbsorbed {
  public:
+  /// Takes its scratch from `arena`: it lasts until the caller's ArenaScope ends.
   MlaAbsorbed(const MlaCore& core, Arena& arena, std::ptrdiff_t T, int workers);
 
   /// Segments s with selected[s] set.  Their new tokens are in the caches already.
@@ -50,11 +56,18 @@ class MlaAbsorbed {
   float* partials_;  // [kMaxPartials] softmax states
 };
 
-/// The expanded form for one sequence's chunk.
+/// The expanded form for one sequence of the pass.
+///
+///     k_h,s = [W_UK,h c_s | k_p,s],   v_h,s = W_UV,h c_s       block by block
+///     o_h = sum_s softmax_s( scale q_h . k_h,s ) v_h,s
+///
+/// Work is split by heads: one task expands each block of keys once and lets all queries of its head meet it.
 class MlaExpanded {
  public:
+  /// Takes its scratch from `arena`: it lasts until the caller's ArenaScope ends.
   MlaExpanded(const MlaCore& core, Arena& arena, std::ptrdiff_t T, int workers);
 
+  /// The new tokens of `segment` are in the cache already.
   void forward(const MlaWeights& w, const LayerContext& c, const Segment& segment, const MlaCache& cache) noexcept;
 
  private:

@@ -3,6 +3,7 @@
 namespace kl {
 namespace {
 
+/// Scratch of one forward().
 struct Buffers {
   float* gate;  // [T, F], becomes silu(gate) * up
   float* up;    // [T, F]
@@ -25,8 +26,7 @@ void KimiMLP::forward(const MlpWeights& w, const LayerContext& c, const float* x
   const MatmulArgs gate = product(w.gate_proj, x, b.gate, T), up = product(w.up_proj, x, b.up, T);
   count_products(c.profiler, {gate, up});
 
-  // Gate and up share their input: one task computes both for the same hidden channels and combines them while in
-  // cache.
+  // Gate and up share their input: one task computes both for some hidden channels and combines them while in cache.
   c.pool.parallel_for(ceil_div(F, kRowsPerTask), [&](std::ptrdiff_t task, int) {
     const std::ptrdiff_t f0 = task * kRowsPerTask, f1 = std::min(F, f0 + kRowsPerTask);
     c.kernels.matmul(gate, f0, f1);

@@ -10,9 +10,10 @@ namespace kl {
 ///
 /// Role      the per-token half of a decoder layer: mixes channels, never tokens.
 /// Shapes    x, y: [T, D]; hidden width F is that of the weights.
-/// Source    reference 2.3; modeling_kimi.py KimiMLP.
+/// Source    modeling_kimi.py KimiMLP; Shazeer 2020 (SwiGLU).
 class KimiMLP {
  public:
+  /// Two parallel regions: gate and up with silu, then down.
   static void forward(const MlpWeights& w, const LayerContext& c, const float* x, std::ptrdiff_t T, float* y) noexcept;
 
   /// Takes the arena space forward() will take for T tokens.

@@ -9,6 +9,14 @@
 
 namespace kl {
 
+/// What lies in memory of a matrix, padding between its rows left out.
+constexpr double bytes_of(const WeightMatrix& w) {
+  return static_cast<double>(w.N) * static_cast<double>(w.K) * static_cast<double>(size_of(w.type));
+}
+
+/// The instruction the kernels compute this product with.
+constexpr Arithmetic arithmetic_of(const MatmulArgs&) { return Arithmetic::kFma; }
+
 /// Attributes the time of one call to parts: at every moment exactly one part is running, kRest unless told otherwise.
 /// Used by the thread that owns the pool, between regions.
 class Profiler {
@@ -31,10 +39,9 @@ class Profiler {
   void count_bytes(double bytes) noexcept { profile_[part_].bytes += bytes; }
   void count_ops(Arithmetic kind, double ops) noexcept { profile_[part_].ops[static_cast<std::size_t>(kind)] += ops; }
   /// y = W x for M vectors x: W read once.
-  void count_product(const WeightMatrix& w, std::ptrdiff_t M) noexcept {
-    const double elements = static_cast<double>(w.N) * static_cast<double>(w.K);
-    count_bytes(elements * static_cast<double>(size_of(w.type)));
-    count_ops(Arithmetic::kFma, 2 * elements * static_cast<double>(M));
+  void count_product(const WeightMatrix& w, std::ptrdiff_t M, Arithmetic kind = Arithmetic::kFma) noexcept {
+    count_bytes(bytes_of(w));
+    count_ops(kind, 2 * static_cast<double>(w.N) * static_cast<double>(w.K) * static_cast<double>(M));
   }
 
  private:
@@ -47,7 +54,7 @@ class Profiler {
 
 inline void count_products(Profiler* profiler, std::initializer_list<MatmulArgs> products) noexcept {
   if (profiler == nullptr) return;
-  for (const MatmulArgs& p : products) profiler->count_product(p.w, p.M);
+  for (const MatmulArgs& p : products) profiler->count_product(p.w, p.M, arithmetic_of(p));
 }
 
 /// Until the end of the block `part` is running, or what next() names; then what ran before.  Free if `profiler` is null.

@@ -7,12 +7,11 @@ namespace kl {
 ///
 ///     y_t[c] = silu( sum_{j<W} w[j][c] x_{t-W+1+j}[c] )
 ///
-/// Role      lets each channel see its last W tokens before the delta rule does, so that keys can depend on local
-/// order.
+/// Role      lets each channel see its last W tokens before the delta rule does: keys can depend on local order.
 ///           With MLA unrotated, this and the decay of KDA are where the model gets its sense of position.
 /// State     the last W-1 raw inputs of each channel, oldest first: what a continued sequence still needs.
-/// Shapes    x, y: rows of C channels   w: [W, C] tap-major   state: [W-1, C].
-/// Source    reference 2.7; ShortConvolution of fla.
+/// Shapes    x, y: [T, C]   w: [W, C] tap-major   state: [W-1, C].
+/// Source    modeling_kimi.py KimiDeltaAttention; ShortConvolution of fla.
 class ShortConv1d {
  public:
   /// Channels c0 <= c < c1 of T tokens of one sequence.  x and y do not overlap.

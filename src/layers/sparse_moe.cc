@@ -5,8 +5,8 @@
 namespace kl {
 namespace {
 
-/// Buffers of one call.  "Slot" t * A + a stands for the a-th expert of token t; "row" is its place after sorting by
-/// expert.
+/// Scratch of one forward().  "Slot" t * A + a stands for the a-th expert of token t, its "row" for where sorting by
+/// expert puts it.
 struct Buffers {
   std::int32_t* ids;        // [T, A]
   float* route_weights;     // [T, A]
@@ -98,6 +98,7 @@ struct ExpertRows {
   float* out = nullptr;      // [count, D]
 };
 
+/// Expert e of 0 .. E - 1, or the shared one for e = E.
 ExpertRows rows_of(const MoeWeights& w, const ModelArgs& args, const float* x, std::ptrdiff_t T, const Buffers& b,
                    std::int32_t e) noexcept {
   if (e == args.num_experts) return {&*w.shared, 0, T, x, b.shared_gate, b.shared_up, b.shared_out};

@@ -20,13 +20,13 @@ struct Routing {
 ///     w_e = s_e / sum_I s * scale,  e in I       ... but not the weight
 ///     y = sum_{e in I} w_e expert_e(x) + shared(x)
 ///
-/// Role      most of the parameters at a fraction of the cost: 256 experts hold 96 % of the model, a token reads 3 % of
-/// it. How       tokens are sorted by expert, so an expert's weights are read once per pass for all tokens that chose
-/// it.
-///           Each expert's rows are computed exactly as if they were alone, and a token's outputs are summed in
-///           ascending expert order: the result does not depend on what other tokens chose.
+/// Role      most of the parameters at a fraction of the cost: 256 experts hold 96 % of the 48B model, and a token
+///           reads 3 % of them.
+/// How       tokens are sorted by expert, so an expert's weights are read once per pass for all tokens that chose it.
 /// Shapes    x, y: [T, D].
-/// Source    reference 2.4, 2.5; modeling_kimi.py KimiMoEGate, KimiSparseMoeBlock (docs/moe.md).
+/// Numerics  each expert's rows are computed exactly as if they were alone, and a token's outputs are summed in
+///           ascending expert order: the result does not depend on what other tokens chose.
+/// Source    modeling_kimi.py KimiMoEGate, KimiSparseMoeBlock.  See docs/moe.md.
 class KimiSparseMoE {
  public:
   /// The routing lives in the arena of `c` until the caller's ArenaScope ends.

@@ -7,6 +7,7 @@
 namespace kl {
 namespace {
 
+/// Scratch of one layer, beside what its two halves take.
 struct Buffers {
   float* normed;  // [T, D] input of each half
   float* mixed;   // [T, D] its output

@@ -16,7 +16,8 @@ struct LayerSettings {
 ///     x <- x + Attention( RMSNorm(x; input_norm) )              KimiDeltaAttention or KimiMLAAttention
 ///     x <- x + FeedForward( RMSNorm(x; post_attention_norm) )   KimiMLP or KimiSparseMoE
 ///
-/// Source    reference 2.1; modeling_kimi.py KimiDecoderLayer.
+/// Shapes    x: [T, D].
+/// Source    modeling_kimi.py KimiDecoderLayer.
 class KimiDecoderLayer {
  public:
   /// Advances x [T, D] and the states of the pass through layer `index`.  Returns what the router chose, if the layer

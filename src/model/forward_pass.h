@@ -14,7 +14,7 @@ struct ForwardPass {
   std::vector<Segment> segments;             // which rows belong to which sequence
   std::vector<SequenceState::Impl*> states;  // [segments]
   std::vector<int> sequences;                // [segments] index in the caller's batch
-  std::vector<std::int64_t> indices;  // [segments] index of the segment's first row among its sequence's new tokens
+  std::vector<std::int64_t> indices;         // [segments] index of its first row among its sequence's new tokens
 
   void clear() {
     tokens.clear();

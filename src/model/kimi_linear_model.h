@@ -9,7 +9,7 @@ namespace kl {
 ///
 /// Role      the architecture in one loop: read forward() first, then decoder_layer.cc.
 /// Shapes    x: [T, D], the residual stream of all new tokens of all sequences.
-/// Source    reference 2.1; modeling_kimi.py KimiLinearModel.
+/// Source    modeling_kimi.py KimiLinearModel.
 class KimiLinearModel {
  public:
   /// `weights` must outlive the object.  Scratch for passes of up to max_tokens is allocated here, once.
@@ -21,7 +21,8 @@ class KimiLinearModel {
   /// `profiler` may be null.  Never throws unless `observer` (may be null) does; then the states of the pass must not be used again.
   const float* forward(const ForwardPass& pass, ForwardObserver* observer, Profiler* profiler);
 
-  /// h = RMSNorm(x; norm) for one row.   Shapes  x, h: [D].
+  /// h = RMSNorm(x; norm) for one row.
+  /// Shapes    x, h: [D].
   void final_norm(const float* x, float* h) const noexcept;
 
   /// The kernels a call uses: those that do nothing, if only regions are to be timed.

@@ -20,6 +20,7 @@ namespace {
 // Rows of logits computed at a time: one pass over lm_head serves them all, and 16 x 163,840 floats are 10 MiB.
 constexpr std::ptrdiff_t kLogitRows = 16;
 
+/// config.json, with the conventions the caller overrides.
 ModelArgs load_args(const std::filesystem::path& dir, const ModelOptions& options) {
   ModelArgs args = ModelArgs::load(dir);
   if (options.kv_a_norm_eps > 0) args.kv_a_norm_eps = options.kv_a_norm_eps;

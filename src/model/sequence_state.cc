@@ -61,6 +61,7 @@ void SequenceState::repeat_to(std::int64_t num_tokens) {
 
 namespace {
 
+/// The cache of a layer, nullptr if the layer is of the other kind.  Throws Error if there is no such layer.
 template <class Cache>
 const Cache* cache_of(const SequenceState::Impl* impl, int layer) {
   if (impl == nullptr || layer < 0 || static_cast<std::size_t>(layer) >= impl->layers.size())

@@ -42,6 +42,7 @@ class StepObserver : public ForwardObserver {
   std::vector<float> logits_;
 };
 
+/// Throws Error(kInvalidArgument) for an option that makes no sense.
 void validate(const GenerateOptions& options) {
   if (options.max_tokens < 0) {
     throw Error(ErrorCode::kInvalidArgument,
@@ -84,8 +85,7 @@ std::string Continuation::finish(FinishReason reason) {
   return rest;
 }
 
-/// Takes newly decoded text and returns what can no longer be part of a stop string; ends the text where one is
-/// complete.
+/// Takes newly decoded text and returns what can no longer be part of a stop string; a complete one ends the text.
 std::string Continuation::release(std::string_view decoded, bool last) {
   held_ += decoded;
   std::size_t end = std::string::npos;

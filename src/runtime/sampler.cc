@@ -44,6 +44,7 @@ std::uint64_t mass_of(double x) {
   return static_cast<std::uint64_t>(static_cast<std::int64_t>(series * scale));
 }
 
+/// The one order of tokens: by logit, of equals the lower id first.
 bool likelier(const Candidate& a, const Candidate& b) {
   return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
 }
@@ -90,6 +91,7 @@ float nucleus_threshold(std::span<Candidate> candidates, double wanted) {
   return candidates[begin].logit;
 }
 
+/// The fewest likeliest tokens whose mass reaches top_p, and all equal to the last of them.
 void keep_top_p(std::vector<Candidate>& candidates, double top_p, std::vector<Candidate>& scratch) {
   const auto total = static_cast<double>(total_mass(candidates));
   // All tokens below this mass together have less than 1 - top_p, so none of them can be needed.
@@ -101,11 +103,13 @@ void keep_top_p(std::vector<Candidate>& candidates, double top_p, std::vector<Ca
   std::erase_if(candidates, [&](const Candidate& c) { return c.logit < threshold; });
 }
 
+/// Tokens at least min_p times as likely as the likeliest, whose mass is 2^kMassBits.
 void keep_min_p(std::vector<Candidate>& candidates, double min_p) {
   const double least = min_p * static_cast<double>(std::uint64_t{1} << kMassBits);
   std::erase_if(candidates, [&](const Candidate& c) { return static_cast<double>(c.mass) < least; });
 }
 
+/// The top_k likeliest, of equals the lower ids.
 void keep_top_k(std::vector<Candidate>& candidates, std::size_t top_k, std::vector<Candidate>& scratch) {
   if (candidates.size() <= top_k) return;
   scratch.resize(top_k);
@@ -125,6 +129,7 @@ Scratch& scratch() {
   return buffers;
 }
 
+/// The log-probability of the chosen token and of the num_top likeliest, at temperature 1.
 void fill_logprobs(std::span<const float> logits, int num_top, SampledToken& sampled) {
   const float top = checked_max(logits);
   std::uint64_t total = 0;
@@ -144,6 +149,7 @@ void fill_logprobs(std::span<const float> logits, int num_top, SampledToken& sam
   for (const Token token : best) sampled.top.push_back({token, logprob(token)});
 }
 
+/// Throws Error(kInvalidArgument) naming the field that is out of range.
 void validate(const SamplingParams& p) {
   const auto require = [](bool ok, const char* field, const char* expected, double got) {
     if (!ok) throw Error(ErrorCode::kInvalidArgument, fmt::format("{}: expected {}, got {}", field, expected, got));

@@ -42,13 +42,12 @@ class FewPairs {
   static_assert(std::uint64_t{Vocabulary::kMaxRanks} * kMaxBytes < kNone);
 
   std::uint32_t size_;
-  std::array<std::int32_t, kMaxBytes>
-      keys_;  // rank and place in one number, so that the least is the leftmost of equals
+  // Rank and place in one number, so that the least is the leftmost of equals.
+  std::array<std::int32_t, kMaxBytes> keys_;
 };
 
 /// The pairs of a long piece, in a heap of rank << 32 | first.  Entries are never removed from its middle: one whose
-/// rank is no longer that of its pair is skipped.  A part only grows, so the same rank never comes back for other
-/// bytes.
+/// rank is no longer that of its pair is skipped.  Parts only grow, so a rank never comes back for other bytes.
 class ManyPairs {
  public:
   ManyPairs(std::uint32_t size, std::vector<std::uint32_t>& ranks, std::vector<std::uint64_t>& heap)

@@ -8,8 +8,7 @@
 //    so the first try is final.
 //
 //  * U* D+ in alternative 2.  Uncased letters and marks are in both U and D, so the greedy U* may swallow what D+
-//  needs.
-//    Let the run of U end at q.  If the character at q is in D, nothing is given back and D+ runs on from q:
+//    needs.  Let the run of U end at q.  If the character at q is in D, nothing is given back and D+ runs on from q:
 //
 //        HelloWorld      U* = H          D+ = ello               piece "Hello"
 //        ABCdef          U* = ABC        D+ = def                piece "ABCdef"
@@ -33,8 +32,7 @@
 //        ! U+0301 a      lead = !, U* = U+0301, D+ = a                            one piece
 //
 //  * \s*[\r\n]+ and \s+(?!\S).  6 gives back blanks until it has given back a line end: it reaches to the last CR or LF
-//    of the run of blanks.  7 gives back one blank if something else follows the run, and fails if that was the only
-//    one:
+//    of the run of blanks.  7 gives back one blank if something follows the run, and fails if that was the only one:
 //
 //        "a  \n  b"      6: "  \n"   7: " "   2: " b" with the second blank as its lead
 //        "a  1"          7: " "   8: " "   4: "1"
@@ -51,6 +49,7 @@ constexpr std::uint32_t kEnd = 1u << 31;
 /// What 5 calls [^\s\p{L}\p{N}]: in none of these.
 constexpr std::uint32_t kNotSymbol = kWhitespace | kLetter | kNumber | kEnd;
 
+/// One match of the pattern at the start of a text; the comment at the top says how.
 class Scanner {
  public:
   explicit Scanner(std::string_view text) noexcept : begin_(text.data()), end_(text.data() + text.size()) {}

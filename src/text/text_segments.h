@@ -5,8 +5,7 @@
 namespace kl {
 
 /// Cuts a long text where the reference tokenizer cuts it before anything else looks at it.  What follows sees only one
-/// segment: a token, a piece or a control token never reaches over a cut, and blanks before one are at the end of a
-/// text.
+/// segment: no token, piece or control token reaches over a cut, and blanks before one are at the end of a text.
 ///
 /// Two rules, both counted in code points:
 ///   (1) a cut every 400,000;

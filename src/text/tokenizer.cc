@@ -16,8 +16,7 @@ namespace kl {
 
 namespace {
 
-/// Encodes one text.  Order of work: cut a long text, cut at control tokens if asked, pre-tokenise each part, BPE each
-/// piece.
+/// Encodes one text: cut it if it is long, cut at control tokens if asked, pre-tokenise the parts, BPE the pieces.
 class TextEncoder {
  public:
   TextEncoder(const TokenizerFiles& files, std::size_t text_bytes, std::vector<Token>& ids)

@@ -187,8 +187,9 @@ std::vector<Token> Reader::stop_tokens(const ControlTokens& control) {
 
 }  // namespace
 
-TokenizerFiles parse_tokenizer_files(const TokenizerTexts& texts, const std::filesystem::path& dir) {
-  Vocabulary vocabulary = Vocabulary::parse(texts.tiktoken_model, (dir / "tiktoken.model").string());
+TokenizerFiles parse_tokenizer_files(const TokenizerTexts& texts, const std::filesystem::path& ranks) {
+  Vocabulary vocabulary = Vocabulary::parse(texts.tiktoken_model, ranks.string());
+  const std::filesystem::path dir = ranks.parent_path();
   Reader reader(texts, dir, vocabulary.size());
   ControlTokens control = reader.control_tokens();
   std::vector<Token> stop_tokens = reader.stop_tokens(control);
@@ -196,15 +197,16 @@ TokenizerFiles parse_tokenizer_files(const TokenizerTexts& texts, const std::fil
 }
 
 TokenizerFiles read_tokenizer_files(const std::filesystem::path& dir) {
+  std::error_code error;
+  const bool is_file = std::filesystem::is_regular_file(dir, error);
+  const std::filesystem::path ranks = is_file ? dir : dir / "tiktoken.model";
   const auto read_if_present = [&](const char* file) -> std::optional<std::string> {
-    std::error_code error;
-    if (!std::filesystem::exists(dir / file, error)) return std::nullopt;
+    if (is_file || !std::filesystem::exists(dir / file, error)) return std::nullopt;
     return read_file(dir / file, kMaxJsonBytes);
   };
-  const TokenizerTexts texts{read_file(dir / "tiktoken.model", Vocabulary::kMaxFileBytes),
-                             read_if_present("tokenizer_config.json"), read_if_present("config.json"),
-                             read_if_present("generation_config.json")};
-  return parse_tokenizer_files(texts, dir);
+  const TokenizerTexts texts{read_file(ranks, Vocabulary::kMaxFileBytes), read_if_present("tokenizer_config.json"),
+                             read_if_present("config.json"), read_if_present("generation_config.json")};
+  return parse_tokenizer_files(texts, ranks);
 }
 
 }  // namespace kl

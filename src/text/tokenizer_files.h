@@ -18,7 +18,7 @@ struct TokenizerFiles {
 
 /// Reads tiktoken.model and, where present, tokenizer_config.json, config.json and generation_config.json by the rules
 /// in kl/tokenizer.h.  Throws Error(kNotFound) without tiktoken.model, Error(kCorrupt) with everything wrong in the
-/// JSON files at once.
+/// JSON files at once.  If `dir` is a file, it is the ranks, and there are no others.
 TokenizerFiles read_tokenizer_files(const std::filesystem::path& dir);
 
 /// The contents of those files.
@@ -29,7 +29,7 @@ struct TokenizerTexts {
   std::optional<std::string> generation_config;
 };
 
-/// The same from memory; `dir` stands in messages only.
-TokenizerFiles parse_tokenizer_files(const TokenizerTexts& texts, const std::filesystem::path& dir);
+/// The same from memory; `ranks`, the path of the file with the ranks, stands in messages only.
+TokenizerFiles parse_tokenizer_files(const TokenizerTexts& texts, const std::filesystem::path& ranks);
 
 }  // namespace kl

@@ -13,6 +13,7 @@ struct Lead {
   std::uint8_t second_max;
 };
 
+/// Table 3-7 of the Unicode standard by its first column.
 Lead lead_of(unsigned char byte) noexcept {
   if (byte < 0x80) return {1, 0, 0};
   if (byte < 0xC2) return {0, 0, 0};

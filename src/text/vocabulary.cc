@@ -26,8 +26,7 @@ std::uint64_t load(const char* p, std::size_t bytes) noexcept {
   return value;
 }
 
-/// The first eight bytes as a number, zeros behind a shorter string.  (Loads of a fixed width are what compilers do
-/// well.)
+/// The first eight bytes as a number, zeros behind a shorter string.  (Compilers do loads of a fixed width well.)
 std::uint64_t head_of(std::string_view bytes) noexcept {
   const char* p = bytes.data();
   const std::size_t n = bytes.size();

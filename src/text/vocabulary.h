@@ -69,8 +69,8 @@ class Vocabulary {
   std::vector<Slot> slots_;                  // a power of two, at most half full
 
   // One bit for each token, chosen by its hash: where it is 0, no token is looked for.  A sixteenth of the slots in
-  // size, it stays in a nearer cache than they do, and most look-ups of BPE find nothing.  +15 % on mixed text,
-  // bench/tokenizer.
+  // size, it stays in a nearer cache than they do, and most look-ups of BPE find nothing.  +15 % on mixed text
+  // (bench/tokenizer_bench.cc).
   std::vector<std::uint64_t> filter_;
   int filter_shift_ = 0;  // the word of a hash is hash >> filter_shift_
 

@@ -11,7 +11,10 @@ namespace kl {
 /// beyond a screenful, complaints that differ in numbers only are told as one.
 class Complaints {
  public:
+  /// `what` reads "expected X, got Y"; a second complaint about a tensor is dropped.
   void add(ErrorCode code, const std::string& tensor, const std::string& what);
+
+  /// Adds them to `problems` as `tensor: what`, in the order they came.
   void report(Problems& problems) const;
 
  private:

@@ -59,6 +59,7 @@ void describe_config(const ModelArgs& args, ModelReport& report) {
   }
 }
 
+/// Whose names the tensors have, for people.
 std::string naming_text(const Checkpoint& checkpoint) {
   switch (detect_naming(checkpoint)) {
     case Naming::kNative:
@@ -73,6 +74,7 @@ std::string naming_text(const Checkpoint& checkpoint) {
   }
 }
 
+/// What the files hold, tensor by tensor.
 void describe_files(const Checkpoint& checkpoint, ModelReport& report) {
   for (const SafetensorsFile& shard : checkpoint.shards()) {
     report.files.push_back({fs::path(shard.name()).filename().string(), static_cast<std::int64_t>(shard.bytes()),

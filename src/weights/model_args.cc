@@ -262,8 +262,7 @@ class ConfigReader {
     }
   }
 
-  /// Ids beyond the vocabulary are harmless (nothing ever produces them), so shrunken configurations may keep the old
-  /// ones.
+  /// Ids beyond the vocabulary are harmless: nothing ever produces them, and shrunken configurations keep the old ones.
   void read_text() {
     top_.read({"model_max_length", "max_position_embeddings"}, std::int64_t{0}, kMaxContext, args_.model_max_length);
     top_.read({"bos_token_id"}, -1, kMaxId, args_.bos_token_id);

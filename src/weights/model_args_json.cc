@@ -20,6 +20,7 @@ std::vector<LayerKind> three_to_one(int num_layers) {
   return kinds;
 }
 
+/// Kimi-Linear-48B-A3B as released.
 ModelArgs released_48b() {
   ModelArgs a;
   a.vocab_size = 163840;
@@ -69,6 +70,7 @@ ModelArgs tiny() {
   return a;
 }
 
+/// linear_attn_config: the layer lists, which count from 1, and KDA's dimensions.
 void put_layers(const ModelArgs& a, nlohmann::ordered_json& json) {
   auto& linear = json["linear_attn_config"];
   if (a.num_layers_of(LayerKind::kKda) == 0) {
@@ -85,6 +87,7 @@ void put_layers(const ModelArgs& a, nlohmann::ordered_json& json) {
   linear["short_conv_kernel_size"] = a.kda_conv_size;
 }
 
+/// The fields of the experts.
 void put_moe(const ModelArgs& a, nlohmann::ordered_json& json) {
   json["num_experts"] = a.num_experts;
   if (a.num_experts_per_token > 0) json["num_experts_per_token"] = a.num_experts_per_token;

@@ -22,6 +22,7 @@ bool if_rope_is_scaled(const Json& value) {
   return !type || !type->string() || *type->string() != "default";
 }
 
+/// A field, when its value is more than an unused default, and what it would mean.
 struct RefusedField {
   std::string_view path;  // may lie in linear_attn_config
   bool (*changes_the_model)(const Json&);
@@ -69,6 +70,7 @@ constexpr RefusedField kRefusedFields[] = {
     {"vision_config", if_set, "adds an image encoder", "a multimodal model"},
 };
 
+/// The value at "a.b", nullptr if there is none.
 const Json* find_path(const Json& config, std::string_view path) {
   const std::size_t dot = path.find('.');
   if (dot == path.npos) return config.find(path);

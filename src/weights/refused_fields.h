@@ -8,7 +8,7 @@ namespace kl {
 /// sentence that says which model this looks like.  Ignoring such a field would give fluent nonsense.
 ///
 /// Answers false if the configuration is not of a Kimi Linear model at all, so that its other fields mean nothing here.
-/// Source    reference 1.5: Kimi-K3, glm5_next, FLA's layer options.
+/// Source    the configurations of Kimi-K3 and glm5_next, and the options of FLA's KDA layer.
 bool report_refused_fields(const Json& config, Problems& problems);
 
 /// Names of the fields it knows, so that harmless values of them are not listed as unknown.

@@ -198,6 +198,7 @@ class Binder {
   Complaints complaints_;
 };
 
+// One function per part of the model, in the order of weights.h; `i` is the layer.
 KdaWeights bind_kda(Binder& b, int i) {
   KdaWeights w{};
   w.q_proj = b.matrix("kda.q_proj", i);

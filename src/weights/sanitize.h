@@ -10,8 +10,7 @@
 
 namespace kl {
 
-/// Finds every tensor of the model in the checkpoint, under any of the names of tensor_table.cc, and checks dtype and
-/// shape.
+/// Finds every tensor of the model in the checkpoint, under any name of tensor_table.cc, and checks dtype and shape.
 ///
 /// Matrices are used where they lie in the mapped files.  Copied are: short vectors and convolutions (widened to f32,
 /// taps brought to the front), the key half of kv_b_proj (transposed), and whatever a file stores unaligned.  All
@@ -21,8 +20,7 @@ namespace kl {
 /// lm_head beside tied embeddings (mlx-lm's rule: the embedding wins).
 ///
 /// Errors    Error listing every missing, unexpected and misshapen tensor: kCorrupt, or kUnsupported if the only
-/// complaints
-///           are element types that kl does not read.
+///           complaints are element types that kl does not read.
 ModelWeights bind_weights(const ModelArgs& args, std::shared_ptr<const Checkpoint> checkpoint);
 
 /// The same, complaints collected instead of thrown; with complaints the result has holes and must not be used.

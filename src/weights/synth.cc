@@ -27,8 +27,9 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kChunk = 1 << 18;  // elements made at a time
 
-// --- random numbers -----------------------------------------------------------------------------------------------------
+// --- random numbers --------------------------------------------------------------------------------------------------
 
+/// Steele, Lea, Flood 2014: here it only makes the seeds of Random.
 std::uint64_t splitmix64(std::uint64_t& state) {
   std::uint64_t z = (state += 0x9e3779b97f4a7c15u);
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -71,7 +72,7 @@ class Random {
   std::array<std::uint64_t, 4> s_{};
 };
 
-// --- healthy values -----------------------------------------------------------------------------------------------------
+// --- healthy values --------------------------------------------------------------------------------------------------
 
 /// How the values of a tensor are spread.
 struct Spread {
@@ -79,8 +80,8 @@ struct Spread {
   double deviation = 1;
 };
 
-/// A matrix [rows, cols] with deviation cols^-1/2 keeps the size of what it multiplies.  What is added to the residual stream
-/// is smaller by sqrt(2 L), so that L layers with two additions each add up to the size of the embedding.
+/// A matrix [rows, cols] with deviation cols^-1/2 keeps the size of what it multiplies.  What is added to the residual
+/// stream is smaller by sqrt(2 L), so that L layers with two additions each add up to the size of the embedding.
 Spread spread_of(const ReleasedTensor& tensor, const ModelArgs& args) {
   const std::string_view role = tensor.role;
   const double fan_in = 1 / std::sqrt(static_cast<double>(std::max<std::int64_t>(tensor.shape.back(), 1)));
@@ -94,6 +95,7 @@ Spread spread_of(const ReleasedTensor& tensor, const ModelArgs& args) {
   return {Spread::kNormal, is_residual ? fan_in / std::sqrt(2.0 * args.num_hidden_layers) : fan_in};
 }
 
+/// n values of this spread.
 void fill(const Spread& spread, Random& random, float* out, std::size_t n) {
   const auto deviation = static_cast<float>(spread.deviation);
   switch (spread.kind) {
@@ -125,7 +127,7 @@ std::uint16_t f32_to_f16(float x) {
   return static_cast<std::uint16_t>(sign | ((rounded >> 13) - (112u << 10)));
 }
 
-// --- writing ------------------------------------------------------------------------------------------------------------
+// --- writing ---------------------------------------------------------------------------------------------------------
 
 /// The dtype of the released checkpoint: the decay's parameters are f32 whatever the rest is.
 std::string dtype_of(const ReleasedTensor& tensor, const std::string& dtype) {
@@ -144,6 +146,7 @@ struct Shard {
   std::string file;
 };
 
+/// Cuts tensors of these sizes into files of at most max_bytes; a larger tensor has a file of its own.
 std::vector<Shard> cut_shards(const std::vector<std::int64_t>& bytes, std::int64_t max_bytes) {
   std::vector<Shard> shards{{}};
   std::int64_t size = 0;
@@ -172,7 +175,10 @@ class OutputFolder {
     if (!error && (!fs::is_directory(dir, error) || !fs::is_empty(dir, error))) {
       throw Error(ErrorCode::kCannotWrite, dir.string() + ": expected a new or empty folder, got one in use");
     }
-    if (error) throw Error(ErrorCode::kCannotWrite, fmt::format("{}: cannot write: {}", dir.string(), error.message()));
+    if (error) {
+      throw Error(ErrorCode::kCannotWrite,
+                  fmt::format("{}: expected to make a folder, got {}", dir.string(), error.message()));
+    }
   }
   ~OutputFolder() {
     if (is_kept_) return;
@@ -196,6 +202,7 @@ class OutputFolder {
   bool is_kept_ = false;
 };
 
+/// Throws Error(kCannotWrite) if the disk has less room than that.
 void require_space(const fs::path& dir, std::int64_t bytes) {
   std::error_code error;
   const fs::space_info space = fs::space(dir, error);
@@ -271,6 +278,7 @@ std::string generation_config_json(const ModelArgs& args) {
   return (json.is_null() ? "{}" : json.dump(2)) + "\n";
 }
 
+/// One element type in the three places that name it.
 struct DTypeNames {
   std::string_view option, file, config;
 };

@@ -27,7 +27,8 @@ bool is_top(Part part) { return part == Part::kTop || part == Part::kLmHead; }
 }  // namespace
 
 std::vector<TensorRule> tensor_rules(const ModelArgs& a) {
-  // Letters as in docs/notation.md.
+  // Letters as in docs/notation.md; besides, I: width of a dense MLP, h: KDA heads, C = h K, S: width of the shared
+  // expert.
   const std::int64_t vocab = a.vocab_size, D = a.hidden_size, I = a.intermediate_size;
   const std::int64_t h = a.kda_num_heads, K = a.kda_head_dim, W = a.kda_conv_size, C = h * K;
   const std::int64_t H = a.num_attention_heads, R = a.kv_lora_rank, N = a.qk_nope_head_dim, P = a.qk_rope_head_dim,
@@ -174,6 +175,7 @@ void for_each_released(const std::vector<TensorRule>& rules, const ModelArgs& ar
   }
 }
 
+/// Counts `copies` tensors of this rule.
 void add_size(const TensorRule& rule, double copies, ReleasedSize& size) {
   double elements = 1;
   for (const std::int64_t dim : rule.spellings.front().shapes.front()) elements *= static_cast<double>(dim);
@@ -181,6 +183,7 @@ void add_size(const TensorRule& rule, double copies, ReleasedSize& size) {
   size.tensors += copies;
 }
 
+/// The layers first .. last - 1.
 ReleasedSize size_of_layers(const ModelArgs& args, int first, int last) {
   ReleasedSize size;
   for_each_released(tensor_rules(args), args, [&](const TensorRule& rule, int copies) {

@@ -59,7 +59,7 @@ TEST(OutputFile, SaysWhyItCannotWrite) {
   const TempDir dir;
   const ErrorSeen missing = error_of([&] { OutputFile file(dir / "no/such/folder"); });
   EXPECT_EQ(missing.code, ErrorCode::kCannotWrite);
-  EXPECT_TRUE(missing.mentions("no/such/folder: cannot write: No such file")) << missing.message;
+  EXPECT_TRUE(missing.mentions("no/such/folder: expected to write a file, got No such file")) << missing.message;
 
   fs::create_directory(dir / "d");
   const ErrorSeen folder = error_of([&] { OutputFile file(dir / "d"); });

@@ -1,6 +1,7 @@
 """Files that are missing, of the wrong kind, broken, or cannot be written."""
 import json
 import os
+import pathlib
 import resource
 import shutil
 import subprocess
@@ -50,6 +51,27 @@ def test_a_model_folder_that_is_missing_or_a_file_or_empty(tmp_path, command):
         assert name in refused(EXIT_BAD_INPUT, command, "-m", tmp_path / name)
 
 
+def test_a_file_of_a_model_folder_is_answered_with_the_folder(demo, tmp_path):
+    for name in ("model.safetensors", "config.json"):
+        assert f"got a file; name the folder it lies in, {demo}" in refused(EXIT_BAD_INPUT, "run", "-m", demo / name)
+    assert "lies in, .\n" in refused(EXIT_BAD_INPUT, "run", "-m", "config.json", cwd=demo)
+    (tmp_path / "model.gguf").write_text("GGUF")
+    assert "got a file; kl reads folders" in refused(EXIT_BAD_INPUT, "run", "-m", tmp_path / "model.gguf")
+
+
+def test_a_name_from_a_hub_is_not_downloaded(tmp_path):
+    named = refused(EXIT_BAD_INPUT, "run", "-m", "moonshotai/Kimi-Linear-48B-A3B-Instruct", cwd=tmp_path)
+    assert "kl does not download" in named
+    assert "download" not in refused(EXIT_BAD_INPUT, "run", "-m", "nowhere", cwd=tmp_path)
+    assert "download" not in refused(EXIT_BAD_INPUT, "run", "-m", "./nowhere", cwd=tmp_path)
+
+
+def test_a_folder_of_another_model_is_refused_for_that_even_without_tokenizer(model_copy):
+    (model_copy / "tiktoken.model").unlink()
+    break_config(model_copy, model_type="llama")
+    assert 'model_type: expected "kimi_linear", got "llama"' in refused(EXIT_BAD_INPUT, "run", "-m", model_copy)
+
+
 def test_the_model_named_by_the_environment(kl, demo, tmp_path):
     assert "named by $KL_MODEL" in refused(EXIT_BAD_INPUT, "run", env={"KL_MODEL": str(tmp_path / "nowhere")})
     assert kl("tokenize", "x", env={"KL_MODEL": str(demo)}).status == EXIT_OK
@@ -62,10 +84,9 @@ def test_a_program_without_its_bundled_model_says_where_it_looked(tmp_path):
     assert "models/demo" in result.stderr and "-m DIR" in result.stderr
 
 
-def test_an_installed_program_finds_its_bundled_model(demo, tmp_path):
-    (tmp_path / "bin").mkdir()
-    shutil.copy(KL, tmp_path / "bin/kl")
-    shutil.copytree(demo, tmp_path / "share/kl/models/demo")
+def test_an_installed_program_finds_its_bundled_model(tmp_path):
+    build = pathlib.Path(KL).parents[1]
+    subprocess.run(["cmake", "--install", build, "--prefix", tmp_path], check=True, capture_output=True)
     result = subprocess.run([tmp_path / "bin/kl", "run", "-p", "x", "-n", "2"], capture_output=True)
     assert result.returncode == EXIT_OK, result.stderr
 

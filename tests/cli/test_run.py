@@ -2,6 +2,7 @@ import json
 import math
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import time
@@ -129,6 +130,37 @@ def test_chat_wraps_the_prompt_as_render_does(ok):
     assert by_chat["counts"] == by_hand["counts"]
     as_text = json.loads(ok("run", "-p", rendered, *flags).out)
     assert as_text["counts"]["prompt_tokens"] > by_hand["counts"]["prompt_tokens"], "control text is ordinary by default"
+
+
+@pytest.fixture
+def made_for_chat(demo, tmp_path):
+    """Two folders that carry a chat template, one in each place where Hugging Face keeps it."""
+    folders = [shutil.copytree(demo, tmp_path / name) for name in ("inside", "beside")]
+    config = folders[0] / "tokenizer_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"chat_template": "{{ messages }}"}))
+    (folders[1] / "chat_template.jinja").write_text("{{ messages }}")
+    return folders
+
+
+def test_a_folder_with_a_chat_template_is_chatted_with_unless_told_otherwise(ok, made_for_chat, demo):
+    def ids_and_format(model, *flags):
+        result = json.loads(ok("run", "-m", model, "-n", "6", "--temp", "0", "--json", *flags).out)
+        return result["counts"]["prompt_tokens"], result["ids"], result["format"]
+
+    prompt = ["-p", "Who is there?"]
+    raw, chat = (ids_and_format(demo, *prompt, flag) for flag in ("--raw", "--chat"))
+    assert raw[2] == "raw" and chat[2] == "chat" and raw[0] < chat[0]
+    assert ids_and_format(demo, *prompt) == raw
+    for model in made_for_chat:
+        assert ids_and_format(model, *prompt) == chat
+        assert ids_and_format(model, *prompt, "--raw") == raw
+        assert ids_and_format(model, *prompt, "--special") == raw
+        assert ids_and_format(model) == ids_and_format(demo), "without a prompt there is nothing to answer"
+
+
+def test_a_system_message_means_chat(ok):
+    flags = ["-p", "Who is there?", "--system", "You are a ghost.", "-n", "6", "--temp", "0"]
+    assert ok("run", *flags).out == ok("run", "--chat", *flags).out
 
 
 def test_zero_tokens_only_read_the_prompt(ok):

@@ -6,7 +6,7 @@ import time
 
 import pytest
 import safetensors
-from conftest import EXIT_BAD_INPUT, EXIT_CANNOT_WRITE, EXIT_INTERRUPTED, EXIT_USAGE, KL, run_kl
+from conftest import DEMO, EXIT_BAD_INPUT, EXIT_CANNOT_WRITE, EXIT_INTERRUPTED, EXIT_USAGE, KL, run_kl
 
 
 def digest(folder):
@@ -64,6 +64,8 @@ def test_the_message_says_what_was_written(ok, tmp_path):
     (["--config", "nowhere.json", "-o", "m"], EXIT_BAD_INPUT, "nowhere.json"),
     (["--config", "bad.json", "-o", "m"], EXIT_BAD_INPUT, "bad.json"),
     (["--like", "tiny", "-o", "m", "--tokenizer", "nowhere"], EXIT_BAD_INPUT, "nowhere"),
+    (["--like", "tiny", "-o", "m", "--tokenizer", "bad.json"], EXIT_BAD_INPUT, "bad.json:1: expected"),
+    (["--like", "tiny", "-o", "m", "--tokenizer", DEMO / "tiktoken.model"], EXIT_BAD_INPUT, "expected at most 320 tokens"),
     (["--like", "tiny", "-o", "full"], EXIT_CANNOT_WRITE, "full"),
     (["--like", "tiny", "-o", "bad.json"], EXIT_CANNOT_WRITE, "bad.json"),
     (["--like", "tiny", "-o", "/proc/m"], EXIT_CANNOT_WRITE, "/proc/m"),

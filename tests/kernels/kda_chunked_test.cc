@@ -7,8 +7,7 @@
 namespace kl::test {
 namespace {
 
-/// How the decays of a test are drawn: log-decays uniform in [low, high], but every `burst`-th token in [low, 0.75
-/// low].
+/// How the decays of a test are drawn: log-decays uniform in [low, high], every `burst`-th token's in [low, 0.75 low].
 struct Gates {
   const char* name;
   double low, high;

@@ -109,6 +109,38 @@ TEST(KdaRecurrence, SurvivesGatesFromNoDecayToForgettingEverything) {
   }
 }
 
+/// The state after all tokens in double, from the same records.
+std::vector<float> exact_state(const Head& head, const std::vector<float>& records) {
+  std::vector<double> S(head.S.begin(), head.S.end());
+  const auto at = [&](std::ptrdiff_t k, std::ptrdiff_t v) -> double& {
+    return S[static_cast<std::size_t>((v / kKdaSlice * head.K + k) * kKdaSlice + v % kKdaSlice)];
+  };
+  for (std::ptrdiff_t t = 0; t < head.T; ++t) {
+    const float* r = records.data() + t * KdaRecord::floats(head.K);
+    const float *alpha = r + KdaRecord::kAlpha * head.K, *key = r + KdaRecord::kK * head.K;
+    for (std::ptrdiff_t v = 0; v < head.V; ++v) {
+      double read = 0;
+      for (std::ptrdiff_t k = 0; k < head.K; ++k) read += double{key[k]} * (at(k, v) *= double{alpha[k]});
+      const double u =
+          double{r[KdaRecord::beta(head.K)]} * (double{head.v[static_cast<std::size_t>(t * head.V + v)]} - read);
+      for (std::ptrdiff_t k = 0; k < head.K; ++k) at(k, v) += double{key[k]} * u;
+    }
+  }
+  return {S.begin(), S.end()};
+}
+
+TEST(KdaRecurrence, RoundsTheStateOnceATokenWhereItIsKeptForLong) {
+  Head head(64, 32, 2000, 11);
+  head.set_gates(-6e-8);           // alpha = 1 - 2^-24
+  for (float& e : head.b) e = -5;  // writes are small beside what is kept, so that roundings add up
+  const std::vector<float> records = records_of(reference::kernels, head), expected = exact_state(head, records);
+  for_each_table([&](const Kernels& k) {
+    std::vector<float> S = recur(k, head, records, {head.T});
+    S.erase(S.begin(), S.begin() + head.T * head.V);
+    EXPECT_EQ(why_not_close(S, expected, kKdaLongMemory), "");
+  });
+}
+
 TEST(KdaRecurrence, AnySplitOfTokensGivesTheSameBits) {
   const std::ptrdiff_t T = 60;
   for (const auto& [K, V] : {std::pair<std::ptrdiff_t, std::ptrdiff_t>{128, 64}, {37, 45}}) {

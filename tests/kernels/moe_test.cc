@@ -74,8 +74,7 @@ TEST(Route, TiesGoToTheLowerIndex) {
 
 TEST(Route, GroupIsWorthItsTwoBestAndOthersCannotBeChosen) {
   for_each_table([](const Kernels& k) {
-    // Scores + bias: group 0 has the single best, group 1 the best pair, all keys of group 2 are larger than group 1's
-    // rest.
+    // Scores + bias: group 0 has the single best, group 1 the best pair; group 2's are all larger than group 1's third.
     Router r{std::vector<float>(9, 0), {9, -5, -5, 3, 3, -9, 1.5f, 1.4f, 1.3f}};
     r.groups = 3, r.topk_groups = 1, r.A = 3;
     EXPECT_EQ(route(k, r).ids, (Ids{3, 4, 5}));

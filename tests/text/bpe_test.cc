@@ -12,8 +12,8 @@
 namespace kl {
 namespace {
 
-/// The definition, word by word: of all neighbours that are a token together, merge those of the lowest rank, leftmost
-/// first.
+/// The definition, word by word: of all neighbours that are a token together, merge those of the lowest rank, the
+/// leftmost first.
 std::vector<Token> merged_by_definition(const Vocabulary& vocabulary, const std::string& piece) {
   if (const std::uint32_t whole = vocabulary.rank_of(piece); whole != Vocabulary::kNoRank)
     return {static_cast<Token>(whole)};

@@ -1,7 +1,7 @@
 #pragma once
 // The pre-tokeniser's pattern matched literally: every alternative written as the pattern has it, every choice of the
-// regular expression tried in its order.  It is nothing like the scanner, and slow where the scanner is linear: what the
-// scanner is tested with.
+// regular expression tried in its order.  It is nothing like the scanner, and slow where the scanner is linear: what
+// the scanner is tested with.
 #include <cstdint>
 #include <functional>
 #include <string_view>

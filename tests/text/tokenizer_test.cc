@@ -204,6 +204,10 @@ TEST(TokenizerFiles, AreOptionalButForTheRanks) {
   EXPECT_EQ(tokenizer.vocab_size(), 512);
   EXPECT_EQ(tokenizer.bytes_of(300), "<|reserved_token_300|>");
   EXPECT_TRUE(tokenizer.stop_tokens().empty());
+
+  folder.write("tokenizer_config.json", "no JSON");
+  EXPECT_THROW(Tokenizer::open(folder.path()), Error);
+  EXPECT_EQ(Tokenizer::open(folder.path() / "tiktoken.model").num_ranks(), 256) << "the file alone";
 }
 
 TEST(TokenizerFiles, ReachToTheHighestNameWithoutAVocabularySize) {

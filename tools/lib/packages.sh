@@ -3,7 +3,7 @@
 # Packages the program is built from; docs/dependencies.md says why each.
 build_packages=(g++ cmake ninja-build nlohmann-json3-dev libcli11-dev libfmt-dev libedit-dev)
 # What ./test.sh needs besides.
-test_packages=(libgtest-dev python3 python3-pytest clang libclang-rt-dev clang-format)
+test_packages=(libgtest-dev python3 python3-pytest python3-numpy clang libclang-rt-dev clang-format)
 
 # Prints those of the given packages that are not installed.
 missing_packages() {
@@ -41,7 +41,7 @@ ensure_packages() {
   if ((EUID != 0)); then
     if ! command -v sudo >/dev/null || ! sudo -n true 2>/dev/null; then
       echo "Packages are missing.  As root, please type this, then run again:"
-      echo "    apt-get install -y --no-install-recommends ${missing% }"
+      echo "    apt-get update && apt-get install -y --no-install-recommends ${missing% }"
       return 1
     fi
     as_root=(sudo)

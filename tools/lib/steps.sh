@@ -34,7 +34,7 @@ count_tests() {
   sed -E 's/\x1b\[[0-9;]*m//g' "$1" | awk '
     /\[  PASSED  \] [0-9]+ test/ { p += $4; seen = 1 }
     /\[  FAILED  \] [0-9]+ test/ { f += $4; seen = 1 }
-    /^=+ .*(passed|failed|error|skipped).* in [0-9.]+s.* =+$/ {
+    /^(=+ )?[0-9]+ (passed|failed|error|skipped|xfailed).* in [0-9.]+s/ {
       for (i = 2; i <= NF; ++i) {
         if ($i ~ /^passed/) p += $(i-1)
         if ($i ~ /^failed|^error/) f += $(i-1)

@@ -84,8 +84,7 @@ inline float sum_lanes(const F32 (&x)[kParts]) {
   return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
-// Double precision, for sums whose error would be common to a whole vector (norms).  A vector of floats is two of
-// doubles.
+// Double precision, for sums whose error would be common to a whole vector (norms).  One F32 is two F64.
 inline F64 broadcast(double x) { return _mm256_set1_pd(x); }
 inline F64 low(F32 x) { return _mm256_cvtps_pd(_mm256_castps256_ps128(x)); }
 inline F64 high(F32 x) { return _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1)); }

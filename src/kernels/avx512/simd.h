@@ -1,7 +1,6 @@
 #pragma once
 // The vocabulary of generic/ in AVX-512: a vector is 16 floats.  Each word must give the same value per lane as its
-// namesake in avx2/simd.h; that, and the fixed trees of sum_lanes, is all it takes for the two tables to agree bit for
-// bit.
+// namesake in avx2/simd.h; with the fixed trees of sum_lanes that is all it takes to agree bit for bit.
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wuninitialized"  // false alarms in the AVX-512 headers of GCC 12 (PR 105593)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
@@ -83,8 +82,7 @@ inline float sum_lanes(const F32 (&x)[kParts]) {
   return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
-// Double precision, for sums whose error would be common to a whole vector (norms).  A vector of floats is two of
-// doubles.
+// Double precision, for sums whose error would be common to a whole vector (norms).  One F32 is two F64.
 inline F64 broadcast(double x) { return _mm512_set1_pd(x); }
 inline F64 low(F32 x) { return _mm512_cvtps_pd(_mm512_castps512_ps256(x)); }
 inline F64 high(F32 x) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)); }

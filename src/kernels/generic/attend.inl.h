@@ -3,10 +3,10 @@
 // transposed, scores[key][lane], so the softmax is plain vertical arithmetic and no operation crosses lanes: a lane
 // cannot see which others share the call.
 //
-// The sums, which define the bits: a product q.k is the sum over channels plus the sum over pe channels, O adds the values of
-// a block of keys, each as broadcast_tile adds; l adds weights in partial sums of kTileFold.  A masked score is -inf and its
-// weight exactly 0, so a partly filled block gives the bits of the same block seen later, when it is full but masked (for
-// finite values).
+// The sums, which define the bits: a product q.k is the sum over channels plus the sum over pe channels, O adds the
+// values of a block of keys, each as broadcast_tile adds; l adds weights in partial sums of kTileFold.  A masked score
+// is -inf and its weight exactly 0, so a partly filled block gives the bits of the same block seen later, when it is
+// full but masked (for finite values).
 #include "kernels/generic/broadcast_tile.inl.h"
 #include "kernels/generic/functions.inl.h"
 
@@ -76,6 +76,7 @@ inline void add_values(const AttendArgs& a, std::ptrdiff_t lane, const F32 (&kee
                                    });
 }
 
+/// AttendFn: products, weights and values, kGroup lanes at a time.
 void attend(const AttendArgs& a) noexcept {
   float visible[kLanes];  // keys of this block a lane may see: the first so many
   for (std::ptrdiff_t lane = 0; lane < kLanes; ++lane) {
@@ -93,6 +94,7 @@ void attend(const AttendArgs& a) noexcept {
   }
 }
 
+/// AttendMergeFn.
 void attend_merge(const AttendState& into, const AttendState& part, std::ptrdiff_t Dv) noexcept {
   for (std::ptrdiff_t lane = 0; lane < kLanes; lane += kWidth) {
     const F32 m_into = load(into.m + lane), m_part = load(part.m + lane), m = max(m_into, m_part);

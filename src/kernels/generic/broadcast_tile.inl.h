@@ -3,8 +3,9 @@
 //
 //     out[row][lane] = sum over steps of A(row, step) B[step][lane]
 //
-// The sum: FMA in ascending steps, in partial sums of kTileFold terms, which are added up in order.  A value of A is broadcast to all lanes, so no sum ever crosses lanes.  Attention uses it for scores (rows = keys,
-// steps = channels) and for values (rows = channels, steps = keys), matmul_transposed for tokens x columns.
+// The sum: FMA in ascending steps, in partial sums of kTileFold terms, which are added up in order.  A value of A is
+// broadcast to all lanes, so no sum ever crosses lanes.  Attention uses it for scores (rows = keys, steps = channels)
+// and for values (rows = channels, steps = keys), matmul_transposed for tokens x columns.
 #include "kernels/generic/vectors.inl.h"
 
 namespace kl::KL_ISA_NAMESPACE {
@@ -19,8 +20,8 @@ struct Broadcasts {
   std::ptrdiff_t row_stride, step_stride;
 };
 
-/// R rows x V vectors of partial sums in registers; out(row, sums) receives each row.  Not inlined: with more live values
-/// around it partial sums would be kept in memory.
+/// R rows x V vectors of partial sums in registers; out(row, sums) receives each row.  Not inlined: with more live
+/// values around it partial sums would be kept in memory.
 template <int R, int V, class W, class Lanes, class Out>
 [[gnu::noinline]] void broadcast_tile(Broadcasts a, const W* b, std::ptrdiff_t b_stride, std::ptrdiff_t steps,
                                       Lanes lanes, const Out& out) {

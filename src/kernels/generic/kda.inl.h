@@ -6,6 +6,7 @@
 namespace kl::KL_ISA_NAMESPACE {
 namespace {
 
+/// KdaPrepareFn.  Lengths and their products in double, gates in f32: see the budgets in tests/numerics.h.
 void kda_prepare(const KdaPrepareArgs& a) noexcept {
   const std::ptrdiff_t K = a.K;
   const F32 minus_A = broadcast(-exp(a.A_log));
@@ -34,13 +35,15 @@ void kda_prepare(const KdaPrepareArgs& a) noexcept {
 
 // The recurrence reads ahead.  Both products with the state are taken *before* a token's decay, with decayed vectors,
 //
-//     p = (alpha k)^T S      r = (alpha q)^T S      u = beta (v - p)      o = r + (q.k) u      S <- diag(alpha) S + k
-//     u^T
+//     p = (alpha k)^T S    r = (alpha q)^T S    u = beta (v - p)    o = r + (q.k) u    S <- diag(alpha) S + k u^T
 //
 // so the pass over S that writes token t also computes p and r of token t + 1, while the row is in a register: one
 // load, one multiply, three FMA and one store per vector of S and token.
 //
 //     read(1)  write(1)+read(2)  write(2)+read(3) ..  write(T)
+//
+// The write is fma(alpha, s, k u), which rounds what is kept once.  Rounding alpha s by itself would be worse than a
+// second rounding: for alpha = 1 - 2^-24 it always takes a whole ulp off s, token after token.
 //
 // A slice of 32 value columns is 16 KB for K = 128 and stays in L1.  S passes through memory as f32 at every token and
 // the sums run over key channels in ascending order, in partial sums of kKdaFold: neither depends on where a call
@@ -71,7 +74,7 @@ struct SliceToken {
 enum class Pass { kRead, kWriteAndRead, kWrite };
 
 /// `ahead` is nullptr or memory to pull into L2 on the way, half of its lines in a kRead pass and the rest in a kWrite
-/// pass: all at once would be slower than none (docs/kernels.md).
+/// pass: all at once gains less (docs/kernels.md).
 template <Pass pass>
 [[gnu::noinline]] void slice_pass(float* S, std::ptrdiff_t K, SliceToken now, const F32* u, SliceToken next,
                                   const float* ahead, SliceReads& reads) {
@@ -97,7 +100,7 @@ template <Pass pass>
       for (int j = 0; j < kSliceVectors; ++j) {
         F32 s = load(S_i + j * kWidth);
         if constexpr (kWrites) {
-          s = fma(k, u_j[j], alpha * s);
+          s = fma(alpha, s, k * u_j[j]);
           store(S_i + j * kWidth, s);
         }
         if constexpr (kReads) {
@@ -143,6 +146,7 @@ void slice_tokens(const KdaRecurrenceArgs& a, float* S, const float* v, float* o
   slice_pass<Pass::kWrite>(S, K, now, u, now, ahead, reads);
 }
 
+/// KdaRecurrenceFn: slice after slice, each through all its tokens.
 void kda_recurrence(const KdaRecurrenceArgs& a, std::ptrdiff_t s0, std::ptrdiff_t s1) noexcept {
   if (a.T == 0) return;
   for (std::ptrdiff_t s = s0; s < s1; ++s) {

@@ -8,13 +8,11 @@
 //   3. the last K mod 16 inputs, padded with zeros, are a partial sum of their own;
 //   4. the 16 lanes are added by the tree of sum_lanes.
 //
-// Blocking.  RAM wants the weights as one ascending stream: on Zen 4 reading several rows at once, or in any other
-// zigzag, costs half the bandwidth (docs/kernels.md).
+// Blocking.  RAM wants the weights as one ascending stream (docs/kernels.md).
 //   one token     rows one after the other, no prefetch: the order is the best there is
 //   more tokens   tiles of kTileRows rows x T tokens, T <= kRegisterTokens, whose partial sums stay in registers.  A
-//   panel of
-//                 rows stays in the L2 cache while all tokens pass by; meanwhile the next panel is pulled in, in
-//                 ascending order, a few lines at a time (M = 8: from 63 to 100 GFLOP/s).
+//                 panel of rows stays in the L2 cache while all tokens pass by; meanwhile the next panel is pulled in,
+//                 in ascending order, a few lines at a time.
 #include "kernels/generic/vectors.inl.h"
 
 namespace kl::KL_ISA_NAMESPACE {
@@ -38,8 +36,7 @@ struct PaddedTails {
 };
 
 /// totals[r][t] += one partial sum of `steps` x 16 inputs, for R rows and T tokens; on the way as many bytes as the
-/// tile reads are pulled into L2 from `ahead`.  Not inlined: with more live values around it accumulators would be kept
-/// in memory.
+/// tile reads are pulled into L2 from `ahead`.  Not inlined: with more live values around it sums would be spilled.
 template <int R, int T, class W>
 [[gnu::noinline]] void dot_tile(const W* w, std::ptrdiff_t w_stride, const float* x, std::ptrdiff_t x_stride,
                                 std::ptrdiff_t steps, const char* ahead, float* totals) {
@@ -82,8 +79,7 @@ struct Panel {
   const char* ahead;  // advances; nullptr: nothing to pull
 };
 
-/// One partial sum for rows [r, ..) of a panel, R rows at a time while there are that many; returns the row after the
-/// last.
+/// One partial sum for rows [r, ..) of a panel, R at a time while there are that many; returns the row after the last.
 template <int R, int T, class W>
 inline std::ptrdiff_t dot_rows(Panel<W>& p, std::ptrdiff_t r, const W* w, const float* x, std::ptrdiff_t x_stride,
                                std::ptrdiff_t steps, float* totals) {
@@ -96,6 +92,7 @@ inline std::ptrdiff_t dot_rows(Panel<W>& p, std::ptrdiff_t r, const W* w, const 
   return r;
 }
 
+/// One partial sum for all rows of a panel: tiles of kTileRows, then row by row.
 template <int T, class W>
 inline void dot_panel(Panel<W>& p, const W* w, const float* x, std::ptrdiff_t x_stride, std::ptrdiff_t steps,
                       float* totals) {
@@ -138,6 +135,7 @@ inline void matmul_up_to(std::ptrdiff_t tokens, const MatmulArgs& a, std::ptrdif
   if constexpr (T > 1) matmul_up_to<T - 1>(tokens, a, m, n, p);
 }
 
+/// More than one token: panel after panel of rows, each meeting all tokens; one tile of tokens needs no panel.
 template <class W>
 void matmul_many_tokens(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) {
   const std::ptrdiff_t tiles = (a.M + kRegisterTokens - 1) / kRegisterTokens;
@@ -186,6 +184,7 @@ void matmul_one_token(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1)
   }
 }
 
+/// MatmulFn.
 void matmul(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept {
   with_weight_type(a.w.type, [&](auto tag) {
     if (a.M == 1) return matmul_one_token<decltype(tag)>(a, n0, n1);

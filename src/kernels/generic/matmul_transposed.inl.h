@@ -15,6 +15,7 @@ inline void transposed_columns(const MatmulArgs& a, std::ptrdiff_t k, Lanes lane
                        });
 }
 
+/// MatmulTransposedFn.
 void matmul_transposed(const MatmulArgs& a) noexcept {
   with_weight_type(a.w.type, [&](auto tag) {
     using W = decltype(tag);

@@ -20,6 +20,7 @@ inline std::ptrdiff_t first_largest(const float* key, std::ptrdiff_t n) {
   return best;
 }
 
+/// scores = sigmoid(logits) or softmax(logits).
 void score(const RouteArgs& a, float* scores) {
   if (!a.softmax) {
     return for_each_vector(
@@ -63,6 +64,7 @@ void keep_best_groups(const RouteArgs& a, float* key) {
   }
 }
 
+/// RouteFn.
 void route(const RouteArgs& a) noexcept {
   float *scores = a.scratch, *key = a.scratch + a.E;
   score(a, scores);
@@ -91,7 +93,7 @@ void route(const RouteArgs& a) noexcept {
   }
 }
 
-// In double: A + 1 roundings less on the way into the residual stream, for a pass that waits for memory anyway.
+/// MoeCombineFn.  In double: A roundings less on the way into the residual stream, where memory is waited for anyway.
 void moe_combine(const MoeCombineArgs& a) noexcept {
   for_each_vector(a.n, [&](std::ptrdiff_t i, auto lanes) {
     const F32 shared = a.shared ? load(a.shared + i, lanes) : zero();

@@ -40,6 +40,7 @@ inline double dot64(const float* x, const float* y, std::ptrdiff_t n) {
   return sum_lanes(sum.lanes);
 }
 
+/// 1 / sqrt(mean(x^2) + eps) in double.
 inline double inverse_rms(const float* x, float eps, std::ptrdiff_t n) {
   return 1 / __builtin_sqrt(dot64(x, x, n) / static_cast<double>(n) + static_cast<double>(eps));
 }
@@ -47,6 +48,7 @@ inline double inverse_rms(const float* x, float eps, std::ptrdiff_t n) {
 /// w (x r), rounded once.
 inline F32 scale_and_weigh(F32 x, F32 w, F64 r) { return narrow(low(w) * (low(x) * r), high(w) * (high(x) * r)); }
 
+/// RmsNormFn.
 void rms_norm(const float* x, const float* w, float eps, std::ptrdiff_t n, float* y) noexcept {
   const F64 r = broadcast(inverse_rms(x, eps, n));
   for_each_vector(n, [&](std::ptrdiff_t i, auto lanes) {
@@ -54,6 +56,7 @@ void rms_norm(const float* x, const float* w, float eps, std::ptrdiff_t n, float
   });
 }
 
+/// GatedRmsNormFn.
 void gated_rms_norm(const float* o, const float* w, float eps, const float* gate, std::ptrdiff_t n, float* y) noexcept {
   const F64 r = broadcast(inverse_rms(o, eps, n));
   for_each_vector(n, [&](std::ptrdiff_t i, auto lanes) {
@@ -62,21 +65,25 @@ void gated_rms_norm(const float* o, const float* w, float eps, const float* gate
   });
 }
 
+/// AddFn.
 void add(const float* x, std::ptrdiff_t n, float* y) noexcept {
   for_each_vector(n,
                   [&](std::ptrdiff_t i, auto lanes) { store(y + i, load(y + i, lanes) + load(x + i, lanes), lanes); });
 }
 
+/// SiluMulFn.
 void silu_mul(const float* gate, const float* up, std::ptrdiff_t n, float* y) noexcept {
   for_each_vector(
       n, [&](std::ptrdiff_t i, auto lanes) { store(y + i, silu(load(gate + i, lanes)) * load(up + i, lanes), lanes); });
 }
 
+/// dst = src, exactly, for one weight type.
 template <class W>
 inline void widen_as(const W* src, std::ptrdiff_t n, float* dst) {
   for_each_vector(n, [&](std::ptrdiff_t i, auto lanes) { store(dst + i, load(src + i, lanes), lanes); });
 }
 
+/// WidenFn.
 void widen(const void* src, DType type, std::ptrdiff_t n, float* dst) noexcept {
   with_weight_type(type, [&](auto tag) { widen_as(static_cast<const decltype(tag)*>(src), n, dst); });
 }

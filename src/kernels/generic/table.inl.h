@@ -12,6 +12,7 @@
 namespace kl::KL_ISA_NAMESPACE {
 namespace {
 
+/// The table of this namespace.  constexpr: it is data in the object file, no code runs at start.
 constexpr Kernels make_table(const char* isa, bool (*supported)() noexcept) {
   return {
       .isa = isa,

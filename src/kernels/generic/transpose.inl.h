@@ -38,6 +38,7 @@ inline void pack_eight_lanes(const float* const* src, std::ptrdiff_t n, float* d
   }
 }
 
+/// PackLanesFn: eight lanes at a time, what is left one by one.
 void pack_lanes(const float* const* src, std::ptrdiff_t rows, std::ptrdiff_t n, float* dst) noexcept {
   const std::ptrdiff_t whole = rows / 8 * 8;
   for (std::ptrdiff_t lane = 0; lane < whole; lane += 8) pack_eight_lanes(src + lane, n, dst + lane);
@@ -46,6 +47,7 @@ void pack_lanes(const float* const* src, std::ptrdiff_t rows, std::ptrdiff_t n, 
   }
 }
 
+/// AttendFinishFn: divides and transposes back.
 void attend_finish(const AttendState& s, std::ptrdiff_t Dv, float* const* dst, std::ptrdiff_t rows) noexcept {
   const std::ptrdiff_t whole_rows = rows / 8 * 8, whole = Dv / 8 * 8;
   for (std::ptrdiff_t lane = 0; lane < whole_rows; lane += 8) {

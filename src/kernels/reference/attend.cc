@@ -16,6 +16,8 @@ void pack_lanes(const float* const* src, std::ptrdiff_t rows, std::ptrdiff_t n, 
   }
 }
 
+// s = scale (q.k + q_pe.k_pe), masked to -inf;   m' = max(m, max s);   p = exp(s - m')
+// l <- l exp(m - m') + sum p;   O <- O exp(m - m') + sum p v
 void attend(const AttendArgs& a) noexcept {
   for (std::ptrdiff_t lane = 0; lane < kLanes; ++lane) {
     double score[kKeyBlock], weight[kKeyBlock], m_new = a.state.m[lane];
@@ -43,6 +45,7 @@ void attend(const AttendArgs& a) noexcept {
   }
 }
 
+// The sums of two sets of keys over one maximum: m' = max(m, m_part).
 void attend_merge(const AttendState& into, const AttendState& part, std::ptrdiff_t Dv) noexcept {
   for (std::ptrdiff_t lane = 0; lane < kLanes; ++lane) {
     const double m = std::fmax(into.m[lane], part.m[lane]);

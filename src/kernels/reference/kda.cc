@@ -8,6 +8,7 @@
 namespace kl::reference {
 namespace {
 
+/// 1 / sqrt(sum x^2 + eps)
 double inverse_l2(const float* x, float eps, std::ptrdiff_t n) {
   double squares = 0;
   for (std::ptrdiff_t i = 0; i < n; ++i) squares += double{x[i]} * x[i];
@@ -16,6 +17,8 @@ double inverse_l2(const float* x, float eps, std::ptrdiff_t n) {
 
 }  // namespace
 
+// q <- K^-1/2 q / sqrt(sum q^2 + eps)      k <- k / sqrt(sum k^2 + eps)
+// g = -exp(A_log) softplus(f + dt_bias)    alpha = exp(g)     beta = sigmoid(b)
 void kda_prepare(const KdaPrepareArgs& a) noexcept {
   const std::ptrdiff_t K = a.K;
   for (std::ptrdiff_t t = 0; t < a.T; ++t) {
@@ -40,7 +43,9 @@ void kda_prepare(const KdaPrepareArgs& a) noexcept {
   }
 }
 
-// A record holds q * alpha and q.k but not q, so the last line of the recurrence reads the state as it was on entry:
+// S <- diag(alpha) S;   u <- beta (v - S^T k);   S <- S + k u^T;   o <- S^T q        column j of S by column
+//
+// A record holds q * alpha and q.k but not q, so the last step reads the state as it was on entry:
 //
 //     o = S_new^T q = (diag(alpha) S + k u^T)^T q = S^T (alpha * q) + (q.k) u
 void kda_recurrence(const KdaRecurrenceArgs& a, std::ptrdiff_t s0, std::ptrdiff_t s1) noexcept {

@@ -1,8 +1,7 @@
 #pragma once
 // KDA twice, as mathematics: the recurrence word for word, and the chunked (WY) form that turns it into matrix
 // products.  Both are specifications: they allocate, they are slow, and nothing but tests and docs/kda.md uses them.
-// tests/kernels/ kda_chunked_test.cc holds them equal to each other and to the kernels.
-//
+// tests/kernels/kda_chunked_test.cc holds them equal to each other and to the kernels.
 //
 // From the recurrence to the chunked form
 // ---------------------------------------
@@ -11,7 +10,8 @@
 //     S_i = diag(alpha_i) S_{i-1} + k_i u_i^T          u_i = beta_i (v_i - (diag(alpha_i) S_{i-1})^T k_i)
 //
 // Step 1, unroll.  Write d(j,i) = alpha_{j+1} * .. * alpha_i for the decay a key written at j has suffered by i, per
-// channel (d(i,i) = 1), and D_i = d(0,i) for the decay of the old state.  Then
+// channel (d(i,i) = 1), and D_i = d(0,i) for the decay of the old state; in docs/kda.md they are e^(G_i - G_j) and
+// e^(G_i).  Then
 //
 //     S_i = diag(D_i) S + sum_{j <= i} (k_j * d(j,i)) u_j^T                                                     (1)
 //
@@ -63,8 +63,10 @@ struct KdaTokens {
 template <class Real>
 void kda_recurrent(const KdaTokens<Real>& x, Real* S, Real* o);
 
-/// The same in chunks of C tokens (the last one may be shorter).
+/// The same in chunks of C tokens (the last one may be shorter): equations (1) to (5) above.
 /// Shapes    as kda_recurrent.
+/// Numerics  decays are products of alpha, never exponentials of sums.
+/// Source    Yang et al. 2024 (chunked delta rule); tech report (KDA); the decays by products are ours.
 template <class Real>
 void kda_chunked(const KdaTokens<Real>& x, std::ptrdiff_t C, Real* S, Real* o);
 

@@ -12,6 +12,7 @@ void widen(const void* src, DType type, std::ptrdiff_t n, float* dst) noexcept {
   for (std::ptrdiff_t i = 0; i < n; ++i) dst[i] = static_cast<float>(weight_at(src, type, i));
 }
 
+// y[m][n] = sum_k W[n][k] x[m][k]
 void matmul(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept {
   for (std::ptrdiff_t m = 0; m < a.M; ++m) {
     for (std::ptrdiff_t n = n0; n < n1; ++n) {
@@ -24,6 +25,7 @@ void matmul(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept 
   }
 }
 
+// y[m][k] = sum_n x[m][n] W[n][k]
 void matmul_transposed(const MatmulArgs& a) noexcept {
   for (std::ptrdiff_t m = 0; m < a.M; ++m) {
     for (std::ptrdiff_t k = 0; k < a.w.K; ++k) {

@@ -66,6 +66,7 @@ void keep_best_groups(const RouteArgs& a, float* key) {
 
 }  // namespace
 
+// s = scores;  I = the A largest of s + bias;  w_e = s_e / sum_I s * scale,  e in I
 void route(const RouteArgs& a) noexcept {
   float *scores = a.scratch, *key = a.scratch + a.E;
   score(a, scores);
@@ -95,6 +96,7 @@ void route(const RouteArgs& a) noexcept {
   }
 }
 
+// y = sum_a weights[a] rows[a] + shared
 void moe_combine(const MoeCombineArgs& a) noexcept {
   for (std::ptrdiff_t i = 0; i < a.n; ++i) {
     double sum = a.shared ? a.shared[i] : 0;

@@ -9,10 +9,11 @@ namespace kl::reference {
 /// Element i of a weight array, exactly.
 double weight_at(const void* data, DType type, std::ptrdiff_t i);
 
-double sigmoid(double x);
-double silu(double x);
-double softplus(double x);
+double sigmoid(double x);   ///< 1 / (1 + e^-x)
+double silu(double x);      ///< x / (1 + e^-x)
+double softplus(double x);  ///< ln(1 + e^x)
 
+// Each is the function of the same name in kernels.h, where its equation and shapes are.
 void widen(const void* src, DType type, std::ptrdiff_t n, float* dst) noexcept;
 void matmul(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept;
 void matmul_transposed(const MatmulArgs& a) noexcept;

@@ -2,6 +2,7 @@
 
 namespace kl::reference {
 
+// y_t[c] = silu( sum_j w[j][c] x_{t-W+1+j}[c] )
 void short_conv(const ShortConvArgs& a, std::ptrdiff_t c0, std::ptrdiff_t c1) noexcept {
   const std::ptrdiff_t C = a.state_stride, past = a.W - 1;
   // Row i of the stream; negative rows are the ones the state remembers.
