@@ -120,6 +120,12 @@ void run_experts(const MoeWeights& w, const ModelArgs& args, const LayerContext&
       std::max<std::ptrdiff_t>(args.moe_intermediate_size, w.shared ? w.shared->gate_proj.N : 0);
   const std::ptrdiff_t up_tasks = ceil_div(widest, kRowsPerTask), down_tasks = ceil_div(D, kRowsPerTask);
 
+  for (std::ptrdiff_t i = 0; c.profiler != nullptr && i < num_active; ++i) {
+    const ExpertRows r = rows_of(w, args, x, T, b, b.active[i]);
+    count_products(c.profiler,
+                   {product(r.w->gate_proj, r.x, r.gate, r.count), product(r.w->up_proj, r.x, r.up, r.count),
+                    product(r.w->down_proj, r.gate, r.out, r.count)});
+  }
   c.pool.parallel_for(num_active * up_tasks, [&](std::ptrdiff_t task, int) {
     const ExpertRows r = rows_of(w, args, x, T, b, b.active[task / up_tasks]);
     const std::ptrdiff_t F = r.w->gate_proj.N, f0 = task % up_tasks * kRowsPerTask, f1 = std::min(F, f0 + kRowsPerTask);
@@ -146,7 +152,9 @@ void KimiSparseMoE::plan(const MoeWeights& w, const ModelArgs& args, Arena& aren
 Routing KimiSparseMoE::forward(const MoeWeights& w, const ModelArgs& args, RouterWeights mode, const LayerContext& c,
                                const float* x, std::ptrdiff_t T, float* y) noexcept {
   const Buffers b(w, args, c.arena, T);
+  PartScope part(c.profiler, ModelPart::kRouter);
   choose_experts(w, args, mode, c, x, T, b);
+  part.next(ModelPart::kExperts);
   const std::ptrdiff_t num_active = sort_by_expert(w, c, args, x, T, b);
   run_experts(w, args, c, x, T, b, num_active);
 

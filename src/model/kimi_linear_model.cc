@@ -21,14 +21,15 @@ std::size_t KimiLinearModel::scratch_floats(const ModelArgs& args, const ModelWe
   return measure.peak();
 }
 
-const float* KimiLinearModel::forward(const ForwardPass& pass, ForwardObserver* observer) {
-  const LayerContext c{kernels_, pool_, arena_};
+const float* KimiLinearModel::forward(const ForwardPass& pass, ForwardObserver* observer, Profiler* profiler) {
+  const LayerContext c{kernels(profiler), pool_, arena_, profiler};
   const std::ptrdiff_t T = pass.T(), D = args_.hidden_size;
   const WeightMatrix& embed = weights_.embed_tokens;
   const std::ptrdiff_t row_bytes = embed.stride * static_cast<std::ptrdiff_t>(size_of(embed.type));
+  if (profiler != nullptr) profiler->count_bytes(static_cast<double>(T * row_bytes));
   for_each_token(c, T, [&](std::ptrdiff_t t) {
     const auto* row = static_cast<const std::byte*>(embed.data) + pass.tokens[static_cast<std::size_t>(t)] * row_bytes;
-    kernels_.widen(row, embed.type, D, x_.data() + t * D);
+    c.kernels.widen(row, embed.type, D, x_.data() + t * D);
   });
 
   for (std::size_t i = 0; i < weights_.layers.size(); ++i) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <new>
+#include <optional>
 #include <system_error>
 #include <unordered_set>
 
@@ -52,7 +53,8 @@ struct Model::Impl {
 
   void check(std::span<const SequenceInput> batch) const;
   void fill_pass(std::span<const SequenceInput> batch, std::span<std::int64_t> done);
-  void report_logits(std::span<const SequenceInput> batch, const float* x, ForwardObserver& observer);
+  void report_logits(std::span<const SequenceInput> batch, const float* x, ForwardObserver& observer,
+                     Profiler* profiler);
 
   const ModelOptions options;
   const Kernels& kernels;
@@ -65,6 +67,7 @@ struct Model::Impl {
   AlignedBuffer wanted_hidden;  // [kLogitRows, D] normed rows whose logits are wanted
   AlignedBuffer logits;         // [kLogitRows, vocab]
   ForwardPass pass;
+  Profile* profile = nullptr;
 };
 
 Model::Model(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -84,6 +87,7 @@ Model Model::open(const std::filesystem::path& dir, const ModelOptions& options)
 const ModelArgs& Model::args() const { return impl_->args; }
 const char* Model::isa() const { return impl_->kernels.isa; }
 int Model::threads() const { return impl_->pool.size(); }
+void Model::set_profile(Profile* profile) { impl_->profile = profile; }
 
 MemoryPlan Model::memory_plan() const {
   const ModelArgs& a = impl_->args;
@@ -145,7 +149,9 @@ void Model::Impl::fill_pass(std::span<const SequenceInput> batch, std::span<std:
 }
 
 /// The head: logits = lm_head RMSNorm(x), only for rows somebody wants, kLogitRows at a time.
-void Model::Impl::report_logits(std::span<const SequenceInput> batch, const float* x, ForwardObserver& observer) {
+void Model::Impl::report_logits(std::span<const SequenceInput> batch, const float* x, ForwardObserver& observer,
+                                Profiler* profiler) {
+  const PartScope part(profiler, ModelPart::kHead);
   const std::ptrdiff_t D = args.hidden_size, N = args.vocab_size;
   struct Wanted {
     int sequence;
@@ -155,7 +161,7 @@ void Model::Impl::report_logits(std::span<const SequenceInput> batch, const floa
   std::ptrdiff_t count = 0;
   Arena no_scratch;
   const auto flush = [&] {
-    matmul_together({kernels, pool, no_scratch},
+    matmul_together({backbone.kernels(profiler), pool, no_scratch, profiler},
                     {product(weights.lm_head, wanted_hidden.data(), logits.data(), count)});
     for (std::ptrdiff_t i = 0; i < count; ++i)
       observer.on_logits(wanted[static_cast<std::size_t>(i)].sequence, wanted[static_cast<std::size_t>(i)].index,
@@ -188,10 +194,13 @@ std::int64_t Model::forward(std::span<const SequenceInput> batch, ForwardObserve
                 "latent cache: expected memory for " + std::to_string(total) + " more tokens, got none");
   }
   std::vector<std::int64_t> done(batch.size(), 0);
+  std::optional<Profiler> counting;
+  if (impl_->profile != nullptr) counting.emplace(*impl_->profile);
+  Profiler* const profiler = counting ? &*counting : nullptr;
   while (fed < total) {
     impl_->fill_pass(batch, done);
-    const float* x = impl_->backbone.forward(impl_->pass, observer.wants_layers() ? &observer : nullptr);
-    impl_->report_logits(batch, x, observer);
+    const float* x = impl_->backbone.forward(impl_->pass, observer.wants_layers() ? &observer : nullptr, profiler);
+    impl_->report_logits(batch, x, observer, profiler);
     fed += impl_->pass.T();
     if (!observer.on_progress(fed, total)) break;
   }
