@@ -2,8 +2,7 @@
 //
 //   kernels_bench [--benchmark_filter=avx512/matmul] [--benchmark_repetitions=5]
 //
-// Times are CPU time of the thread.  `flops` and `bytes` are rates; compare them with limits/fma of that instruction
-// set and with limits/read.
+// Times are CPU time of the thread.  `flops` and `bytes` are rates; compare them with those of limits/.
 #include <benchmark/benchmark.h>
 #include <sys/mman.h>
 
@@ -13,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "bench/limits.h"
+#include "kernels/peaks.h"
 #include "kernels/select.h"
 #include "tests/support/packed.h"
 #include "tests/support/random.h"
@@ -220,23 +219,28 @@ void attend(State& state, const Kernels& kernels, bool absorbed) {
   set_rates(state, 2.0 * static_cast<double>(keys * kLanes * (C + kPe + Dv)), static_cast<double>(keys * stride) * 4);
 }
 
-void read_limit(State& state) {
+void read_limit(State& state, ReadLoop read) {
   const std::ptrdiff_t bytes = std::ptrdiff_t{256} << 20;
   Buffer buffer(static_cast<std::size_t>(bytes));
   Random random(1);
   fill(random, DType::kF32, bytes / 4, buffer.as<void>());
-  for (auto _ : state) benchmark::DoNotOptimize(read_once(buffer.as<void>(), bytes));
+  for (auto _ : state) benchmark::DoNotOptimize(read(buffer.as<void>(), bytes));
   set_rates(state, 0, static_cast<double>(bytes));
 }
 
-void fma_limit(State& state) {
-  for (auto _ : state) multiply_in_registers(10000);
-  set_rates(state, 10000 * 96 * 16, 0);
-}
-
-void wide_fma_limit(State& state) {
-  for (auto _ : state) multiply_in_wide_registers(10000);
-  set_rates(state, 10000 * 96 * 32, 0);
+void add_limits() {
+  constexpr std::ptrdiff_t kRounds = 10'000;
+  const auto add = [](const PeakLoop& loop) {
+    if (!loop.supported()) return;
+    benchmark::RegisterBenchmark((std::string("limits/") + loop.instruction).c_str(), [&loop](State& state) {
+      for (auto _ : state) loop.run(kRounds);
+      set_rates(state, loop.ops_per_round * kRounds, 0);
+    });
+  };
+  for (const PeakLoop& loop : avx2::peaks) add(loop);
+  for (const PeakLoop& loop : avx512::peaks) add(loop);
+  if (avx2::kernels.supported())
+    benchmark::RegisterBenchmark("limits/read", [](State& state) { read_limit(state, avx2::read_once); });
 }
 
 void add_benchmarks_of(const Kernels& kernels) {
@@ -273,13 +277,7 @@ void add_benchmarks_of(const Kernels& kernels) {
 int main(int argc, char** argv) {
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  if (kl::bench::has_limits()) {
-    benchmark::RegisterBenchmark("limits/fma/avx2", kl::bench::fma_limit);
-    benchmark::RegisterBenchmark("limits/read", kl::bench::read_limit);
-  }
-  if (kl::bench::has_wide_registers()) {
-    benchmark::RegisterBenchmark("limits/fma/avx512", kl::bench::wide_fma_limit);
-  }
+  kl::bench::add_limits();
   for (const kl::Kernels* table : kl::available_kernels()) {
     if (table != &kl::reference::kernels) kl::bench::add_benchmarks_of(*table);
   }

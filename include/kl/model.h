@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kl/model_args.h"
+#include "kl/profile.h"
 #include "kl/tokenizer.h"
 
 namespace kl {
@@ -79,6 +80,12 @@ class SequenceState {
   bool has_value() const { return impl_ != nullptr; }  ///< false for a default-constructed or moved-from object
   std::int64_t num_tokens() const;                     ///< tokens fed so far
   std::size_t bytes() const;                           ///< memory held, latents shared with snapshots counted in full
+
+  /// For timing: makes the state cost as much as one after num_tokens tokens by repeating the cached latents in order.
+  /// KDA states stay as they are: their size does not change.  What the model makes of it is noise.
+  /// Throws Error(kInvalidArgument) if num_tokens is less than there are or there is nothing to repeat, and
+  /// Error(kOutOfMemory); nothing is changed then.
+  void repeat_to(std::int64_t num_tokens);
 
   // Copies in the layouts of docs/notation.md, for inspection and tests.  Empty if the layer is of the other kind.
   std::vector<float> kda_state(int layer) const;   ///< [H, K, V]
@@ -154,6 +161,9 @@ class Model {
   const ModelArgs& args() const;
   const char* isa() const;  ///< the kernel table in use
   int threads() const;
+
+  /// From now on forward() adds what it costs to *profile; null, as at first, makes it count nothing.
+  void set_profile(Profile* profile);
   MemoryPlan memory_plan() const;
 
   /// An empty state: nothing read yet.

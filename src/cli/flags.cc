@@ -111,6 +111,32 @@ void add_seed_flag(CLI::App& command, std::uint64_t& seed, const char* what) {
       ->check(seed_check());
 }
 
+CLI::Option* add_list_flag(CLI::App& command, const char* names, std::vector<int>& list, int low, int high,
+                           const char* what) {
+  const auto parse = [low, high](const std::string& text) {
+    std::optional<std::vector<int>> numbers(std::in_place);
+    for (std::size_t at = 0; numbers && at <= text.size();) {
+      const std::size_t comma = std::min(text.find(',', at), text.size());
+      int number = 0;
+      if (!parses_as(text.substr(at, comma - at), number) || number < low || number > high) return decltype(numbers){};
+      numbers->push_back(number);
+      at = comma + 1;
+    }
+    return numbers;
+  };
+  return command
+      .add_option_function<std::string>(
+          names, [&list, parse](const std::string& text) { list = *parse(text); }, what)
+      ->type_name("N,...")
+      ->default_str(fmt::format("{}", fmt::join(list, ",")))
+      ->check(check(fmt::format("whole numbers from {} to {} separated by commas", low, high),
+                    [parse](const std::string& text) { return parse(text).has_value(); }));
+}
+
+CLI::Option* add_count_flag(CLI::App& command, const char* names, int& count, int low, int high, const char* what) {
+  return add_number(command, names, count, low, high, what);
+}
+
 void add_text_source(CLI::App& command, TextSource& source, const char* name) {
   CLI::Option* text = command.add_option_function<std::string>(
       "text",

@@ -35,6 +35,11 @@ void add_context_flag(CLI::App& command, std::int64_t& context);
 /// --seed, for what is not text
 void add_seed_flag(CLI::App& command, std::uint64_t& seed, const char* what);
 
+/// A number, or several separated by commas.
+CLI::Option* add_list_flag(CLI::App& command, const char* names, std::vector<int>& list, int low, int high,
+                           const char* what);
+CLI::Option* add_count_flag(CLI::App& command, const char* names, int& count, int low, int high, const char* what);
+
 /// A positional text ("-" is standard input) or -f FILE.
 void add_text_source(CLI::App& command, TextSource& source, const char* name);
 

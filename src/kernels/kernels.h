@@ -327,6 +327,10 @@ struct Kernels {
   AttendFinishFn attend_finish;
 };
 
+/// Kernels that do nothing, to time regions alone: not for select_kernels().  route() spreads tokens over experts.
+namespace nothing {
+extern const Kernels kernels;
+}
 namespace reference {
 extern const Kernels kernels;
 }

@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "base/thread_pool.h"
 #include "kernels/kernels.h"
+#include "layers/profiler.h"
 
 namespace kl {
 
@@ -17,6 +18,7 @@ struct LayerContext {
   ThreadPool& pool;
   Arena& arena;
   bool integers = true;  ///< packed weights meet quantised activations; else everything is computed in f32
+  Profiler* profiler = nullptr;  ///< null: nobody counts
 };
 
 /// The rows of a pass that belong to one sequence.  A pass packs the new tokens of all its sequences row after row,
@@ -48,6 +50,7 @@ void for_each_token(const LayerContext& c, std::ptrdiff_t T, F&& f) noexcept {
 /// Runs several matrix products as one parallel region: a thread that finishes early goes on with the next matrix.
 inline void matmul_together(const LayerContext& c, std::initializer_list<MatmulArgs> products) noexcept {
   std::ptrdiff_t num_tasks = 0;
+  count_products(c.profiler, products);
   for (const MatmulArgs& p : products) num_tasks += ceil_div(p.w.N, kRowsPerTask);
   c.pool.parallel_for(num_tasks, [&](std::ptrdiff_t task, int) {
     for (const MatmulArgs& p : products) {

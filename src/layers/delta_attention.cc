@@ -31,6 +31,15 @@ struct Buffers {
   }
 };
 
+/// What the heads must do: states in and out; convolutions, and seven operations per state element and token.
+void count_core(Profiler& profiler, const KdaCache& cache, std::ptrdiff_t num_sequences, std::ptrdiff_t T) {
+  const auto floats = static_cast<double>(cache.S.size() + cache.conv.size());
+  const auto channels = static_cast<double>(cache.num_heads * cache.K);
+  profiler.count_bytes(2 * sizeof(float) * floats * static_cast<double>(num_sequences));
+  profiler.count_ops(Arithmetic::kFma,
+                     static_cast<double>(T) * channels * static_cast<double>(7 * cache.V + 6 * cache.W));
+}
+
 }  // namespace
 
 KdaCache::KdaCache(const ModelArgs& args, DType type)
@@ -67,6 +76,7 @@ void KimiDeltaAttention::forward(const KdaWeights& w, const ModelArgs& args, con
   const Buffers b(args, c.arena, T, c.pool.size());
   const std::ptrdiff_t H = args.kda_num_heads, K = args.kda_head_dim, C = H * K, W = args.kda_conv_size;
 
+  PartScope part(c.profiler, ModelPart::kProjections);
   // 1. Everything that reads x.
   const Rows in = rows_for(c, {&w.q_proj, &w.k_proj, &w.v_proj, &w.f_a_proj, &w.g_a_proj, &w.b_proj}, x, T,
                            args.hidden_size, b.x_q);
@@ -80,7 +90,9 @@ void KimiDeltaAttention::forward(const KdaWeights& w, const ModelArgs& args, con
 
   // 3. Each head of each sequence on its own: convolve its channels, run the delta rule over its tokens, norm and gate
   //    what it read.  Heads share nothing, so this is where the work is split; tokens depend on each other and are not.
-  const std::ptrdiff_t num_tasks = static_cast<std::ptrdiff_t>(segments.size()) * H;
+  part.next(ModelPart::kKda);
+  const std::ptrdiff_t num_sequences = std::ssize(segments), num_tasks = num_sequences * H;
+  if (c.profiler != nullptr) count_core(*c.profiler, *caches.front(), num_sequences, T);
   c.pool.parallel_for(num_tasks, [&](std::ptrdiff_t task, int worker) {
     const std::size_t s = static_cast<std::size_t>(task / H);
     const std::ptrdiff_t h = task % H, row = segments[s].first, count = segments[s].count;
@@ -113,6 +125,7 @@ void KimiDeltaAttention::forward(const KdaWeights& w, const ModelArgs& args, con
     }
   });
   // 4. Heads together again.
+  part.next(ModelPart::kProjections);
   matmul_together(c, {product(w.o_proj, rows_for(c, {&w.o_proj}, b.o, T, C, b.o_q), y, T)});
 }
 

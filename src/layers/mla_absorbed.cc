@@ -165,6 +165,23 @@ void MlaAbsorbed::attend_group_split(const LayerContext& c, const Segment& segme
   store_group(c.kernels, core_, latent_, segment, g, total);
 }
 
+/// Both matrices of every head, and what every pair of query and key takes.
+void MlaAbsorbed::count(Profiler& profiler, const MlaWeights& w, std::span<const Segment> segments,
+                        const bool* selected, std::span<MlaCache* const> caches) const noexcept {
+  std::ptrdiff_t rows = 0;
+  double pairs = 0;
+  for (std::size_t s = 0; s < segments.size(); ++s) {
+    if (!selected[s]) continue;
+    rows += segments[s].count;
+    pairs += count_pairs(segments[s], caches[s]->num_tokens());
+  }
+  for (std::size_t h = 0; h < w.w_uk.size(); ++h) {
+    profiler.count_product(w.w_uk[h], rows);
+    profiler.count_product(w.w_uv[h], rows);
+  }
+  profiler.count_ops(Arithmetic::kFma, 2 * pairs * static_cast<double>(core_.H * (2 * core_.R + core_.P)));
+}
+
 /// Calls f(first_row, rows) for each run of neighbouring selected segments.
 template <class F>
 void MlaAbsorbed::for_each_run(std::span<const Segment> segments, const bool* selected, F&& f) noexcept {
@@ -183,6 +200,7 @@ void MlaAbsorbed::for_each_run(std::span<const Segment> segments, const bool* se
 void MlaAbsorbed::forward(const MlaWeights& w, const LayerContext& c, std::span<const Segment> segments,
                           const bool* selected, std::span<MlaCache* const> caches) noexcept {
   const std::ptrdiff_t H = core_.H, N = core_.N, P = core_.P, R = core_.R, V = core_.V;
+  if (c.profiler != nullptr) count(*c.profiler, w, segments, selected, caches);
 
   // 1. Queries into latent space: q~_h = W_UK,h^T q_n,h.
   c.pool.parallel_for(H, [&](std::ptrdiff_t h, int) {

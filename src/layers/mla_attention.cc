@@ -61,6 +61,14 @@ void append_latents(const MlaWeights& w, const ModelArgs& args, const LayerConte
   }
 }
 
+/// Every cached row is read once, whatever the form; the new ones were written before.
+void count_latents(Profiler& profiler, std::span<const Segment> segments, std::span<MlaCache* const> caches) {
+  for (std::size_t s = 0; s < segments.size(); ++s) {
+    const auto rows = static_cast<double>(caches[s]->num_tokens() + segments[s].count);
+    profiler.count_bytes(rows * static_cast<double>(caches[s]->format().row_bytes()));
+  }
+}
+
 }  // namespace
 
 void KimiMLAAttention::plan(const ModelArgs& args, MlaForm form, Arena& arena, std::ptrdiff_t T, int workers) {
@@ -86,9 +94,12 @@ void KimiMLAAttention::forward(const MlaWeights& w, const ModelArgs& args, MlaFo
   bool any_absorbed = false;
   for (std::size_t s = 0; s < segments.size(); ++s) any_absorbed |= absorbed[s] = !expands(form, segments[s]);
 
+  PartScope part(c.profiler, ModelPart::kProjections);
   const Rows in = rows_for(c, {&w.q_proj, &w.kv_a_proj}, x, T, args.hidden_size, b.x_q);
   matmul_together(c, {product(w.q_proj, in, b.q, T), product(w.kv_a_proj, in, b.a, T)});
+  part.next(ModelPart::kMla);
   append_latents(w, args, c, segments, caches, b.a);
+  if (c.profiler != nullptr) count_latents(*c.profiler, segments, caches);
 
   const MlaCore core = core_of(args, b);
   if (any_absorbed) {
@@ -100,6 +111,7 @@ void KimiMLAAttention::forward(const MlaWeights& w, const ModelArgs& args, MlaFo
     const ArenaScope form_scope(c.arena);
     MlaExpanded(core, c.arena, segments[s].count, c.pool.size()).forward(w, c, segments[s], *caches[s]);
   }
+  part.next(ModelPart::kProjections);
   matmul_together(c, {product(w.o_proj, rows_for(c, {&w.o_proj}, b.o, T, w.o_proj.K, b.o_q), y, T)});
 }
 

@@ -26,6 +26,9 @@ class MlaCache {
   /// Counts `count` rows as present; the caller fills them.  REQUIRES: reserve()d.
   void append(std::int64_t count) noexcept { num_tokens_ += count; }
 
+  /// Appends `count` rows equal to those present, in order, over and over.  REQUIRES: reserve()d and not empty.
+  void repeat(std::int64_t count) noexcept;
+
   std::int64_t num_tokens() const noexcept { return num_tokens_; }
   const LatentFormat& format() const noexcept { return format_; }
 

@@ -129,6 +129,14 @@ void MlaExpanded::attend_head(const MlaWeights& w, const LayerContext& c, const 
 
 void MlaExpanded::forward(const MlaWeights& w, const LayerContext& c, const Segment& segment,
                           const MlaCache& cache) noexcept {
+  if (c.profiler != nullptr) {
+    for (const auto* matrices : {&w.w_uk, &w.w_uv})
+      for (const WeightMatrix& matrix : *matrices)
+        c.profiler->count_product(matrix, static_cast<std::ptrdiff_t>(cache.num_tokens()));
+    const std::ptrdiff_t per_pair = core_.H * (core_.N + core_.P + core_.V);
+    c.profiler->count_ops(Arithmetic::kFma,
+                          2 * count_pairs(segment, cache.num_tokens()) * static_cast<double>(per_pair));
+  }
   c.pool.parallel_for(core_.H, [&](std::ptrdiff_t head, int worker) {
     attend_head(w, c, segment, cache, head, scratch_ + worker * stride_);
   });

@@ -24,6 +24,12 @@ inline const float* cached_rows(const Kernels& kernels, const MlaCache& cache, s
   return scratch;
 }
 
+/// Pairs of a new token of `segment` and a key it sees, all of `num_keys` cached rows included.
+constexpr double count_pairs(const Segment& segment, std::int64_t num_keys) {
+  const auto count = static_cast<double>(segment.count);
+  return count * static_cast<double>(num_keys) - count * (count - 1) / 2;
+}
+
 /// The absorbed form for any number of sequences.
 ///
 ///     q~_h = W_UK,h^T q_n,h
@@ -43,6 +49,8 @@ class MlaAbsorbed {
  private:
   struct Worker;
   Worker worker(int index) const noexcept;
+  void count(Profiler& profiler, const MlaWeights& w, std::span<const Segment> segments, const bool* selected,
+             std::span<MlaCache* const> caches) const noexcept;
   template <class F>
   void for_each_run(std::span<const Segment> segments, const bool* selected, F&& f) noexcept;
   void attend_group(const LayerContext& c, const Segment& segment, const MlaCache& cache, std::ptrdiff_t group,

@@ -24,10 +24,12 @@ void KimiMLP::plan(const MlpWeights& w, Arena& arena, std::ptrdiff_t T) {
 
 void KimiMLP::forward(const MlpWeights& w, const LayerContext& c, const float* x, std::ptrdiff_t T, float* y) noexcept {
   const ArenaScope scope(c.arena);
+  const PartScope part(c.profiler, ModelPart::kExperts);
   const Buffers b(w, c.arena, T);
   const std::ptrdiff_t F = w.gate_proj.N;
   const Rows rows = rows_for(c, {&w.gate_proj, &w.up_proj}, x, T, w.gate_proj.K, b.x_q);
   const MatmulArgs gate = product(w.gate_proj, rows, b.gate, T), up = product(w.up_proj, rows, b.up, T);
+  count_products(c.profiler, {gate, up});
 
   // Gate and up share their input: one task computes both for some hidden channels and combines them while in cache.
   c.pool.parallel_for(ceil_div(F, kRowsPerTask), [&](std::ptrdiff_t task, int) {

@@ -147,6 +147,11 @@ void run_experts(const MoeWeights& w, const ModelArgs& args, const LayerContext&
   if (integers) in.chosen = {nullptr, reinterpret_cast<const std::byte*>(b.sorted_x)};
   const std::ptrdiff_t up_tasks = ceil_div(widest, kRowsPerTask), down_tasks = ceil_div(D, kRowsPerTask);
 
+  for (std::ptrdiff_t i = 0; c.profiler != nullptr && i < num_active; ++i) {
+    const ExpertRows r = rows_of(w, args, in, T, b, b.active[i]);
+    count_products(c.profiler,
+                   {product(r.w->gate_proj, r.x, r.gate, r.count), product(r.w->up_proj, r.x, r.up, r.count)});
+  }
   c.pool.parallel_for(num_active * up_tasks, [&](std::ptrdiff_t task, int) {
     const ExpertRows r = rows_of(w, args, in, T, b, b.active[task / up_tasks]);
     const std::ptrdiff_t F = r.w->gate_proj.N, f0 = task % up_tasks * kRowsPerTask, f1 = std::min(F, f0 + kRowsPerTask);
@@ -162,6 +167,10 @@ void run_experts(const MoeWeights& w, const ModelArgs& args, const LayerContext&
   }
   if (w.shared) {
     in.shared_hidden = rows_for(c, {&w.shared->down_proj}, b.shared_gate, T, shared_F, b.shared_hidden_q);
+  }
+  for (std::ptrdiff_t i = 0; c.profiler != nullptr && i < num_active; ++i) {
+    const ExpertRows r = rows_of(w, args, in, T, b, b.active[i]);
+    count_products(c.profiler, {product(r.w->down_proj, r.hidden, r.out, r.count)});
   }
   c.pool.parallel_for(num_active * down_tasks, [&](std::ptrdiff_t task, int) {
     const ExpertRows r = rows_of(w, args, in, T, b, b.active[task / down_tasks]);
@@ -180,7 +189,9 @@ void KimiSparseMoE::plan(const MoeWeights& w, const ModelArgs& args, Arena& aren
 Routing KimiSparseMoE::forward(const MoeWeights& w, const ModelArgs& args, RouterWeights mode, const LayerContext& c,
                                const float* x, std::ptrdiff_t T, float* y) noexcept {
   const Buffers b(w, args, c.arena, T);
+  PartScope part(c.profiler, ModelPart::kRouter);
   choose_experts(w, args, mode, c, x, T, b);
+  part.next(ModelPart::kExperts);
   const WeightMatrix& chosen = w.experts.front().gate_proj;
   const Rows in = rows_for(c, {&chosen, w.shared ? &w.shared->gate_proj : &chosen}, x, T, args.hidden_size, b.x_q);
   const std::ptrdiff_t num_active = sort_by_expert(w, c, args, in, T, b);

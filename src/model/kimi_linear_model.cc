@@ -23,11 +23,15 @@ std::size_t KimiLinearModel::scratch_floats(const ModelArgs& args, const ModelWe
   return measure.peak();
 }
 
-const float* KimiLinearModel::forward(const ForwardPass& pass, ForwardObserver* observer) {
-  const LayerContext c{kernels_, pool_, arena_, settings_.integers};
+const float* KimiLinearModel::forward(const ForwardPass& pass, ForwardObserver* observer, Profiler* profiler) {
+  const LayerContext c{kernels(profiler), pool_, arena_, settings_.integers, profiler};
   const std::ptrdiff_t T = pass.T(), D = args_.hidden_size;
+  const WeightMatrix& embed = weights_.embed_tokens;
+  if (profiler != nullptr) {
+    profiler->count_bytes(bytes_of(embed) / static_cast<double>(embed.N) * static_cast<double>(T));
+  }
   for_each_token(c, T, [&](std::ptrdiff_t t) {
-    kernels_.weight_row(weights_.embed_tokens, pass.tokens[static_cast<std::size_t>(t)], x_.data() + t * D);
+    c.kernels.weight_row(embed, pass.tokens[static_cast<std::size_t>(t)], x_.data() + t * D);
   });
 
   const auto keep_wanted = [&] {  // rows ascend, so none is overwritten before it has moved

@@ -19,12 +19,17 @@ class KimiLinearModel {
   /// Runs the pass and returns the residual stream after the last layer of the wanted rows [wanted, D], valid until the
   /// next call.  The last layer's second half is computed for these only, unless an observer wants to see all.
   /// REQUIRES: 1 <= T <= max_tokens, tokens inside the vocabulary, room reserved in every state.
-  /// Never throws unless `observer` (may be null) does; then the states of the pass must not be used again.
-  const float* forward(const ForwardPass& pass, ForwardObserver* observer);
+  /// `profiler` may be null.  Never throws unless `observer` (may be null) does; then the states of the pass must not be used again.
+  const float* forward(const ForwardPass& pass, ForwardObserver* observer, Profiler* profiler);
 
   /// h = RMSNorm(x; norm) for one row.
   /// Shapes    x, h: [D].
   void final_norm(const float* x, float* h) const noexcept;
+
+  /// The kernels a call uses: those that do nothing, if only regions are to be timed.
+  const Kernels& kernels(const Profiler* profiler) const noexcept {
+    return profiler != nullptr && profiler->regions_only() ? nothing::kernels : kernels_;
+  }
 
   std::size_t scratch_bytes() const { return (arena_.capacity() + x_.size()) * sizeof(float); }
 

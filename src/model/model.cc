@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <new>
+#include <optional>
 #include <system_error>
 #include <unordered_set>
 
@@ -68,7 +69,7 @@ struct Model::Impl {
   DType state_type() const { return options.bf16_state ? DType::kBF16 : DType::kF32; }
   void check(std::span<const SequenceInput> batch) const;
   void fill_pass(std::span<const SequenceInput> batch, std::span<std::int64_t> done);
-  void report_logits(const float* x, ForwardObserver& observer);
+  void report_logits(const float* x, ForwardObserver& observer, Profiler* profiler);
 
   const ModelOptions options;
   const Kernels& kernels;
@@ -83,6 +84,7 @@ struct Model::Impl {
   AlignedBuffer wanted_quantized;  // the same quantised
   AlignedBuffer logits;            // [kLogitRows, vocab]
   ForwardPass pass;
+  Profile* profile = nullptr;
 };
 
 Model::Model(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -102,6 +104,7 @@ Model Model::open(const std::filesystem::path& dir, const ModelOptions& options)
 const ModelArgs& Model::args() const { return impl_->args; }
 const char* Model::isa() const { return impl_->kernels.isa; }
 int Model::threads() const { return impl_->pool.size(); }
+void Model::set_profile(Profile* profile) { impl_->profile = profile; }
 
 MemoryPlan Model::memory_plan() const {
   const ModelArgs& a = impl_->args;
@@ -171,11 +174,12 @@ void Model::Impl::fill_pass(std::span<const SequenceInput> batch, std::span<std:
 }
 
 /// The head: logits = lm_head RMSNorm(x) of the wanted rows x [wanted, D], kLogitRows at a time.
-void Model::Impl::report_logits(const float* x, ForwardObserver& observer) {
+void Model::Impl::report_logits(const float* x, ForwardObserver& observer, Profiler* profiler) {
+  const PartScope part(profiler, ModelPart::kHead);
   const auto D = static_cast<std::ptrdiff_t>(args.hidden_size), N = static_cast<std::ptrdiff_t>(args.vocab_size);
   const auto total = static_cast<std::ptrdiff_t>(pass.wanted.size());
   Arena no_scratch;
-  const LayerContext c{kernels, pool, no_scratch, options.compute == Compute::kAuto};
+  const LayerContext c{backbone.kernels(profiler), pool, no_scratch, options.compute == Compute::kAuto, profiler};
   for (std::ptrdiff_t first = 0; first < total; first += kLogitRows) {
     const std::ptrdiff_t count = std::min(kLogitRows, total - first);
     for (std::ptrdiff_t i = 0; i < count; ++i) backbone.final_norm(x + (first + i) * D, wanted_hidden.data() + i * D);
@@ -203,10 +207,13 @@ std::int64_t Model::forward(std::span<const SequenceInput> batch, ForwardObserve
                 "latent cache: expected memory for " + std::to_string(total) + " more tokens, got none");
   }
   std::vector<std::int64_t> done(batch.size(), 0);
+  std::optional<Profiler> counting;
+  if (impl_->profile != nullptr) counting.emplace(*impl_->profile);
+  Profiler* const profiler = counting ? &*counting : nullptr;
   while (fed < total) {
     impl_->fill_pass(batch, done);
-    const float* x = impl_->backbone.forward(impl_->pass, observer.wants_layers() ? &observer : nullptr);
-    impl_->report_logits(x, observer);
+    const float* x = impl_->backbone.forward(impl_->pass, observer.wants_layers() ? &observer : nullptr, profiler);
+    impl_->report_logits(x, observer, profiler);
     fed += impl_->pass.T();
     if (!observer.on_progress(fed, total)) break;
   }

@@ -1,5 +1,7 @@
 #include "model/sequence_state.h"
 
+#include <new>
+
 #include "kl/error.h"
 
 namespace kl {
@@ -38,6 +40,24 @@ std::size_t SequenceState::bytes() const {
     }
   }
   return bytes;
+}
+
+void SequenceState::repeat_to(std::int64_t num_tokens) {
+  const std::int64_t present = this->num_tokens(), missing = num_tokens - present;
+  if (missing < 0 || (missing > 0 && present == 0))
+    throw Error(ErrorCode::kInvalidArgument, "repeat_to: expected a state of 1 to " + std::to_string(num_tokens) +
+                                                 " tokens, got one of " + std::to_string(present));
+  if (missing == 0) return;
+  try {
+    for (LayerCache& cache : impl_->layers)
+      if (auto* mla = std::get_if<MlaCache>(&cache)) mla->reserve(missing);
+  } catch (const std::bad_alloc&) {
+    throw Error(ErrorCode::kOutOfMemory,
+                "latent cache: expected memory for " + std::to_string(missing) + " more tokens, got none");
+  }
+  for (LayerCache& cache : impl_->layers)
+    if (auto* mla = std::get_if<MlaCache>(&cache)) mla->repeat(missing);
+  impl_->num_tokens = num_tokens;
 }
 
 namespace {

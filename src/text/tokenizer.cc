@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/read_file.h"
 #include "kl/error.h"
 #include "text/bpe.h"
 #include "text/pretokenizer.h"

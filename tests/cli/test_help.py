@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from conftest import EXIT_OK, EXIT_USAGE, KL, ROOT
 
-COMMANDS = ["run", "chat", "tokenize", "detokenize", "render", "logits", "inspect", "synth", "quantize"]
+COMMANDS = ["run", "chat", "tokenize", "detokenize", "render", "logits", "inspect", "bench", "synth", "quantize"]
 
 
 def test_help_lists_every_command_with_one_line(ok):
