@@ -2,6 +2,7 @@
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -11,6 +12,13 @@ KL = os.environ.get("KL_PROGRAM", str(ROOT / "build/release/bin/kl"))
 DEMO = ROOT / "models/demo"
 
 EXIT_OK, EXIT_FAILURE, EXIT_USAGE, EXIT_BAD_INPUT, EXIT_MEMORY, EXIT_CANNOT_WRITE, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+
+
+# A test run in the background, or under nohup, inherits ignored signals and would hand them on to the program, which
+# leaves alone what its parent ignores.
+for name in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+    if signal.getsignal(name) == signal.SIG_IGN:
+        signal.signal(name, signal.SIG_DFL)
 
 
 class Result:
