@@ -17,7 +17,7 @@ struct LayerContext {
   const Kernels& kernels;
   ThreadPool& pool;
   Arena& arena;
-  bool integers = true;  ///< packed weights meet quantised activations; else everything is computed in f32
+  bool integers = true;          ///< packed weights meet quantised activations; else everything is computed in f32
   Profiler* profiler = nullptr;  ///< null: nobody counts
 };
 
@@ -29,9 +29,16 @@ struct Segment {
   std::int64_t call_tokens = 0;  ///< new tokens of the sequence in the whole call, however many passes it takes
 };
 
-/// Output rows of a matrix that one task computes.  Small enough to share the product of one token among many threads,
-/// large enough that its weights (64 x 2304 bf16 = 288 KiB) outweigh the cost of taking a task.
-inline constexpr std::ptrdiff_t kRowsPerTask = 64;
+/// Outputs of a matrix that one task computes, of `outputs` in the whole region, for M tokens.
+///
+/// Many tokens: 64, so that the weights of a task (64 x 2304 bf16 = 288 KiB) stay in L2 while the tokens pass by.  Few tokens:
+/// the weights come from RAM, which is fastest in long stretches (8 % more decode speed with 1024 than with 64), yet eight
+/// tasks a thread even out what the threads get.
+inline std::ptrdiff_t outputs_per_task(std::ptrdiff_t outputs, std::ptrdiff_t M, int threads) noexcept {
+  constexpr std::ptrdiff_t kFewTokens = 8, kLeast = 64, kMost = 1024;
+  if (M > kFewTokens) return kLeast;
+  return std::clamp(outputs / (8 * threads) / kLeast * kLeast, kLeast, kMost);
+}
 
 /// Tokens one task handles where work is per token and cheap.
 inline constexpr std::ptrdiff_t kTokensPerTask = 16;
@@ -49,14 +56,16 @@ void for_each_token(const LayerContext& c, std::ptrdiff_t T, F&& f) noexcept {
 
 /// Runs several matrix products as one parallel region: a thread that finishes early goes on with the next matrix.
 inline void matmul_together(const LayerContext& c, std::initializer_list<MatmulArgs> products) noexcept {
-  std::ptrdiff_t num_tasks = 0;
   count_products(c.profiler, products);
-  for (const MatmulArgs& p : products) num_tasks += ceil_div(p.w.N, kRowsPerTask);
+  std::ptrdiff_t outputs = 0, num_tasks = 0;
+  for (const MatmulArgs& p : products) outputs += p.w.N;
+  const std::ptrdiff_t step = outputs_per_task(outputs, products.begin()->M, c.pool.size());
+  for (const MatmulArgs& p : products) num_tasks += ceil_div(p.w.N, step);
   c.pool.parallel_for(num_tasks, [&](std::ptrdiff_t task, int) {
     for (const MatmulArgs& p : products) {
-      const std::ptrdiff_t tasks_here = ceil_div(p.w.N, kRowsPerTask);
+      const std::ptrdiff_t tasks_here = ceil_div(p.w.N, step);
       if (task < tasks_here) {
-        c.kernels.matmul(p, task * kRowsPerTask, std::min(p.w.N, (task + 1) * kRowsPerTask));
+        c.kernels.matmul(p, task * step, std::min(p.w.N, (task + 1) * step));
         return;
       }
       task -= tasks_here;

@@ -32,8 +32,9 @@ void KimiMLP::forward(const MlpWeights& w, const LayerContext& c, const float* x
   count_products(c.profiler, {gate, up});
 
   // Gate and up share their input: one task computes both for some hidden channels and combines them while in cache.
-  c.pool.parallel_for(ceil_div(F, kRowsPerTask), [&](std::ptrdiff_t task, int) {
-    const std::ptrdiff_t f0 = task * kRowsPerTask, f1 = std::min(F, f0 + kRowsPerTask);
+  const std::ptrdiff_t step = outputs_per_task(F, T, c.pool.size());
+  c.pool.parallel_for(ceil_div(F, step), [&](std::ptrdiff_t task, int) {
+    const std::ptrdiff_t f0 = task * step, f1 = std::min(F, f0 + step);
     c.kernels.matmul(gate, f0, f1);
     c.kernels.matmul(up, f0, f1);
     for (std::ptrdiff_t t = 0; t < T; ++t)

@@ -145,7 +145,9 @@ void run_experts(const MoeWeights& w, const ModelArgs& args, const LayerContext&
   const bool integers = w.experts_are_packed && x.q != nullptr;
   ExpertInputs in{.shared = x, .chosen = {b.sorted_x}, .shared_hidden = {b.shared_gate}, .chosen_hidden = {b.gate}};
   if (integers) in.chosen = {nullptr, reinterpret_cast<const std::byte*>(b.sorted_x)};
-  const std::ptrdiff_t up_tasks = ceil_div(widest, kRowsPerTask), down_tasks = ceil_div(D, kRowsPerTask);
+  const std::ptrdiff_t up_step = outputs_per_task(num_active * widest, T, c.pool.size());
+  const std::ptrdiff_t down_step = outputs_per_task(num_active * D, T, c.pool.size());
+  const std::ptrdiff_t up_tasks = ceil_div(widest, up_step), down_tasks = ceil_div(D, down_step);
 
   for (std::ptrdiff_t i = 0; c.profiler != nullptr && i < num_active; ++i) {
     const ExpertRows r = rows_of(w, args, in, T, b, b.active[i]);
@@ -154,7 +156,7 @@ void run_experts(const MoeWeights& w, const ModelArgs& args, const LayerContext&
   }
   c.pool.parallel_for(num_active * up_tasks, [&](std::ptrdiff_t task, int) {
     const ExpertRows r = rows_of(w, args, in, T, b, b.active[task / up_tasks]);
-    const std::ptrdiff_t F = r.w->gate_proj.N, f0 = task % up_tasks * kRowsPerTask, f1 = std::min(F, f0 + kRowsPerTask);
+    const std::ptrdiff_t F = r.w->gate_proj.N, f0 = task % up_tasks * up_step, f1 = std::min(F, f0 + up_step);
     if (f0 >= F) return;  // the shared expert may be wider than the others
     c.kernels.matmul(product(r.w->gate_proj, r.x, r.gate, r.count), f0, f1);
     c.kernels.matmul(product(r.w->up_proj, r.x, r.up, r.count), f0, f1);
@@ -174,7 +176,7 @@ void run_experts(const MoeWeights& w, const ModelArgs& args, const LayerContext&
   }
   c.pool.parallel_for(num_active * down_tasks, [&](std::ptrdiff_t task, int) {
     const ExpertRows r = rows_of(w, args, in, T, b, b.active[task / down_tasks]);
-    const std::ptrdiff_t d0 = task % down_tasks * kRowsPerTask, d1 = std::min(D, d0 + kRowsPerTask);
+    const std::ptrdiff_t d0 = task % down_tasks * down_step, d1 = std::min(D, d0 + down_step);
     c.kernels.matmul(product(r.w->down_proj, r.hidden, r.out, r.count), d0, d1);
   });
 }
