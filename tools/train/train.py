@@ -156,9 +156,9 @@ class Trainer:
     def run(self):
         self.model.train()
         losses, started = [], time.time() - self.seconds
-        for step in range(self.done, self.args.steps):
+        for step in range(self.done, self.args.stop_after):
             losses.append(self.step(step))
-            if (step + 1) % self.args.log_every == 0 or step + 1 == self.args.steps:
+            if (step + 1) % self.args.log_every == 0 or step + 1 == self.args.stop_after:
                 self.done, self.seconds = step + 1, time.time() - started
                 self.keep(self.done, sum(losses) / len(losses))
                 if self.args.state:
@@ -175,12 +175,13 @@ def parse_args():
         help="share of the text to train on; what is left of the first 90 %% is scored at every line of the log")
     add("--seed", type=int, default=1)
     add("--threads", type=int, default=1)
-    add("--steps", type=int, default=1200)
+    add("--steps", type=int, default=2000, help="length of the learning rate's schedule")
+    add("--stop-after", type=int, default=1500, help="steps; overfitting begins before the learning rate is zero")
     add("--T", type=int, default=512, help="window length, a multiple of 32")
     add("--batch", type=int, default=8, help="windows per step")
     add("--lr", type=float, default=2e-3)
     add("--warmup", type=int, default=100, help="steps")
-    add("--decay", type=int, default=600, help="steps over which the learning rate falls to zero, at the end")
+    add("--decay", type=int, default=1000, help="steps over which the learning rate falls to zero, at the end")
     add("--weight-decay", type=float, default=0.1)
     add("--no-muon", action="store_true", help="AdamW for all parameters")
     add("--dropout", type=float, default=0.1)
