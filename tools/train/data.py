@@ -2,8 +2,8 @@
 
     |<-- training: up to `train_until` -->|<-- validation: up to 90 % -->|<-- held out: the last 10 % -->|
 
-The first 90 % of the bytes are the usual training text of this file.  To compare recipes, training stops earlier and the
-rest of the 90 % is scored.  The last 10 % are for the one number that is reported.
+The first 90 % of the bytes are the usual training text of this file.  To compare recipes, training stops earlier and
+the rest of the 90 % is scored.  The last 10 % are for the one number that is reported.
 """
 
 import os

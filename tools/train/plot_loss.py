@@ -37,7 +37,8 @@ def main():
     plt.rcParams.update({"svg.hashsalt": "kl", "font.size": 10, "axes.spines.top": False, "axes.spines.right": False})
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     left.plot(final["step"], final["train_nats"], color="#4c72b0", label="on the first 90 %")
-    left.plot(development["step"], development["train_nats"], color="#c44e52", label="on the first 80 %", linestyle="--")
+    left.plot(development["step"], development["train_nats"], color="#c44e52", linestyle="--",
+              label="on the first 80 %")
     left.set(title="training loss (nats per token)", xlabel="step")
     left.legend(frameon=False)
     right.plot(development["step"], bpb, color="#c44e52", linestyle="--")

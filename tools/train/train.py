@@ -121,7 +121,7 @@ class Trainer:
         return loss.item()
 
     def keep(self, step, train_loss):
-        """Saves the averaged weights and writes a line of the log, with their bits per byte if there is a slice for it."""
+        """Saves the averaged weights and writes a line of the log, with bits per byte if validation text is left."""
         save_checkpoint(self.args.out, self.average.model, self.tokenizer)
         line = {
             "step": step, "epoch": round(self.windows.epoch, 2), "minutes": round(self.seconds / 60, 1),
