@@ -44,10 +44,11 @@ def test_a_turn_feeds_only_what_is_new(ok):
 
 
 def test_history_changes_the_answer(ok):
-    question = "What is thy name, and what dost thou here?"
-    same = [answers(ok, "/reset", question) for _ in range(2)]
-    assert same[0] == same[1]
-    assert answers(ok, *[question] * 5) != same[0] * 5
+    questions = ["What is thy name, and what dost thou here?", "Who is there?", "Speak!", "What news from the king?"]
+    forgetting = [line for question in questions for line in ("/reset", question)]
+    apart = answers(ok, *forgetting)
+    assert apart == answers(ok, *forgetting) == "".join(answers(ok, question) for question in questions)
+    assert answers(ok, *questions) != apart
 
 
 def test_regenerating_greedily_gives_the_same_answer_again(ok):

@@ -1,9 +1,9 @@
 """The text, its split, and the windows that training sees.
 
-    |<---------------- 85.5 % train ---------------->|<- 4.5 % validation ->|<- 10 % held out ->|
+    |<-- training: up to `train_until` -->|<-- validation: up to 90 % -->|<-- held out: the last 10 % -->|
 
-The first 90 % of the bytes are the usual training text of this file.  Its last 5 % choose the checkpoint and nothing is
-trained on them.  The last 10 % are for the one number that is reported.
+The first 90 % of the bytes are the usual training text of this file.  To compare recipes, training stops earlier and
+the rest of the 90 % is scored.  The last 10 % are for the one number that is reported.
 """
 
 import os
@@ -12,19 +12,20 @@ from pathlib import Path
 
 import torch
 
-TRAIN_FRACTION = 0.9
-VALIDATION_FRACTION = 0.05  # of the training part
+HELD_OUT_FROM = 0.9
 
 
 def default_data_path():
     return Path(os.environ.get("KL_SHARED", "../shared")) / "data" / "tinyshakespeare.txt"
 
 
-def split_text(path):
-    """Returns (train, validation, held_out) as text.  Validation starts at a speech."""
+def split_text(path, train_until=HELD_OUT_FROM):
+    """Returns (train, validation, held_out) as text.  Validation starts at a speech, or is empty."""
+    if not 0 < train_until <= HELD_OUT_FROM:
+        raise ValueError(f"train_until: expected more than 0 and at most {HELD_OUT_FROM}, got {train_until}")
     raw = Path(path).read_bytes()
-    end = int(len(raw) * TRAIN_FRACTION)
-    start = raw.index(b"\n\n", int(end * (1 - VALIDATION_FRACTION))) + 2
+    end = int(len(raw) * HELD_OUT_FROM)
+    start = end if train_until == HELD_OUT_FROM else raw.index(b"\n\n", int(len(raw) * train_until)) + 2
     return raw[:start].decode(), raw[start:end].decode(), raw[end:].decode()
 
 
@@ -42,13 +43,13 @@ class Windows:
     """Endless batches of windows of T + 1 ids: mostly running text, `chat_share` of them dialogues.
 
     A dialogue is consecutive speeches, in turns of user and assistant, in the family's chat format.  The running
-    text is rewritten with other names, tokenised with BPE-dropout and cut at a new offset for every pass over it.
+    text is tokenised with BPE-dropout and cut at a new offset for every pass over it.
     """
 
     BOS_SHARE = 0.03  # windows whose first id is [BOS], so that a prompt may begin with it
 
-    def __init__(self, text, tokenizer, encoder, renamer, T, batch, chat_share, seed):
-        self.renamer, self.encoder, self.T, self.batch = renamer, encoder, T, batch
+    def __init__(self, text, tokenizer, encoder, T, batch, chat_share, seed):
+        self.text, self.encoder, self.T, self.batch = text, encoder, T, batch
         self.special, self.chat_share = tokenizer.special, chat_share
         self.speeches = speeches(text)
         self.random = random.Random(seed)
@@ -57,7 +58,7 @@ class Windows:
         self.pending = []
 
     def refill(self):
-        ids = torch.tensor(self.encoder.encode(self.renamer.rewrite()))
+        ids = torch.tensor(self.encoder.encode(self.text))
         offset = self.random.randrange(self.T)
         count = (len(ids) - offset - 1) // self.T
         self.pending = [ids[offset + i * self.T :][: self.T + 1].clone() for i in range(count)]

@@ -1,20 +1,25 @@
-"""Bits per byte of a checkpoint folder on held-out text.
+"""Bits per byte of a checkpoint folder on the held-out text.
 
-    python tools/train/evaluate.py [--model models/demo] [--data FILE] [--part held_out|validation]
+    python tools/train/evaluate.py [--model models/demo] [--data FILE] [--kl build/release/bin/kl]
 
 The protocol, exactly: the text is tokenised without BPE-dropout and without [BOS] into ids x_0 .. x_{n-1}.  Windows of
 512 ids start at 0, 256, 512, ...; each scores the positions that no earlier window scored, so the first scores ids
 1..511 and each later one its last 256.  x_0 has no context and is charged ln(vocab_size).  The sum of -ln p in
 nats, divided by ln 2 and by the number of bytes of the text, is the result.  Weights are widened to f32; the
 KDA recurrence is the plain one, nothing is clamped.
+
+The logits are those of model.py, or with --kl those of `kl logits`.
 """
 
 import argparse
 import math
+import subprocess
+import tempfile
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import safe_open
 
 from checkpoint import load_model
 from data import default_data_path, split_text
@@ -25,11 +30,10 @@ WINDOW, STRIDE = 512, 256
 
 @torch.no_grad()
 def total_nats(model, ids, batch=24):
-    """Sum of -ln p over `ids` [n] by the protocol above. `model` is in eval mode."""
+    """Sum of -ln p over `ids` [n] by the protocol above.  `model` maps ids [B, T] to logits [B, T, vocab]."""
     n = len(ids)
     starts = range(0, max(n - WINDOW + STRIDE, STRIDE), STRIDE)
     scored = torch.zeros(n)
-    scored[0] = math.log(model.config.vocab_size)
     for first in range(0, len(starts), batch):
         group = starts[first : first + batch]
         windows = torch.stack([F.pad(ids[s : s + WINDOW], (0, max(0, s + WINDOW - n))) for s in group])
@@ -38,11 +42,27 @@ def total_nats(model, ids, batch=24):
         for row, s in zip(nats, group):
             begin, end = (1 if s == 0 else s + WINDOW - STRIDE), min(s + WINDOW, n)
             scored[begin:end] = row[begin - s - 1 : end - s - 1]
-    return scored.double().sum().item()
+    return scored.double().sum().item() + math.log(logits.shape[-1])
 
 
 def bits_per_byte(nats, text):
     return nats / math.log(2) / len(text.encode())
+
+
+class KlModel:
+    """The `kl` program in the place of a model: each call is one run of `kl logits`."""
+
+    def __init__(self, kl, folder):
+        self.kl, self.folder = kl, folder
+
+    def __call__(self, ids):
+        with tempfile.TemporaryDirectory() as scratch:
+            tokens, out = Path(scratch, "tokens"), Path(scratch, "logits.safetensors")
+            tokens.write_text("".join(" ".join(map(str, row)) + "\n" for row in ids.tolist()))
+            subprocess.run([self.kl, "logits", "-m", self.folder, "--tokens", tokens, "-o", out, "--all"], check=True)
+            with safe_open(out, framework="pt") as file:
+                names = [f"logits.{i}" if i else "logits" for i in range(len(ids))]
+                return torch.stack([file.get_tensor(name) for name in names])
 
 
 def main():
@@ -50,16 +70,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=root / "models" / "demo")
     parser.add_argument("--data", type=Path, default=default_data_path())
-    parser.add_argument("--part", choices=["held_out", "validation"], default="held_out")
+    parser.add_argument("--kl", type=Path, help="take the logits from this program")
     args = parser.parse_args()
 
-    _, validation, held_out = split_text(args.data)
-    text = held_out if args.part == "held_out" else validation
-    model, tokenizer = load_model(args.model), Tokenizer.load(args.model)
-    ids = torch.tensor(tokenizer.encode(text))
+    _, _, held_out = split_text(args.data)
+    model = KlModel(args.kl, args.model) if args.kl else load_model(args.model)
+    ids = torch.tensor(Tokenizer.load(args.model).encode(held_out))
     nats = total_nats(model, ids)
-    print(f"{args.part}: {bits_per_byte(nats, text):.6f} bits per byte"
-          f"  ({nats:.4f} nats, {len(ids)} tokens, {len(text.encode())} bytes)")  # fmt: skip
+    print(f"{bits_per_byte(nats, held_out):.6f} bits per byte"
+          f"  ({nats:.4f} nats, {len(ids)} tokens, {len(held_out.encode())} bytes)")  # fmt: skip
 
 
 if __name__ == "__main__":
