@@ -8,11 +8,13 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <string>
 #include <vector>
 
 #include "kernels/peaks.h"
 #include "kernels/select.h"
+#include "tests/support/packed.h"
 #include "tests/support/random.h"
 
 namespace kl::bench {
@@ -77,6 +79,40 @@ void matmul(State& state, const Kernels& kernels, DType type, std::ptrdiff_t M) 
     copy = (copy + 1) % copies;
   }
   set_rates(state, 2.0 * static_cast<double>(M * N * K), static_cast<double>(bytes));
+}
+
+/// The same with packed weights and quantised tokens; with M < 64 weights come from RAM.
+void matmul_packed(State& state, const Kernels& kernels, const PackedFormat& format, std::ptrdiff_t M) {
+  const std::ptrdiff_t N = 4096, K = kHidden, copies = M < 64 ? 24 : 1, bytes = format.matrix_bytes(N, K);
+  Random random(1);
+  const test::PackedWeights one(format, N, K, random);
+  Buffer weights(static_cast<std::size_t>(copies * bytes));
+  for (std::ptrdiff_t i = 0; i < copies; ++i)
+    std::memcpy(weights.as<char>() + i * bytes, one.matrix.data, static_cast<std::size_t>(bytes));
+  const std::vector<float> x = random.normals(M * K);
+  const test::QuantizedRows q(kernels, x, M, K);
+  std::vector<float> y(static_cast<std::size_t>(M * N));
+  WeightMatrix w = one.matrix;
+  std::ptrdiff_t copy = 0;
+  for (auto _ : state) {
+    w.data = weights.as<char>() + copy * bytes;
+    kernels.matmul({w, nullptr, K, y.data(), N, M, q.data()}, 0, N);
+    benchmark::DoNotOptimize(y.data());
+    copy = (copy + 1) % copies;
+  }
+  set_rates(state, 2.0 * static_cast<double>(M * N * K), static_cast<double>(bytes));
+}
+
+void quantize_row(State& state, const Kernels& kernels) {
+  const std::ptrdiff_t K = kHidden;
+  Random random(1);
+  const std::vector<float> x = random.normals(K);
+  std::vector<std::byte> row(static_cast<std::size_t>(ActivationRow::bytes(K)));
+  for (auto _ : state) {
+    kernels.quantize_row(x.data(), K, row.data());
+    benchmark::DoNotOptimize(row.data());
+  }
+  set_rates(state, 0, 4.0 * K);
 }
 
 /// Keys [128, 128] = latents [128, 512] W [512, 128]: the expansion of one block of latents for one head.
@@ -218,6 +254,14 @@ void add_benchmarks_of(const Kernels& kernels) {
           [type, M](State& s, const Kernels& t) { matmul(s, t, type, M); });
     }
   }
+  for (const std::ptrdiff_t M : {1, 2, 4, 8, 16, 64, 512}) {
+    for (const PackedFormat& f : {PackedFormat{4, 32, false, DType::kF16}, PackedFormat{4, 64, true, DType::kBF16},
+                                  PackedFormat{8, 32, false, DType::kF16}}) {
+      add("packed/" + std::to_string(f.bits) + "bit_g" + std::to_string(f.group) + "/M:" + std::to_string(M),
+          [f, M](State& s, const Kernels& t) { matmul_packed(s, t, f, M); });
+    }
+  }
+  add("quantize_row", quantize_row);
   add("matmul_transposed/BF16/M:128", matmul_transposed);
   add("kda_recurrence/T:512", [](State& s, const Kernels& t) { kda_recurrence(s, t, 512, 1); });
   add("kda_recurrence/T:1/from_RAM", [](State& s, const Kernels& t) { kda_recurrence(s, t, 1, 6 * 20 * kHeads); });

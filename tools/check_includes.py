@@ -18,7 +18,7 @@ MAY_INCLUDE = {
     "src/checkpoint":  ["base/", "kl/error.h", "kl/safetensors.h", "<system>", "<fmt/...>", "<nlohmann/...>"],
     "src/text":        ["base/", "kl/error.h", "kl/tokenizer.h", "kl/chat.h", "<fmt/...>", "<nlohmann/...>"],
     "src/weights":     ["base/", "kernels/", "checkpoint/", "kl/error.h", "kl/inspect.h", "kl/model_args.h",
-                        "kl/safetensors.h", "kl/synth.h", "<fmt/...>", "<nlohmann/...>"],
+                        "kl/quantize.h", "kl/safetensors.h", "kl/synth.h", "<fmt/...>", "<nlohmann/...>"],
     "src/layers":      ["base/", "kernels/", "weights/", "kl/model.h", "kl/model_args.h", "kl/profile.h"],
     "src/model":       ["base/", "kernels/", "checkpoint/", "weights/", "layers/", "kl/", "<fmt/...>", "<nlohmann/...>"],
     "src/runtime":     ["base/", "text/", "model/", "kl/", "<fmt/...>"],

@@ -28,7 +28,7 @@ struct FileReport {
 /// One tensor as the file describes it.
 struct TensorReport {
   std::string name;
-  std::string dtype;
+  std::string dtype;  ///< the element type, or the format of packed weights: "q4_g32_f16"
   std::vector<std::int64_t> shape;
   std::int64_t bytes = 0;
   std::size_t file = 0;  ///< index into ModelReport::files
@@ -53,7 +53,8 @@ struct ModelReport {
 
   // --- from the files -----------------------------------------------------------------------------------------------
   bool has_weights = false;  ///< false for a lone config.json
-  std::string naming;        ///< "Hugging Face", "transformers", "mlx-lm", "mlx-lm (before absorbed attention)"
+  std::string
+      naming;  ///< "kl quantize", "Hugging Face", "transformers", "mlx-lm", "mlx-lm (before absorbed attention)"
   std::vector<FileReport> files;
   std::vector<TensorReport> tensors;  ///< by name
   std::map<std::string, DTypeReport> dtypes;
@@ -64,7 +65,7 @@ struct ModelReport {
   std::int64_t weights_mapped = 0;   ///< used where they lie in the files
   std::int64_t weights_copied = 0;   ///< small tensors converted at load
   std::int64_t state_fixed = 0;      ///< per sequence: KDA states and convolution rows, f32
-  std::int64_t state_per_token = 0;  ///< per sequence and token: MLA latents, f32
+  std::int64_t state_per_token = 0;  ///< per sequence and token: MLA latents, as CacheType::kAuto keeps them
 
   /// Memory of one sequence of `tokens` tokens, weights not included; the largest number there is if it is beyond that.
   std::int64_t state_bytes(std::int64_t tokens) const;

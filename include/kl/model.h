@@ -22,6 +22,20 @@ enum class MlaForm : std::uint8_t {
   kExpanded,  ///< always expanded (also exact, but slow for single tokens)
 };
 
+/// How products with quantised weights are computed.  Other weights are always multiplied in f32.
+enum class Compute : std::uint8_t {
+  kAuto,  ///< activations are rounded to 8 bits, 32 sharing a scale, and multiplied in integers: fastest
+  kF32,   ///< weights are widened and activations stay f32: the model that the file describes, exactly
+};
+
+/// How MLA latents are kept in a sequence's state: the memory that grows with its length.  docs/numerics.md has the errors.
+enum class CacheType : std::uint8_t {
+  kAuto,  ///< bf16 for a model with quantised weights, else f32
+  kF32,   ///< as computed
+  kBf16,  ///< half the memory
+  kInt8,  ///< a quarter
+};
+
 /// Which numbers weigh the chosen experts.
 enum class RouterWeights : std::uint8_t {
   kUnbiased,  ///< the scores, as intended and as every other engine does
@@ -34,6 +48,10 @@ struct ModelOptions {
   std::string isa;         ///< kernel table by name; empty = $KL_ISA, else the best this CPU runs
   int chunk_tokens = 512;  ///< most tokens of one pass over the layers; bounds scratch memory, never changes results
   MlaForm mla_form = MlaForm::kAuto;
+  Compute compute = Compute::kAuto;
+  CacheType cache_type = CacheType::kAuto;
+  bool bf16_state =
+      false;  ///< KDA states in bf16: half the memory and traffic; decays above 0.998 are lost in rounding
   RouterWeights router_weights = RouterWeights::kUnbiased;
   float kv_a_norm_eps = 0;  ///< > 0 overrides ModelArgs::kv_a_norm_eps
   float l2_norm_eps = 0;    ///< > 0 overrides ModelArgs::l2_norm_eps

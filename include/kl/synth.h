@@ -11,6 +11,8 @@ namespace kl {
 /// How to make up a model.
 struct SynthOptions {
   std::string dtype = "bf16";       ///< "bf16", "f16" or "f32"; A_log and dt_bias are f32 always
+  int bits = 0;                     ///< 4 or 8: matrices are packed as `kl quantize` packs them; 0: none are
+  int group_size = 32;              ///< of packed ones, 32 or 64
   std::uint64_t seed = 0;           ///< same seed, same bytes, however the tensors are spread over files
   std::filesystem::path tokenizer;  ///< copied as tiktoken.model; if empty, a tokenizer of single bytes is written
   std::int64_t max_shard_bytes = 5'000'000'000;

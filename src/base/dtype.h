@@ -5,14 +5,16 @@
 
 namespace kl {
 
-/// Element types a weight tensor may have.
-enum class DType : std::uint8_t { kF32, kF16, kBF16 };
+/// Element types a weight tensor may have.  Packed weights have none: kernels/packed.h says how they lie.
+enum class DType : std::uint8_t { kF32, kF16, kBF16, kPacked };
 
-/// Bytes of one element.
+/// Bytes of one element; not for kPacked.
 constexpr std::size_t size_of(DType t) { return t == DType::kF32 ? 4 : 2; }
 
-/// As safetensors files spell it.
-constexpr const char* name_of(DType t) { return t == DType::kF32 ? "F32" : t == DType::kF16 ? "F16" : "BF16"; }
+/// As safetensors files spell it, but for kPacked.
+constexpr const char* name_of(DType t) {
+  return t == DType::kF32 ? "F32" : t == DType::kF16 ? "F16" : t == DType::kBF16 ? "BF16" : "packed";
+}
 
 /// bf16 is the upper half of an f32: widening is exact.
 constexpr float bf16_to_f32(std::uint16_t bits) { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
@@ -36,6 +38,21 @@ constexpr float f16_to_f32(std::uint16_t h) {
     exponent = static_cast<std::uint32_t>(1 - shift);
   }
   return std::bit_cast<float>(sign | (exponent + 112u) << 23 | fraction << 13);
+}
+
+/// Round to nearest, ties to even; too large becomes infinity, NaN stays NaN.
+constexpr std::uint16_t f32_to_f16(float x) {
+  const auto bits = std::bit_cast<std::uint32_t>(x);
+  const auto sign = static_cast<std::uint16_t>(bits >> 16 & 0x8000u);
+  const std::uint32_t magnitude = bits & 0x7fffffffu;
+  if (magnitude > 0x7f800000u) return static_cast<std::uint16_t>(sign | 0x7e00u);
+  if (magnitude >= 0x477ff000u) return static_cast<std::uint16_t>(sign | 0x7c00u);  // rounds to 2^16 or above
+  if (magnitude < 0x38800000u) {  // below 2^-14: a multiple of 2^-24, which adding 1/2 rounds to
+    const auto shifted = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + 0.5f);
+    return static_cast<std::uint16_t>(sign | (shifted - 0x3f000000u));
+  }
+  const std::uint32_t rounded = magnitude + 0xfffu + (bits >> 13 & 1u);
+  return static_cast<std::uint16_t>(sign | ((rounded >> 13) - (112u << 10)));
 }
 
 }  // namespace kl

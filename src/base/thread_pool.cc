@@ -17,6 +17,9 @@ namespace {
 // About 30 microseconds: longer than the gaps between the regions of one forward pass, shorter than a scheduler tick.
 constexpr int kSpins = 1000;
 
+/// The lower half of a ticket.
+constexpr std::ptrdiff_t tasks_left(std::uint64_t ticket) { return static_cast<std::ptrdiff_t>(ticket & 0xffffffffu); }
+
 }  // namespace
 
 ThreadPool::ThreadPool(int num_threads) {
@@ -37,10 +40,7 @@ ThreadPool::~ThreadPool() { stop(); }
 
 void ThreadPool::stop() noexcept {
   stop_.store(true);
-  {
-    const std::lock_guard lock(mutex_);
-    region_.fetch_add(1);
-  }
+  { const std::lock_guard lock(mutex_); }  // a worker that saw no stop is now waiting for the signal
   wake_.notify_all();
   for (std::thread& t : workers_) t.join();
 }
@@ -53,15 +53,16 @@ void ThreadPool::run(std::ptrdiff_t num_tasks, Task task, void* context) noexcep
   task_ = task;
   context_ = context;
   num_tasks_ = num_tasks;
-  next_.store(0, std::memory_order_relaxed);
-  busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
-  region_.fetch_add(1);  // publishes the lines above; sequentially consistent with sleepers_, so no wake-up is lost
+  done_.store(0, std::memory_order_relaxed);
+  const std::uint64_t region = (ticket_.load(std::memory_order_relaxed) >> 32) + 1;
+  // Publishes the lines above; sequentially consistent with sleepers_, so no wake-up is lost.
+  ticket_.store(region << 32 | static_cast<std::uint64_t>(num_tasks));
   if (sleepers_.load() > 0) {
     { const std::lock_guard lock(mutex_); }  // a worker that counted itself is now waiting for the signal
     wake_.notify_all();
   }
   drain(0);
-  for (int spins = 0; busy_.load(std::memory_order_acquire) != 0; ++spins) {
+  for (int spins = 0; done_.load(std::memory_order_acquire) != num_tasks; ++spins) {
     if (spins < kSpins) {
       _mm_pause();
     } else {
@@ -71,28 +72,29 @@ void ThreadPool::run(std::ptrdiff_t num_tasks, Task task, void* context) noexcep
 }
 
 void ThreadPool::drain(int worker) noexcept {
-  for (;;) {
-    const std::ptrdiff_t task = next_.fetch_add(1, std::memory_order_relaxed);
-    if (task >= num_tasks_) return;
-    task_(context_, task, worker);
+  std::uint64_t ticket = ticket_.load(std::memory_order_acquire);
+  while (tasks_left(ticket) > 0) {
+    if (!ticket_.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel, std::memory_order_acquire))
+      continue;
+    task_(context_, num_tasks_ - tasks_left(ticket), worker);
+    done_.fetch_add(1, std::memory_order_release);
+    ticket = ticket_.load(std::memory_order_acquire);
   }
 }
 
 void ThreadPool::work(int worker) noexcept {
   const DefaultFloatEnvironment environment;
-  std::uint64_t seen = 0;
+  const auto has_work = [this] { return tasks_left(ticket_.load()) > 0 || stop_.load(); };
   for (;;) {
-    for (int spins = 0; spins < kSpins && region_.load(std::memory_order_acquire) == seen; ++spins) _mm_pause();
-    if (region_.load() == seen) {
+    for (int spins = 0; spins < kSpins && !has_work(); ++spins) _mm_pause();
+    if (!has_work()) {
       std::unique_lock lock(mutex_);
       sleepers_.fetch_add(1);
-      wake_.wait(lock, [&] { return region_.load() != seen; });
+      wake_.wait(lock, has_work);
       sleepers_.fetch_sub(1);
     }
     if (stop_.load()) return;
-    ++seen;
     drain(worker);
-    busy_.fetch_sub(1, std::memory_order_release);
   }
 }
 

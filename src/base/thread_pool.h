@@ -14,6 +14,9 @@ namespace kl {
 /// A forward pass runs hundreds of regions of a few microseconds each, so workers spin for a moment before they sleep,
 /// and a region allocates nothing.  Which worker runs which task is left to chance, and tasks must not care.
 ///
+/// A region ends when its tasks are done, not when every worker has looked in: a worker that the operating system keeps
+/// from running costs its share of the speed and nothing more, since the caller takes the tasks it does not.
+///
 /// Thread safety: one region at a time, started by one owner thread; regions do not nest.
 class ThreadPool {
  public:
@@ -41,14 +44,15 @@ class ThreadPool {
   void work(int worker) noexcept;
   void drain(int worker) noexcept;
 
-  // Written by the owner before a region is published by `region_`, read by workers after.
+  // Written by the owner before a region is published, read by whoever holds a task of it.
   Task task_ = nullptr;
   void* context_ = nullptr;
   std::ptrdiff_t num_tasks_ = 0;
 
-  alignas(64) std::atomic<std::ptrdiff_t> next_{0};   // first task nobody has taken
-  alignas(64) std::atomic<std::uint64_t> region_{0};  // number of regions published
-  alignas(64) std::atomic<int> busy_{0};              // workers still inside the region
+  // Number of the region in the upper half, tasks nobody has taken in the lower: a task is taken by counting the lower half
+  // down, which fails for a worker that looked at an earlier region.
+  alignas(64) std::atomic<std::uint64_t> ticket_{0};
+  alignas(64) std::atomic<std::ptrdiff_t> done_{0};  // tasks of the region that have ended
   std::atomic<bool> stop_{false};
   std::atomic<int> sleepers_{0};
   std::mutex mutex_;

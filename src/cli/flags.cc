@@ -156,9 +156,14 @@ void add_text_source(CLI::App& command, TextSource& source, const char* name) {
       ->excludes(text);
 }
 
+void add_threads_flag(CLI::App& command, int& threads) {
+  constexpr int kMaxThreads = 1024;
+  add_number(command, "-t,--threads", threads, 0, kMaxThreads, "worker threads; 0 = one per CPU");
+}
+
 void add_engine_flags(CLI::App& command, ModelOptions& options, const char* default_mla) {
-  constexpr int kMaxThreads = 1024, kMaxChunk = 65536;
-  add_number(command, "-t,--threads", options.threads, 0, kMaxThreads, "worker threads; 0 = one per CPU");
+  constexpr int kMaxChunk = 65536;
+  add_threads_flag(command, options.threads);
   add_number(command, "--chunk", options.chunk_tokens, 1, kMaxChunk, "most tokens of one pass; bounds memory only");
   static const std::map<std::string, MlaForm> kForms = {
       {"auto", MlaForm::kAuto}, {"absorbed", MlaForm::kAbsorbed}, {"expanded", MlaForm::kExpanded}};
@@ -170,6 +175,30 @@ void add_engine_flags(CLI::App& command, ModelOptions& options, const char* defa
       ->type_name("FORM")
       ->default_str(default_mla)
       ->check(one_of({"auto", "absorbed", "expanded"}));
+  static const std::map<std::string, CacheType> kTypes = {
+      {"auto", CacheType::kAuto}, {"f32", CacheType::kF32}, {"bf16", CacheType::kBf16}, {"int8", CacheType::kInt8}};
+  command
+      .add_option_function<std::string>(
+          "--cache-type", [&options](const std::string& type) { options.cache_type = kTypes.at(type); },
+          "of MLA latents: f32, bf16, int8, or auto: bf16 if the weights are quantised, else f32")
+      ->type_name("TYPE")
+      ->default_str("auto")
+      ->check(one_of({"auto", "f32", "bf16", "int8"}));
+  command
+      .add_option_function<std::string>(
+          "--state-type", [&options](const std::string& type) { options.bf16_state = type == "bf16"; },
+          "of KDA states: f32, or bf16: half the memory, less exact")
+      ->type_name("TYPE")
+      ->default_str("f32")
+      ->check(one_of({"f32", "bf16"}));
+  command
+      .add_option_function<std::string>(
+          "--compute",
+          [&options](const std::string& how) { options.compute = how == "f32" ? Compute::kF32 : Compute::kAuto; },
+          "f32, or auto: quantised weights meet 8-bit activations")
+      ->type_name("HOW")
+      ->default_str("auto")
+      ->check(one_of({"auto", "f32"}));
 }
 
 void add_convention_flags(CLI::App& command, ModelOptions& options) {

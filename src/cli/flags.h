@@ -43,7 +43,10 @@ CLI::Option* add_count_flag(CLI::App& command, const char* names, int& count, in
 /// A positional text ("-" is standard input) or -f FILE.
 void add_text_source(CLI::App& command, TextSource& source, const char* name);
 
-/// -t, --chunk and, with the given default, --mla.
+/// -t.
+void add_threads_flag(CLI::App& command, int& threads);
+
+/// -t, --chunk, --cache-type, --state-type, --compute and, with the given default, --mla.
 void add_engine_flags(CLI::App& command, ModelOptions& options, const char* default_mla);
 
 /// --router-weights, --kv-a-eps, --l2-eps: conventions in which other implementations differ.

@@ -25,7 +25,6 @@ struct LogitsFlags {
   bool last = false;
   bool layers = false;
   bool state = false;
-  std::string compute = "f32";
   ModelOptions engine;
 };
 
@@ -43,9 +42,6 @@ void define(CLI::App& command, LogitsFlags& flags) {
   command.add_flag("--last", flags.last, "logits at the last position of each sequence only")->excludes(all);
   command.add_flag("--layers", flags.layers, "also the residual stream and the router's choice after every layer");
   command.add_flag("--state", flags.state, "also the state of every layer after the last token");
-  command.add_option("--compute", flags.compute, "arithmetic; f32 is the only one")
-      ->type_name("TYPE")
-      ->check(one_of({"f32"}));
   add_engine_flags(command, flags.engine, "absorbed");
   add_convention_flags(command, flags.engine);
 }

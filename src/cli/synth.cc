@@ -43,6 +43,13 @@ void define(CLI::App& command, SynthFlags& flags) {
       ->type_name("TYPE")
       ->check(one_of({"bf16", "f16", "f32"}))
       ->capture_default_str();
+  command.add_option("--bits", flags.options.bits, "quantised weights, as kl quantize writes them: 4 or 8")
+      ->type_name("N")
+      ->check(one_of({"4", "8"}));
+  command.add_option("--group-size", flags.options.group_size, "of quantised weights: 32 or 64")
+      ->type_name("N")
+      ->check(one_of({"32", "64"}))
+      ->capture_default_str();
   add_seed_flag(command, flags.options.seed, "same seed, same bytes");
   command
       .add_option("--tokenizer", flags.tokenizer,

@@ -16,23 +16,26 @@
 #include <cstdint>
 
 #include "base/dtype.h"
+#include "kernels/latents.h"
+#include "kernels/packed.h"
 
 namespace kl {
 
-/// A matrix of weights, row-major [N, K], mapped from a file: y = W x.
+/// A matrix of weights [N, K], mapped from a file: y = W x.  Row-major, or packed in tiles.
 struct WeightMatrix {
   const void* data = nullptr;
   DType type = DType::kF32;
   std::ptrdiff_t N = 0;       ///< outputs
   std::ptrdiff_t K = 0;       ///< inputs
-  std::ptrdiff_t stride = 0;  ///< elements between rows, >= K
+  std::ptrdiff_t stride = 0;  ///< elements between rows, >= K; not used if packed
+  PackedFormat format{};      ///< if type is kPacked
 };
 
 /// Columns of a KDA state slice, see KdaRecurrenceArgs.
 inline constexpr std::ptrdiff_t kKdaSlice = 32;
 
-/// Floats of one head's KDA state: whole slices, whatever the number of value columns.
-constexpr std::ptrdiff_t kda_state_floats(std::ptrdiff_t K, std::ptrdiff_t V) {
+/// Elements of one head's KDA state: whole slices, whatever the number of value columns.
+constexpr std::ptrdiff_t kda_state_elements(std::ptrdiff_t K, std::ptrdiff_t V) {
   return (V + kKdaSlice - 1) / kKdaSlice * kKdaSlice * K;
 }
 
@@ -45,10 +48,16 @@ inline constexpr std::ptrdiff_t kLanes = 32;
 /// Keys of one attention block.  Blocks lie on a grid of absolute positions, so results do not depend on who asks when.
 inline constexpr std::ptrdiff_t kKeyBlock = 128;
 
-/// Widens n weights to f32, exactly.
-/// Shapes    src: [n] of `type`, aligned to its element   dst: [n].
-/// Numerics  exact: every f16 and bf16 number is an f32 number.
-using WidenFn = void (*)(const void* src, DType type, std::ptrdiff_t n, float* dst) noexcept;
+/// dst = row n of a matrix, widened: embeddings.
+/// Shapes    w: [N, K]   dst: [K].
+/// Numerics  exact for f16, bf16 and f32 weights; packed ones, scale q + minimum, are rounded once.
+using WeightRowFn = void (*)(const WeightMatrix& w, std::ptrdiff_t n, float* dst) noexcept;
+
+/// Rounds one row of activations to 8 bits, as ActivationRow lays them out.
+/// Shapes    x: [K]   row: ActivationRow::bytes(K), on a cache line.
+/// Numerics  per 32 inputs: scale = max|x| / 127, q = x (127 / max|x|) rounded to nearest even.  The same bytes from
+/// every table.  A group with a NaN or an infinity gets such a scale, so that every output it reaches shows it.
+using QuantizeRowFn = void (*)(const float* x, std::ptrdiff_t K, std::byte* row) noexcept;
 
 /// A matrix of weights and the rows it meets.
 struct MatmulArgs {
@@ -58,22 +67,25 @@ struct MatmulArgs {
   float* y;  // [M, N], rows y_stride apart
   std::ptrdiff_t y_stride;
   std::ptrdiff_t M;
+  const std::byte* q = nullptr;  // the same rows quantised, ActivationRow::bytes(K) apart; for packed weights only
 };
 
 /// Rows times a matrix, outputs n0 <= n < n1: every linear layer of the model.
 ///
 ///     y[m][n] = sum_k W[n][k] x[m][k]
 ///
+/// Packed weights meet `q` in integers where it is given, else `x` in f32.  REQUIRES: n0 a multiple of 16 for them.
 /// Shapes    w: [N, K]   x: [M, K]   y: [M, N].
 /// Aliasing  y must not overlap x.
-/// Numerics  f32 FMA in 16 lanes, partial sums of 256 inputs; the same for every M (generic/matmul.inl.h).
+/// Numerics  f32 FMA in 16 lanes, partial sums of 256 inputs; the same for every M (generic/matmul.inl.h).  In integers:
+/// per 32 inputs the exact sum of products; these times both scales, and minimum times sum, are added by FMA in order.
 using MatmulFn = void (*)(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept;
 
 /// The matrix used the other way round, all outputs: MLA expands latents to keys with it.
 ///
 ///     y[m][k] = sum_n x[m][n] W[n][k]
 ///
-/// Shapes    w: [N, K]   x: [M, N], rows x_stride apart   y: [M, K], rows y_stride apart.
+/// Shapes    w: [N, K], not packed   x: [M, N], rows x_stride apart   y: [M, K], rows y_stride apart.
 /// Aliasing  y must not overlap x.
 /// Numerics  f32 FMA in ascending n, partial sums of 32 terms.
 using MatmulTransposedFn = void (*)(const MatmulArgs& a) noexcept;
@@ -162,8 +174,9 @@ struct KdaRecurrenceArgs {
   std::ptrdiff_t v_stride;
   float* o;  // [T, V] rows o_stride apart
   std::ptrdiff_t o_stride;
-  float* S;  // [ceil(V/32), K, 32]: value columns in slices, padding columns are zero; updated
+  void* S;  // [ceil(V/32), K, 32]: value columns in slices, padding columns are zero; updated
   std::ptrdiff_t K, V, T;
+  DType S_type = DType::kF32;  // or kBF16: rounded to nearest even after every token
 };
 
 /// The gated delta rule, T tokens of one head, state slices s0 <= s < s1:
@@ -174,7 +187,7 @@ struct KdaRecurrenceArgs {
 ///     o <- S^T q                    read
 ///
 /// Shapes    records: [T, KdaRecord::floats(K)]   v, o: [T, V]   S: [ceil(V/32), K, 32].
-/// Numerics  f32 state; f32 FMA in ascending key order, partial sums of 32.  Any split of T gives the same bits.
+/// Numerics  state in S_type; f32 FMA in ascending key order, partial sums of 32.  Any split of T gives the same bits.
 /// Source    tech report (KDA); fla/ops/kda/naive.py naive_recurrent_kda (S as [K, V]).
 using KdaRecurrenceFn = void (*)(const KdaRecurrenceArgs& a, std::ptrdiff_t s0, std::ptrdiff_t s1) noexcept;
 
@@ -228,6 +241,12 @@ struct MoeCombineArgs {
 /// Numerics  double in ascending order of the expert, rounded once.
 /// Source    modeling_kimi.py KimiSparseMoeBlock.
 using MoeCombineFn = void (*)(const MoeCombineArgs& a) noexcept;
+
+/// Puts one token's latent and shared key part into the cache.   Shapes  row: [R + P]   dst: row_bytes().
+using StoreLatentFn = void (*)(const LatentFormat& f, const float* row, std::byte* dst) noexcept;
+
+/// Takes n cached rows back.   Shapes  rows: row_bytes() apart   dst: [n, R + P].
+using LoadLatentsFn = void (*)(const LatentFormat& f, const std::byte* rows, std::ptrdiff_t n, float* dst) noexcept;
 
 /// dst[c][lane] = src[lane][c] for the given rows, 0 for lanes >= rows: queries laid out one per vector lane.
 /// Shapes    src: `rows` pointers to [n].   dst: [n, kLanes].
@@ -287,7 +306,8 @@ using AttendFinishFn = void (*)(const AttendState& s, std::ptrdiff_t Dv, float* 
 struct Kernels {
   const char* isa;               // "reference", "avx2", "avx512"
   bool (*supported)() noexcept;  // does this CPU run it?
-  WidenFn widen;
+  WeightRowFn weight_row;
+  QuantizeRowFn quantize_row;
   MatmulFn matmul;
   MatmulTransposedFn matmul_transposed;
   RmsNormFn rms_norm;
@@ -299,6 +319,8 @@ struct Kernels {
   GatedRmsNormFn gated_rms_norm;
   RouteFn route;
   MoeCombineFn moe_combine;
+  StoreLatentFn store_latent;
+  LoadLatentsFn load_latents;
   PackLanesFn pack_lanes;
   AttendFn attend;
   AttendMergeFn attend_merge;

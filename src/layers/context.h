@@ -17,6 +17,7 @@ struct LayerContext {
   const Kernels& kernels;
   ThreadPool& pool;
   Arena& arena;
+  bool integers = true;          ///< packed weights meet quantised activations; else everything is computed in f32
   Profiler* profiler = nullptr;  ///< null: nobody counts
 };
 
@@ -28,9 +29,16 @@ struct Segment {
   std::int64_t call_tokens = 0;  ///< new tokens of the sequence in the whole call, however many passes it takes
 };
 
-/// Output rows of a matrix that one task computes.  Small enough to share the product of one token among many threads,
-/// large enough that its weights (64 x 2304 bf16 = 288 KiB) outweigh the cost of taking a task.
-inline constexpr std::ptrdiff_t kRowsPerTask = 64;
+/// Outputs of a matrix that one task computes, of `outputs` in the whole region, for M tokens.
+///
+/// Many tokens: 64, so that the weights of a task (64 x 2304 bf16 = 288 KiB) stay in L2 while the tokens pass by.  Few tokens:
+/// the weights come from RAM, which is fastest in long stretches (8 % more decode speed with 1024 than with 64), yet eight
+/// tasks a thread even out what the threads get.
+inline std::ptrdiff_t outputs_per_task(std::ptrdiff_t outputs, std::ptrdiff_t M, int threads) noexcept {
+  constexpr std::ptrdiff_t kFewTokens = 8, kLeast = 64, kMost = 1024;
+  if (M > kFewTokens) return kLeast;
+  return std::clamp(outputs / (8 * threads) / kLeast * kLeast, kLeast, kMost);
+}
 
 /// Tokens one task handles where work is per token and cheap.
 inline constexpr std::ptrdiff_t kTokensPerTask = 16;
@@ -48,14 +56,16 @@ void for_each_token(const LayerContext& c, std::ptrdiff_t T, F&& f) noexcept {
 
 /// Runs several matrix products as one parallel region: a thread that finishes early goes on with the next matrix.
 inline void matmul_together(const LayerContext& c, std::initializer_list<MatmulArgs> products) noexcept {
-  std::ptrdiff_t num_tasks = 0;
   count_products(c.profiler, products);
-  for (const MatmulArgs& p : products) num_tasks += ceil_div(p.w.N, kRowsPerTask);
+  std::ptrdiff_t outputs = 0, num_tasks = 0;
+  for (const MatmulArgs& p : products) outputs += p.w.N;
+  const std::ptrdiff_t step = outputs_per_task(outputs, products.begin()->M, c.pool.size());
+  for (const MatmulArgs& p : products) num_tasks += ceil_div(p.w.N, step);
   c.pool.parallel_for(num_tasks, [&](std::ptrdiff_t task, int) {
     for (const MatmulArgs& p : products) {
-      const std::ptrdiff_t tasks_here = ceil_div(p.w.N, kRowsPerTask);
+      const std::ptrdiff_t tasks_here = ceil_div(p.w.N, step);
       if (task < tasks_here) {
-        c.kernels.matmul(p, task * kRowsPerTask, std::min(p.w.N, (task + 1) * kRowsPerTask));
+        c.kernels.matmul(p, task * step, std::min(p.w.N, (task + 1) * step));
         return;
       }
       task -= tasks_here;
@@ -63,9 +73,32 @@ inline void matmul_together(const LayerContext& c, std::initializer_list<MatmulA
   });
 }
 
+/// Contiguous rows [T, K] that matrix products read: in f32 and, where packed weights want them so, quantised.
+struct Rows {
+  const float* x = nullptr;
+  const std::byte* q = nullptr;  ///< ActivationRow::bytes(K) apart; nullptr: products are computed in f32
+};
+
+/// Floats of scratch for `rows` quantised rows.
+constexpr std::ptrdiff_t quantized_floats(std::ptrdiff_t rows, std::ptrdiff_t K) {
+  return rows * ActivationRow::bytes(K) / static_cast<std::ptrdiff_t>(sizeof(float));
+}
+
+/// Quantises x [T, K] once for all products that read it, if the weights of one of them are packed.
+/// Shapes    storage: quantized_floats(T, K).
+inline Rows rows_for(const LayerContext& c, std::initializer_list<const WeightMatrix*> readers, const float* x,
+                     std::ptrdiff_t T, std::ptrdiff_t K, float* storage) noexcept {
+  const auto is_packed = [](const WeightMatrix* w) { return w->type == DType::kPacked; };
+  if (!c.integers || std::none_of(readers.begin(), readers.end(), is_packed)) return {x, nullptr};
+  auto* q = reinterpret_cast<std::byte*>(storage);
+  for_each_token(c, T,
+                 [&](std::ptrdiff_t t) { c.kernels.quantize_row(x + t * K, K, q + t * ActivationRow::bytes(K)); });
+  return {x, q};
+}
+
 /// y [M, N] = x [M, K] W^T with contiguous rows.
-inline MatmulArgs product(const WeightMatrix& w, const float* x, float* y, std::ptrdiff_t M) {
-  return {.w = w, .x = x, .x_stride = w.K, .y = y, .y_stride = w.N, .M = M};
+inline MatmulArgs product(const WeightMatrix& w, const Rows& x, float* y, std::ptrdiff_t M) {
+  return {.w = w, .x = x.x, .x_stride = w.K, .y = y, .y_stride = w.N, .M = M, .q = x.q};
 }
 
 }  // namespace kl

@@ -11,19 +11,19 @@ namespace kl {
 
 /// What a KDA layer remembers of one sequence.  Fixed size, whatever the sequence's length.
 struct KdaCache {
-  KdaCache(const ModelArgs& args);  ///< an empty memory: all zeros
+  KdaCache(const ModelArgs& args, DType S_type);  ///< an empty memory: all zeros; S_type is kF32 or kBF16
 
   std::ptrdiff_t num_heads, K, V, W;
-  AlignedBuffer S;     // [H, ceil(V/32), K, 32] f32: key-value associations, value columns in slices (kernels.h)
+  DType S_type;
+  AlignedBuffer S;     // [H, ceil(V/32), K, 32] of S_type: associations, value columns in slices (kernels.h)
   AlignedBuffer conv;  // [3, W-1, H*K]: last raw q, k, v projections, oldest first
 
-  float* S_of(std::ptrdiff_t head) { return S.data() + head * head_floats(); }
-  const float* S_of(std::ptrdiff_t head) const { return S.data() + head * head_floats(); }
+  void* S_of(std::ptrdiff_t head) { return reinterpret_cast<std::byte*>(S.data()) + head * head_bytes(); }
   float* conv_of(int stream) { return conv.data() + stream * (W - 1) * num_heads * K; }
   std::vector<float> S_hkv() const;  ///< [H, K, V] copy
 
  private:
-  std::ptrdiff_t head_floats() const { return kda_state_floats(K, V); }
+  std::ptrdiff_t head_bytes() const { return kda_state_elements(K, V) * static_cast<std::ptrdiff_t>(size_of(S_type)); }
 };
 
 /// KimiDeltaAttention: linear attention with a gated delta rule and one decay per key channel.

@@ -22,7 +22,8 @@ struct GatedDeltaArgs {
   const float* dt_bias;  // [K]
   float l2_eps;
   std::ptrdiff_t K, V, T;
-  float* S;  // [ceil(V/32), K, 32], updated
+  void* S;  // [ceil(V/32), K, 32] of S_type, updated
+  DType S_type;
   float* o;  // [T, V] what each token reads
 };
 
@@ -61,7 +62,8 @@ inline void gated_delta_update(const Kernels& kernels, const GatedDeltaArgs& a, 
                             .S = a.S,
                             .K = a.K,
                             .V = a.V,
-                            .T = count},
+                            .T = count,
+                            .S_type = a.S_type},
                            0, (a.V + kKdaSlice - 1) / kKdaSlice);
   }
 }

@@ -40,6 +40,7 @@ struct MlaAbsorbed::Worker {
   float* q;             // [R, kLanes]
   float* q_pe;          // [P, kLanes]
   float* scores;        // [kKeyBlock, kLanes]
+  float* keys;          // [kKeyBlock, R + P] a block of the cache, if it is not f32
   std::int64_t* limit;  // [kLanes]
   float* total;         // softmax state over all stretches so far
   float* part;          // softmax state of one stretch
@@ -48,12 +49,13 @@ struct MlaAbsorbed::Worker {
       : q(p),
         q_pe(q + core.R * kLanes),
         scores(q_pe + core.P * kLanes),
-        limit(reinterpret_cast<std::int64_t*>(scores + kKeyBlock * kLanes)),
-        total(scores + kKeyBlock * kLanes + 2 * kLanes),
+        keys(scores + kKeyBlock * kLanes),
+        limit(reinterpret_cast<std::int64_t*>(keys + kKeyBlock * (core.R + core.P))),
+        total(keys + kKeyBlock * (core.R + core.P) + 2 * kLanes),
         part(total + state_floats(core.R)) {}
 
   static std::ptrdiff_t floats(const MlaCore& core) {
-    return (core.R + core.P + kKeyBlock + 2) * kLanes + 2 * state_floats(core.R);
+    return (core.R + core.P + kKeyBlock + 2) * kLanes + kKeyBlock * (core.R + core.P) + 2 * state_floats(core.R);
   }
 };
 
@@ -90,12 +92,13 @@ LaneGroup load_group(const Kernels& kernels, const MlaCore& core, const float* l
 /// The softmax of one group over the keys of one stretch.
 void attend_stretch(const Kernels& kernels, const MlaCore& core, const MlaCache& cache, std::int64_t num_keys,
                     std::int64_t stretch, const float* q, const float* q_pe, const std::int64_t* limit, float* scores,
-                    const AttendState& state) noexcept {
+                    float* block, const AttendState& state) noexcept {
   clear(state, core.R);
   const std::int64_t end = std::min(num_keys, (stretch + 1) * kStretch);
   for (std::int64_t pos = stretch * kStretch; pos < end; pos += kKeyBlock) {
-    const float* keys = cache.row(pos);
-    const std::ptrdiff_t stride = cache.row_floats();
+    const auto n = static_cast<std::ptrdiff_t>(std::min<std::int64_t>(kKeyBlock, end - pos));
+    const float* keys = cached_rows(kernels, cache, pos, n, block);
+    const std::ptrdiff_t stride = core.R + core.P;
     kernels.attend({.q = q,
                     .q_pe = q_pe,
                     .limit = limit,
@@ -108,7 +111,7 @@ void attend_stretch(const Kernels& kernels, const MlaCore& core, const MlaCache&
                     .C = core.R,
                     .P = core.P,
                     .Dv = core.R,
-                    .n = static_cast<std::ptrdiff_t>(std::min<std::int64_t>(kKeyBlock, end - pos)),
+                    .n = n,
                     .position = pos,
                     .scale = core.scale,
                     .state = state,
@@ -135,7 +138,7 @@ void MlaAbsorbed::attend_group(const LayerContext& c, const Segment& segment, co
   const AttendState total = state_at(s.total, core_.R), part = state_at(s.part, core_.R);
   clear(total, core_.R);
   for (std::int64_t stretch = 0; stretch * kStretch < g.num_keys; ++stretch) {
-    attend_stretch(c.kernels, core_, cache, g.num_keys, stretch, s.q, s.q_pe, s.limit, s.scores, part);
+    attend_stretch(c.kernels, core_, cache, g.num_keys, stretch, s.q, s.q_pe, s.limit, s.scores, s.keys, part);
     c.kernels.attend_merge(total, part, core_.R);
   }
   store_group(c.kernels, core_, latent_, segment, g, total);
@@ -154,7 +157,7 @@ void MlaAbsorbed::attend_group_split(const LayerContext& c, const Segment& segme
     const std::ptrdiff_t count = std::min<std::int64_t>(kMaxPartials, num_stretches - first);
     c.pool.parallel_for(count, [&](std::ptrdiff_t i, int w) {
       attend_stretch(c.kernels, core_, cache, g.num_keys, first + i, s.q, s.q_pe, s.limit, worker(w).scores,
-                     state_at(partials_ + i * state_floats(core_.R), core_.R));
+                     worker(w).keys, state_at(partials_ + i * state_floats(core_.R), core_.R));
     });
     for (std::ptrdiff_t i = 0; i < count; ++i)
       c.kernels.attend_merge(total, state_at(partials_ + i * state_floats(core_.R), core_.R), core_.R);

@@ -1,7 +1,6 @@
 #include "layers/mla_attention.h"
 
 #include <cmath>
-#include <cstring>
 
 #include "layers/mla_forms.h"
 
@@ -14,14 +13,17 @@ constexpr std::ptrdiff_t kExpandFrom = 192;
 
 /// Scratch of one forward() that both forms need.
 struct Buffers {
-  float* q;  // [T, H, N + P]
-  float* a;  // [T, R + P] latent before its norm, shared key part
-  float* o;  // [T, H, V]
+  float* q;          // [T, H, N + P]
+  float* a;          // [T, R + P] latent before its norm, shared key part
+  float* o;          // [T, H, V]
+  float *x_q, *o_q;  // x and o quantised
   Buffers(const ModelArgs& args, Arena& arena, std::ptrdiff_t T) {
     const std::ptrdiff_t H = args.num_attention_heads;
     q = arena.take(T * H * (args.qk_nope_head_dim + args.qk_rope_head_dim));
     a = arena.take(T * (args.kv_lora_rank + args.qk_rope_head_dim));
     o = arena.take(T * H * args.v_head_dim);
+    x_q = arena.take(quantized_floats(T, args.hidden_size));
+    o_q = arena.take(quantized_floats(T, H * args.v_head_dim));
   }
 };
 
@@ -43,19 +45,18 @@ bool expands(MlaForm form, const Segment& segment) {
   return form == MlaForm::kExpanded || (form == MlaForm::kAuto && segment.call_tokens >= kExpandFrom);
 }
 
-/// Writes the new tokens' rows into each cache: normalised latent, raw k_pe.
+/// Puts the new tokens' rows into each cache: normalised latent (in place, in `a`), raw k_pe.
 void append_latents(const MlaWeights& w, const ModelArgs& args, const LayerContext& c,
-                    std::span<const Segment> segments, std::span<MlaCache* const> caches, const float* a) noexcept {
+                    std::span<const Segment> segments, std::span<MlaCache* const> caches, float* a) noexcept {
   const std::ptrdiff_t R = args.kv_lora_rank, P = args.qk_rope_head_dim;
   for (std::size_t s = 0; s < segments.size(); ++s) {
     MlaCache& cache = *caches[s];
     const std::int64_t start = cache.num_tokens();
     cache.append(segments[s].count);
     for_each_token(c, segments[s].count, [&](std::ptrdiff_t t) {
-      const float* from = a + (segments[s].first + t) * (R + P);
-      float* row = cache.row(start + t);
-      c.kernels.rms_norm(from, w.kv_a_norm, args.kv_a_norm_eps, R, row);
-      std::memcpy(row + R, from + R, static_cast<std::size_t>(P) * sizeof(float));
+      float* row = a + (segments[s].first + t) * (R + P);
+      c.kernels.rms_norm(row, w.kv_a_norm, args.kv_a_norm_eps, R, row);
+      c.kernels.store_latent(cache.format(), row, cache.row(start + t));
     });
   }
 }
@@ -64,7 +65,7 @@ void append_latents(const MlaWeights& w, const ModelArgs& args, const LayerConte
 void count_latents(Profiler& profiler, std::span<const Segment> segments, std::span<MlaCache* const> caches) {
   for (std::size_t s = 0; s < segments.size(); ++s) {
     const auto rows = static_cast<double>(caches[s]->num_tokens() + segments[s].count);
-    profiler.count_bytes(rows * static_cast<double>(caches[s]->row_floats()) * sizeof(float));
+    profiler.count_bytes(rows * static_cast<double>(caches[s]->format().row_bytes()));
   }
 }
 
@@ -94,7 +95,8 @@ void KimiMLAAttention::forward(const MlaWeights& w, const ModelArgs& args, MlaFo
   for (std::size_t s = 0; s < segments.size(); ++s) any_absorbed |= absorbed[s] = !expands(form, segments[s]);
 
   PartScope part(c.profiler, ModelPart::kProjections);
-  matmul_together(c, {product(w.q_proj, x, b.q, T), product(w.kv_a_proj, x, b.a, T)});
+  const Rows in = rows_for(c, {&w.q_proj, &w.kv_a_proj}, x, T, args.hidden_size, b.x_q);
+  matmul_together(c, {product(w.q_proj, in, b.q, T), product(w.kv_a_proj, in, b.a, T)});
   part.next(ModelPart::kMla);
   append_latents(w, args, c, segments, caches, b.a);
   if (c.profiler != nullptr) count_latents(*c.profiler, segments, caches);
@@ -110,7 +112,7 @@ void KimiMLAAttention::forward(const MlaWeights& w, const ModelArgs& args, MlaFo
     MlaExpanded(core, c.arena, segments[s].count, c.pool.size()).forward(w, c, segments[s], *caches[s]);
   }
   part.next(ModelPart::kProjections);
-  matmul_together(c, {product(w.o_proj, b.o, y, T)});
+  matmul_together(c, {product(w.o_proj, rows_for(c, {&w.o_proj}, b.o, T, w.o_proj.K, b.o_q), y, T)});
 }
 
 }  // namespace kl

@@ -26,7 +26,8 @@ void MlaCache::reserve(std::int64_t count) {
 void MlaCache::repeat(std::int64_t count) noexcept {
   const std::int64_t period = num_tokens_;
   append(count);
-  for (std::int64_t pos = period; pos < num_tokens_; ++pos) std::copy_n(row(pos - period), row_floats(), row(pos));
+  for (std::int64_t pos = period; pos < num_tokens_; ++pos)
+    std::copy_n(row(pos - period), format_.row_bytes(), row(pos));
 }
 
 std::size_t MlaCache::bytes() const { return blocks_.size() * block_floats() * sizeof(float); }

@@ -18,7 +18,7 @@ namespace kl {
 ///   2. Rows are only ever appended.  Copies share full blocks; whoever appends to a shared last block first copies it.
 class MlaCache {
  public:
-  explicit MlaCache(const ModelArgs& args) : R_(args.kv_lora_rank), P_(args.qk_rope_head_dim) {}
+  MlaCache(const ModelArgs& args, LatentType type) : format_{type, args.kv_lora_rank, args.qk_rope_head_dim} {}
 
   /// Makes room for `count` more rows.  All allocation happens here; may throw std::bad_alloc, changing nothing then.
   void reserve(std::int64_t count);
@@ -30,24 +30,23 @@ class MlaCache {
   void repeat(std::int64_t count) noexcept;
 
   std::int64_t num_tokens() const noexcept { return num_tokens_; }
-  std::ptrdiff_t R() const noexcept { return R_; }
-  std::ptrdiff_t P() const noexcept { return P_; }
-  std::ptrdiff_t row_floats() const noexcept { return R_ + P_; }
+  const LatentFormat& format() const noexcept { return format_; }
 
-  /// Row of position `pos`: latent [R], then k_pe [P].
-  float* row(std::int64_t pos) noexcept {
-    return blocks_[static_cast<std::size_t>(pos / kKeyBlock)]->data() + pos % kKeyBlock * row_floats();
+  /// Row of position `pos` in the format; rows up to the end of its block follow.
+  std::byte* row(std::int64_t pos) noexcept {
+    auto* block = reinterpret_cast<std::byte*>(blocks_[static_cast<std::size_t>(pos / kKeyBlock)]->data());
+    return block + pos % kKeyBlock * format_.row_bytes();
   }
-  const float* row(std::int64_t pos) const noexcept { return const_cast<MlaCache*>(this)->row(pos); }
+  const std::byte* row(std::int64_t pos) const noexcept { return const_cast<MlaCache*>(this)->row(pos); }
 
   std::size_t bytes() const;  ///< of its blocks, those shared with copies included
 
  private:
-  std::size_t block_floats() const { return static_cast<std::size_t>(kKeyBlock * row_floats()); }
+  std::size_t block_floats() const { return static_cast<std::size_t>(kKeyBlock * format_.row_bytes()) / sizeof(float); }
 
-  std::ptrdiff_t R_, P_;
+  LatentFormat format_;
   std::int64_t num_tokens_ = 0;
-  std::vector<std::shared_ptr<AlignedBuffer>> blocks_;  // [kKeyBlock, R + P] each
+  std::vector<std::shared_ptr<AlignedBuffer>> blocks_;  // kKeyBlock rows each
 };
 
 }  // namespace kl

@@ -9,6 +9,9 @@ namespace {
 
 /// Scratch of one head for `T` queries: every lane group keeps its running softmax while the keys pass by.
 struct HeadScratch {
+  float* w_uk;          // [R, N] of the head in f32, if packed
+  float* w_uv;          // [V, R]
+  float* rows;          // [kKeyBlock, R + P] a block of the cache, if it is not f32
   float* keys;          // [kKeyBlock, N]
   float* values;        // [kKeyBlock, V]
   float* scores;        // [kKeyBlock, kLanes]
@@ -22,6 +25,9 @@ struct HeadScratch {
   HeadScratch(float* p, const MlaCore& core, std::ptrdiff_t T) {
     const std::ptrdiff_t groups = ceil_div(T, kLanes);
     const auto take = [&p](std::ptrdiff_t n) { return std::exchange(p, p + n); };
+    w_uk = take(core.R * core.N);
+    w_uv = take(core.V * core.R);
+    rows = take(kKeyBlock * (core.R + core.P));
     keys = take(kKeyBlock * core.N);
     values = take(kKeyBlock * core.V);
     scores = take(kKeyBlock * kLanes);
@@ -35,7 +41,8 @@ struct HeadScratch {
 
   static std::ptrdiff_t floats(const MlaCore& core, std::ptrdiff_t T) {
     const std::ptrdiff_t groups = ceil_div(T, kLanes);
-    return kKeyBlock * (core.N + core.V + kLanes) + groups * kLanes * (2 + core.N + core.P + 2 + core.V);
+    return core.R * (core.N + core.V) + kKeyBlock * (core.R + core.P + core.N + core.V + kLanes) +
+           groups * kLanes * (2 + core.N + core.P + 2 + core.V);
   }
 };
 
@@ -58,6 +65,13 @@ void load_queries(const Kernels& kernels, const MlaCore& core, const Segment& se
   }
 }
 
+/// The matrix itself, or unpacked into `storage`: it will meet every cached row.
+WeightMatrix unpacked(const Kernels& kernels, const WeightMatrix& w, float* storage) noexcept {
+  if (w.type != DType::kPacked) return w;
+  for (std::ptrdiff_t n = 0; n < w.N; ++n) kernels.weight_row(w, n, storage + n * w.K);
+  return {storage, DType::kF32, w.N, w.K, w.K};
+}
+
 }  // namespace
 
 // Rounded up to a cache line: two threads never write to the same one.
@@ -68,8 +82,10 @@ void MlaExpanded::attend_head(const MlaWeights& w, const LayerContext& c, const 
                               std::ptrdiff_t head, float* scratch) noexcept {
   const auto [H, N, P, R, V, scale, q, o] = core_;
   const HeadScratch s(scratch, core_, segment.count);
-  const std::ptrdiff_t groups = ceil_div(segment.count, kLanes), stride = cache.row_floats();
+  const std::ptrdiff_t groups = ceil_div(segment.count, kLanes), stride = R + P;
   const std::int64_t num_keys = cache.num_tokens(), start = num_keys - segment.count;
+  const WeightMatrix w_uk = unpacked(c.kernels, w.w_uk[static_cast<std::size_t>(head)], s.w_uk);
+  const WeightMatrix w_uv = unpacked(c.kernels, w.w_uv[static_cast<std::size_t>(head)], s.w_uv);
   load_queries(c.kernels, core_, segment, start, head, s);
   std::fill_n(s.m, groups * kLanes, -INFINITY);
   std::fill_n(s.l, groups * kLanes, 0.0f);
@@ -77,21 +93,10 @@ void MlaExpanded::attend_head(const MlaWeights& w, const LayerContext& c, const 
 
   for (std::int64_t pos = 0; pos < num_keys; pos += kKeyBlock) {
     const std::ptrdiff_t n = static_cast<std::ptrdiff_t>(std::min<std::int64_t>(kKeyBlock, num_keys - pos));
-    const float* rows = cache.row(pos);
+    const float* rows = cached_rows(c.kernels, cache, pos, n, s.rows);
     // Expand this block once: every query of the chunk uses it while it sits in cache.
-    c.kernels.matmul_transposed({.w = w.w_uk[static_cast<std::size_t>(head)],
-                                 .x = rows,
-                                 .x_stride = stride,
-                                 .y = s.keys,
-                                 .y_stride = N,
-                                 .M = n});
-    c.kernels.matmul({.w = w.w_uv[static_cast<std::size_t>(head)],
-                      .x = rows,
-                      .x_stride = stride,
-                      .y = s.values,
-                      .y_stride = V,
-                      .M = n},
-                     0, V);
+    c.kernels.matmul_transposed({.w = w_uk, .x = rows, .x_stride = stride, .y = s.keys, .y_stride = N, .M = n});
+    c.kernels.matmul({.w = w_uv, .x = rows, .x_stride = stride, .y = s.values, .y_stride = V, .M = n}, 0, V);
     for (std::ptrdiff_t g = 0; g < groups; ++g) {
       if (start + std::min(segment.count, (g + 1) * kLanes) <= pos) continue;  // every query of the group lies before
       c.kernels.attend({.q = s.q + g * N * kLanes,

@@ -16,6 +16,14 @@ struct MlaCore {
   float* o;                      // [T, H, V]
 };
 
+/// `n` cached rows from position `pos` on, within one block, as [n, R + P] f32: where they lie, or brought into `scratch`.
+inline const float* cached_rows(const Kernels& kernels, const MlaCache& cache, std::int64_t pos, std::ptrdiff_t n,
+                                float* scratch) noexcept {
+  if (cache.format().type == LatentType::kF32) return reinterpret_cast<const float*>(cache.row(pos));
+  kernels.load_latents(cache.format(), cache.row(pos), n, scratch);
+  return scratch;
+}
+
 /// Pairs of a new token of `segment` and a key it sees, all of `num_keys` cached rows included.
 constexpr double count_pairs(const Segment& segment, std::int64_t num_keys) {
   const auto count = static_cast<double>(segment.count);

@@ -11,11 +11,14 @@ namespace kl {
 
 /// What lies in memory of a matrix, padding between its rows left out.
 constexpr double bytes_of(const WeightMatrix& w) {
+  if (w.type == DType::kPacked) return static_cast<double>(w.format.matrix_bytes(w.N, w.K));
   return static_cast<double>(w.N) * static_cast<double>(w.K) * static_cast<double>(size_of(w.type));
 }
 
 /// The instruction the kernels compute this product with.
-constexpr Arithmetic arithmetic_of(const MatmulArgs&) { return Arithmetic::kFma; }
+constexpr Arithmetic arithmetic_of(const MatmulArgs& a) {
+  return a.w.type == DType::kPacked && a.q != nullptr ? Arithmetic::kInt8 : Arithmetic::kFma;
+}
 
 /// Attributes the time of one call to parts: at every moment exactly one part is running, kRest unless told otherwise.
 /// Used by the thread that owns the pool, between regions.

@@ -28,9 +28,10 @@ std::span<Cache* const> caches_of(const ForwardPass& pass, std::size_t layer, vo
 
 }  // namespace
 
-Routing KimiDecoderLayer::forward(const LayerWeights& w, const ModelArgs& args, const LayerSettings& settings,
+void KimiDecoderLayer::mix_tokens(const LayerWeights& w, const ModelArgs& args, const LayerSettings& settings,
                                   const LayerContext& c, const ForwardPass& pass, std::size_t index,
                                   float* x) noexcept {
+  const ArenaScope scope(c.arena);
   const std::ptrdiff_t T = pass.T(), D = args.hidden_size;
   const Buffers b(args, c.arena, T);
 
@@ -43,7 +44,12 @@ Routing KimiDecoderLayer::forward(const LayerWeights& w, const ModelArgs& args, 
                               caches_of<MlaCache>(pass, index, b.caches), b.normed, T, b.mixed);
   }
   add_residual(c, b.mixed, T, D, x);
+}
 
+Routing KimiDecoderLayer::mix_channels(const LayerWeights& w, const ModelArgs& args, const LayerSettings& settings,
+                                       const LayerContext& c, std::ptrdiff_t T, float* x) noexcept {
+  const std::ptrdiff_t D = args.hidden_size;
+  const Buffers b(args, c.arena, T);
   rms_norm(c, w.post_attention_norm, args.rms_norm_eps, x, T, D, b.normed);
   Routing routing{};
   if (const auto* moe = std::get_if<MoeWeights>(&w.feed_forward)) {

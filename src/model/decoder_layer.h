@@ -9,6 +9,7 @@ namespace kl {
 struct LayerSettings {
   MlaForm mla_form;
   RouterWeights router_weights;
+  bool integers = true;  ///< packed weights meet quantised activations
 };
 
 /// KimiDecoderLayer: token mixing, then channel mixing, each added to the residual stream.
@@ -20,12 +21,16 @@ struct LayerSettings {
 /// Source    modeling_kimi.py KimiDecoderLayer.
 class KimiDecoderLayer {
  public:
-  /// Advances x [T, D] and the states of the pass through layer `index`.  Returns what the router chose, if the layer
-  /// has one; it stays valid until the caller's ArenaScope ends.
-  static Routing forward(const LayerWeights& w, const ModelArgs& args, const LayerSettings& settings,
+  /// The first half: advances x [T, D] and the states of the pass.
+  static void mix_tokens(const LayerWeights& w, const ModelArgs& args, const LayerSettings& settings,
                          const LayerContext& c, const ForwardPass& pass, std::size_t index, float* x) noexcept;
 
-  /// Takes the arena space forward() will take for T tokens.
+  /// The second half, for any T rows x [T, D]: rows do not meet here.  Returns what the router chose, if the layer has
+  /// one; it stays valid until the caller's ArenaScope ends.
+  static Routing mix_channels(const LayerWeights& w, const ModelArgs& args, const LayerSettings& settings,
+                              const LayerContext& c, std::ptrdiff_t T, float* x) noexcept;
+
+  /// Takes the arena space both halves will take for T tokens.
   static void plan(const LayerWeights& w, const ModelArgs& args, const LayerSettings& settings, Arena& arena,
                    std::ptrdiff_t T, int workers);
 };

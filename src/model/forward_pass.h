@@ -8,6 +8,13 @@
 
 namespace kl {
 
+/// A row of a pass whose logits somebody wants, and where it belongs.
+struct WantedRow {
+  std::ptrdiff_t row = 0;
+  int sequence = 0;
+  std::int64_t index = 0;
+};
+
 /// One trip of T tokens through all layers: the new tokens of any number of sequences, packed row after row.
 struct ForwardPass {
   std::vector<Token> tokens;                 // [T]
@@ -15,6 +22,7 @@ struct ForwardPass {
   std::vector<SequenceState::Impl*> states;  // [segments]
   std::vector<int> sequences;                // [segments] index in the caller's batch
   std::vector<std::int64_t> indices;         // [segments] index of its first row among its sequence's new tokens
+  std::vector<WantedRow> wanted;             // whose logits somebody wants, in row order
 
   void clear() {
     tokens.clear();
@@ -22,6 +30,7 @@ struct ForwardPass {
     states.clear();
     sequences.clear();
     indices.clear();
+    wanted.clear();
   }
   std::ptrdiff_t T() const { return static_cast<std::ptrdiff_t>(tokens.size()); }
 

@@ -1,5 +1,7 @@
 #include "model/kimi_linear_model.h"
 
+#include <cstring>
+
 #include "layers/rms_norm.h"
 
 namespace kl {
@@ -22,21 +24,33 @@ std::size_t KimiLinearModel::scratch_floats(const ModelArgs& args, const ModelWe
 }
 
 const float* KimiLinearModel::forward(const ForwardPass& pass, ForwardObserver* observer, Profiler* profiler) {
-  const LayerContext c{kernels(profiler), pool_, arena_, profiler};
+  const LayerContext c{kernels(profiler), pool_, arena_, settings_.integers, profiler};
   const std::ptrdiff_t T = pass.T(), D = args_.hidden_size;
   const WeightMatrix& embed = weights_.embed_tokens;
-  const std::ptrdiff_t row_bytes = embed.stride * static_cast<std::ptrdiff_t>(size_of(embed.type));
-  if (profiler != nullptr) profiler->count_bytes(static_cast<double>(T * row_bytes));
+  if (profiler != nullptr) {
+    profiler->count_bytes(bytes_of(embed) / static_cast<double>(embed.N) * static_cast<double>(T));
+  }
   for_each_token(c, T, [&](std::ptrdiff_t t) {
-    const auto* row = static_cast<const std::byte*>(embed.data) + pass.tokens[static_cast<std::size_t>(t)] * row_bytes;
-    c.kernels.widen(row, embed.type, D, x_.data() + t * D);
+    c.kernels.weight_row(embed, pass.tokens[static_cast<std::size_t>(t)], x_.data() + t * D);
   });
 
+  const auto keep_wanted = [&] {  // rows ascend, so none is overwritten before it has moved
+    for (std::size_t i = 0; i < pass.wanted.size(); ++i)
+      std::memmove(x_.data() + static_cast<std::ptrdiff_t>(i) * D, x_.data() + pass.wanted[i].row * D,
+                   static_cast<std::size_t>(D) * sizeof(float));
+    return static_cast<std::ptrdiff_t>(pass.wanted.size());
+  };
   for (std::size_t i = 0; i < weights_.layers.size(); ++i) {
     const ArenaScope scope(arena_);
-    const Routing routing = KimiDecoderLayer::forward(weights_.layers[i], args_, settings_, c, pass, i, x_.data());
+    const LayerWeights& w = weights_.layers[i];
+    KimiDecoderLayer::mix_tokens(w, args_, settings_, c, pass, i, x_.data());
+    const bool is_last = i + 1 == weights_.layers.size();
+    const std::ptrdiff_t rows = is_last && observer == nullptr ? keep_wanted() : T;
+    if (rows == 0) continue;
+    const Routing routing = KimiDecoderLayer::mix_channels(w, args_, settings_, c, rows, x_.data());
     if (observer != nullptr) report(pass, static_cast<int>(i), routing, *observer);
   }
+  if (observer != nullptr) keep_wanted();
   for (std::size_t s = 0; s < pass.segments.size(); ++s) pass.states[s]->num_tokens += pass.segments[s].count;
   return x_.data();
 }

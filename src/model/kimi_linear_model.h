@@ -16,7 +16,8 @@ class KimiLinearModel {
   KimiLinearModel(const ModelArgs& args, const ModelWeights& weights, const LayerSettings& settings,
                   const Kernels& kernels, ThreadPool& pool, std::ptrdiff_t max_tokens);
 
-  /// Runs the pass and returns the residual stream after the last layer [T, D], valid until the next call.
+  /// Runs the pass and returns the residual stream after the last layer of the wanted rows [wanted, D], valid until the
+  /// next call.  The last layer's second half is computed for these only, unless an observer wants to see all.
   /// REQUIRES: 1 <= T <= max_tokens, tokens inside the vocabulary, room reserved in every state.
   /// `profiler` may be null.  Never throws unless `observer` (may be null) does; then the states of the pass must not be used again.
   const float* forward(const ForwardPass& pass, ForwardObserver* observer, Profiler* profiler);

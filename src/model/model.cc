@@ -1,7 +1,6 @@
 #include "kl/model.h"
 
 #include <algorithm>
-#include <array>
 #include <new>
 #include <optional>
 #include <system_error>
@@ -28,6 +27,20 @@ ModelArgs load_args(const std::filesystem::path& dir, const ModelOptions& option
   return args;
 }
 
+LatentType latent_type(CacheType type, const ModelWeights& weights) {
+  switch (type) {
+    case CacheType::kF32:
+      return LatentType::kF32;
+    case CacheType::kBf16:
+      return LatentType::kBf16;
+    case CacheType::kInt8:
+      return LatentType::kInt8;
+    case CacheType::kAuto:
+      break;
+  }
+  return weights.lm_head.type == DType::kPacked ? LatentType::kBf16 : LatentType::kF32;
+}
+
 }  // namespace
 
 std::vector<std::string> available_isas() {
@@ -46,26 +59,30 @@ struct Model::Impl {
         args(load_args(dir, o)),
         weights(bind_weights(args, Checkpoint::open(dir))),
         pool(o.threads > 0 ? o.threads : num_usable_cpus()),
+        latents(latent_type(o.cache_type, weights)),
         max_tokens(std::max(o.chunk_tokens, 1)),
-        backbone(args, weights, {o.mla_form, o.router_weights}, kernels, pool, max_tokens),
+        backbone(args, weights, {o.mla_form, o.router_weights, o.compute == Compute::kAuto}, kernels, pool, max_tokens),
         wanted_hidden(static_cast<std::size_t>(kLogitRows * args.hidden_size)),
+        wanted_quantized(static_cast<std::size_t>(quantized_floats(kLogitRows, args.hidden_size))),
         logits(static_cast<std::size_t>(kLogitRows * args.vocab_size)) {}
 
+  DType state_type() const { return options.bf16_state ? DType::kBF16 : DType::kF32; }
   void check(std::span<const SequenceInput> batch) const;
   void fill_pass(std::span<const SequenceInput> batch, std::span<std::int64_t> done);
-  void report_logits(std::span<const SequenceInput> batch, const float* x, ForwardObserver& observer,
-                     Profiler* profiler);
+  void report_logits(const float* x, ForwardObserver& observer, Profiler* profiler);
 
   const ModelOptions options;
   const Kernels& kernels;
   const ModelArgs args;
   const ModelWeights weights;
   ThreadPool pool;
+  const LatentType latents;
   const std::ptrdiff_t max_tokens;
   KimiLinearModel backbone;
   const std::shared_ptr<const int> identity = std::make_shared<const int>(0);  // states of this model carry it
-  AlignedBuffer wanted_hidden;  // [kLogitRows, D] normed rows whose logits are wanted
-  AlignedBuffer logits;         // [kLogitRows, vocab]
+  AlignedBuffer wanted_hidden;     // [kLogitRows, D] normed rows whose logits are wanted
+  AlignedBuffer wanted_quantized;  // the same quantised
+  AlignedBuffer logits;            // [kLogitRows, vocab]
   ForwardPass pass;
   Profile* profile = nullptr;
 };
@@ -95,7 +112,7 @@ MemoryPlan Model::memory_plan() const {
   const auto mla_layers = static_cast<std::size_t>(a.num_layers_of(LayerKind::kMla));
   std::size_t kda_floats = 0;
   if (kda_layers > 0) {
-    const KdaCache cache(a);
+    const KdaCache cache(a, impl_->state_type());
     kda_floats = cache.S.size() + cache.conv.size();
   }
   return {
@@ -103,11 +120,14 @@ MemoryPlan Model::memory_plan() const {
       .weights_copied = impl_->weights.copied_bytes,
       .scratch = impl_->backbone.scratch_bytes() + (impl_->wanted_hidden.size() + impl_->logits.size()) * sizeof(float),
       .state_fixed = kda_layers * kda_floats * sizeof(float),
-      .state_per_token = mla_layers * static_cast<std::size_t>(a.kv_lora_rank + a.qk_rope_head_dim) * sizeof(float)};
+      .state_per_token =
+          mla_layers *
+          static_cast<std::size_t>(LatentFormat{impl_->latents, a.kv_lora_rank, a.qk_rope_head_dim}.row_bytes())};
 }
 
 SequenceState Model::make_cache() const {
-  return SequenceState(std::make_unique<SequenceState::Impl>(impl_->args, impl_->identity));
+  return SequenceState(
+      std::make_unique<SequenceState::Impl>(impl_->args, impl_->state_type(), impl_->latents, impl_->identity));
 }
 
 void Model::Impl::check(std::span<const SequenceInput> batch) const {
@@ -142,41 +162,34 @@ void Model::Impl::fill_pass(std::span<const SequenceInput> batch, std::span<std:
     pass.states.push_back(&batch[s].state->impl());
     pass.sequences.push_back(static_cast<int>(s));
     pass.indices.push_back(done[s]);
+    const std::int64_t last = static_cast<std::int64_t>(batch[s].tokens.size()) - 1;
+    for (std::int64_t i = done[s]; i < done[s] + count; ++i) {
+      if (batch[s].want == WantLogits::kAll || (batch[s].want == WantLogits::kLast && i == last))
+        pass.wanted.push_back({pass.T() + i - done[s], static_cast<int>(s), i});
+    }
     const auto tokens = batch[s].tokens.subspan(static_cast<std::size_t>(done[s]), static_cast<std::size_t>(count));
     pass.tokens.insert(pass.tokens.end(), tokens.begin(), tokens.end());
     done[s] += count;
   }
 }
 
-/// The head: logits = lm_head RMSNorm(x), only for rows somebody wants, kLogitRows at a time.
-void Model::Impl::report_logits(std::span<const SequenceInput> batch, const float* x, ForwardObserver& observer,
-                                Profiler* profiler) {
+/// The head: logits = lm_head RMSNorm(x) of the wanted rows x [wanted, D], kLogitRows at a time.
+void Model::Impl::report_logits(const float* x, ForwardObserver& observer, Profiler* profiler) {
   const PartScope part(profiler, ModelPart::kHead);
-  const std::ptrdiff_t D = args.hidden_size, N = args.vocab_size;
-  struct Wanted {
-    int sequence;
-    std::int64_t index;
-  };
-  std::array<Wanted, kLogitRows> wanted;
-  std::ptrdiff_t count = 0;
+  const auto D = static_cast<std::ptrdiff_t>(args.hidden_size), N = static_cast<std::ptrdiff_t>(args.vocab_size);
+  const auto total = static_cast<std::ptrdiff_t>(pass.wanted.size());
   Arena no_scratch;
-  const auto flush = [&] {
-    matmul_together({backbone.kernels(profiler), pool, no_scratch, profiler},
-                    {product(weights.lm_head, wanted_hidden.data(), logits.data(), count)});
-    for (std::ptrdiff_t i = 0; i < count; ++i)
-      observer.on_logits(wanted[static_cast<std::size_t>(i)].sequence, wanted[static_cast<std::size_t>(i)].index,
-                         {logits.data() + i * N, static_cast<std::size_t>(N)});
-    count = 0;
-  };
-  pass.for_each_row([&](std::ptrdiff_t row, int sequence, std::int64_t index) {
-    const SequenceInput& input = batch[static_cast<std::size_t>(sequence)];
-    const bool is_last = index + 1 == static_cast<std::int64_t>(input.tokens.size());
-    if (input.want == WantLogits::kNone || (input.want == WantLogits::kLast && !is_last)) return;
-    backbone.final_norm(x + row * D, wanted_hidden.data() + count * D);
-    wanted[static_cast<std::size_t>(count++)] = {sequence, index};
-    if (count == kLogitRows) flush();
-  });
-  if (count > 0) flush();
+  const LayerContext c{backbone.kernels(profiler), pool, no_scratch, options.compute == Compute::kAuto, profiler};
+  for (std::ptrdiff_t first = 0; first < total; first += kLogitRows) {
+    const std::ptrdiff_t count = std::min(kLogitRows, total - first);
+    for (std::ptrdiff_t i = 0; i < count; ++i) backbone.final_norm(x + (first + i) * D, wanted_hidden.data() + i * D);
+    const Rows rows = rows_for(c, {&weights.lm_head}, wanted_hidden.data(), count, D, wanted_quantized.data());
+    matmul_together(c, {product(weights.lm_head, rows, logits.data(), count)});
+    for (std::ptrdiff_t i = 0; i < count; ++i) {
+      const WantedRow& wanted = pass.wanted[static_cast<std::size_t>(first + i)];
+      observer.on_logits(wanted.sequence, wanted.index, {logits.data() + i * N, static_cast<std::size_t>(N)});
+    }
+  }
 }
 
 std::int64_t Model::forward(std::span<const SequenceInput> batch, ForwardObserver& observer) {
@@ -200,7 +213,7 @@ std::int64_t Model::forward(std::span<const SequenceInput> batch, ForwardObserve
   while (fed < total) {
     impl_->fill_pass(batch, done);
     const float* x = impl_->backbone.forward(impl_->pass, observer.wants_layers() ? &observer : nullptr, profiler);
-    impl_->report_logits(batch, x, observer, profiler);
+    impl_->report_logits(x, observer, profiler);
     fed += impl_->pass.T();
     if (!observer.on_progress(fed, total)) break;
   }

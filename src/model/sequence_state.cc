@@ -6,13 +6,14 @@
 
 namespace kl {
 
-SequenceState::Impl::Impl(const ModelArgs& args, std::shared_ptr<const int> model) : owner(std::move(model)) {
+SequenceState::Impl::Impl(const ModelArgs& args, DType kda_state, LatentType latents, std::shared_ptr<const int> model)
+    : owner(std::move(model)) {
   layers.reserve(args.layer_kinds.size());
   for (const LayerKind kind : args.layer_kinds) {
     if (kind == LayerKind::kKda) {
-      layers.emplace_back(std::in_place_type<KdaCache>, args);
+      layers.emplace_back(std::in_place_type<KdaCache>, args, kda_state);
     } else {
-      layers.emplace_back(std::in_place_type<MlaCache>, args);
+      layers.emplace_back(std::in_place_type<MlaCache>, args, latents);
     }
   }
 }
@@ -74,8 +75,11 @@ std::vector<float> columns(const MlaCache* cache, std::ptrdiff_t first, std::ptr
   std::vector<float> out;
   if (cache == nullptr) return out;
   out.reserve(static_cast<std::size_t>(cache->num_tokens() * count));
-  for (std::int64_t t = 0; t < cache->num_tokens(); ++t)
-    out.insert(out.end(), cache->row(t) + first, cache->row(t) + first + count);
+  std::vector<float> row(static_cast<std::size_t>(cache->format().floats()));
+  for (std::int64_t t = 0; t < cache->num_tokens(); ++t) {
+    reference::kernels.load_latents(cache->format(), cache->row(t), 1, row.data());
+    out.insert(out.end(), row.begin() + first, row.begin() + first + count);
+  }
   return out;
 }
 
@@ -93,12 +97,12 @@ std::vector<float> SequenceState::conv_state(int layer) const {
 
 std::vector<float> SequenceState::mla_latent(int layer) const {
   const auto* mla = cache_of<MlaCache>(impl_.get(), layer);
-  return columns(mla, 0, mla ? mla->R() : 0);
+  return columns(mla, 0, mla ? mla->format().R : 0);
 }
 
 std::vector<float> SequenceState::mla_k_pe(int layer) const {
   const auto* mla = cache_of<MlaCache>(impl_.get(), layer);
-  return columns(mla, mla ? mla->R() : 0, mla ? mla->P() : 0);
+  return columns(mla, mla ? mla->format().R : 0, mla ? mla->format().P : 0);
 }
 
 }  // namespace kl

@@ -18,7 +18,7 @@ using LayerCache = std::variant<KdaCache, MlaCache>;
 /// not seen the same tokens.
 struct SequenceState::Impl {
   /// `owner` is unique to the model: only that one may advance the state.
-  Impl(const ModelArgs& args, std::shared_ptr<const int> owner);
+  Impl(const ModelArgs& args, DType kda_state, LatentType latents, std::shared_ptr<const int> owner);
 
   std::shared_ptr<const int> owner;
   std::vector<LayerCache> layers;

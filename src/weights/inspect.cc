@@ -12,6 +12,7 @@
 #include "base/problems.h"
 #include "checkpoint/checkpoint.h"
 #include "kernels/kernels.h"
+#include "weights/packed_name.h"
 #include "weights/sanitize.h"
 #include "weights/tensor_table.h"
 
@@ -43,7 +44,7 @@ void describe_config(const ModelArgs& args, ModelReport& report) {
     report.layers.push_back(layer);
     if (args.is_moe(i)) idle += (args.num_experts - args.num_experts_per_token) * expert;
     const std::int64_t floats = args.is_kda(i)
-                                    ? args.kda_num_heads * kda_state_floats(args.kda_head_dim, args.kda_head_dim) +
+                                    ? args.kda_num_heads * kda_state_elements(args.kda_head_dim, args.kda_head_dim) +
                                           3 * (args.kda_conv_size - 1) * C
                                     : std::int64_t{args.kv_lora_rank} + args.qk_rope_head_dim;
     (args.is_kda(i) ? report.state_fixed : report.state_per_token) += floats * static_cast<std::int64_t>(sizeof(float));
@@ -62,6 +63,9 @@ void describe_config(const ModelArgs& args, ModelReport& report) {
 
 /// Whose names the tensors have, for people.
 std::string naming_text(const Checkpoint& checkpoint) {
+  for (const auto& [name, tensor] : checkpoint.tensors()) {
+    if (parse_packed_suffix(std::string_view(name).substr(name.rfind('.') + 1))) return "kl quantize";
+  }
   switch (detect_naming(checkpoint)) {
     case Naming::kNative:
       return "transformers";
@@ -75,6 +79,19 @@ std::string naming_text(const Checkpoint& checkpoint) {
   }
 }
 
+/// What a tensor holds: its element type, or the format of packed weights.
+struct Contents {
+  std::string type;
+  std::int64_t elements;  // padding of packed ones included
+};
+
+Contents contents_of(std::string_view name, const FileTensor& tensor) {
+  const auto format = parse_packed_suffix(name.substr(name.rfind('.') + 1));
+  if (!format || tensor.dtype != "U8") return {tensor.dtype, elements_of(tensor)};
+  const auto tiles = static_cast<std::int64_t>(tensor.bytes) / format->tile_bytes();
+  return {packed_suffix(*format), tiles * kTileOutputs * kTileInputs};
+}
+
 /// What the files hold, tensor by tensor.
 void describe_files(const Checkpoint& checkpoint, ModelReport& report) {
   for (const SafetensorsFile& shard : checkpoint.shards()) {
@@ -86,12 +103,13 @@ void describe_files(const Checkpoint& checkpoint, ModelReport& report) {
   std::int64_t num_ignored = 0;
   for (const auto& [name, tensor] : checkpoint.tensors()) {
     const auto bytes = static_cast<std::int64_t>(tensor.data.bytes);
-    report.tensors.push_back({name, tensor.data.dtype, tensor.data.shape, bytes, tensor.shard});
-    DTypeReport& dtype = report.dtypes[tensor.data.dtype];
+    const Contents contents = contents_of(name, tensor.data);
+    report.tensors.push_back({name, contents.type, tensor.data.shape, bytes, tensor.shard});
+    DTypeReport& dtype = report.dtypes[contents.type];
     ++dtype.tensors;
     dtype.bytes += bytes;
     report.tensor_bytes += bytes;
-    report.file_parameters += elements_of(tensor.data);
+    report.file_parameters += contents.elements;
     num_ignored += is_left_alone(name, tensor.data);
   }
   if (num_ignored > 0) {
@@ -131,6 +149,10 @@ ModelReport inspect(const fs::path& path) {
       const ModelWeights weights = bind_weights(*report.args, checkpoint, problems);
       report.weights_mapped = static_cast<std::int64_t>(weights.mapped_bytes);
       report.weights_copied = static_cast<std::int64_t>(weights.copied_bytes);
+      if (weights.lm_head.type == DType::kPacked) {  // CacheType::kAuto
+        const LatentFormat latents{LatentType::kBf16, report.args->kv_lora_rank, report.args->qk_rope_head_dim};
+        report.state_per_token = report.args->num_layers_of(LayerKind::kMla) * latents.row_bytes();
+      }
     }
   }
   report.problems = problems.lines();

@@ -13,6 +13,7 @@
 #include "base/dtype.h"
 #include "base/printable.h"
 #include "weights/complaints.h"
+#include "weights/packed_name.h"
 
 namespace kl {
 namespace {
@@ -44,6 +45,8 @@ float widen(const std::byte* data, DType type, std::int64_t i) {
     case DType::kBF16:
       std::memcpy(&half, data + 2 * i, 2);
       return bf16_to_f32(half);
+    case DType::kPacked:
+      break;  // no tensor of single elements is packed
   }
   return full;
 }
@@ -60,6 +63,7 @@ class Binder {
   WeightMatrix matrix(std::string_view role, int layer, std::int64_t index = 0) {
     const TensorRule& rule = rules_.at(role);
     WeightMatrix m{nullptr, DType::kF32, rule.rows, rule.cols, rule.cols};
+    if (bind_packed(rule, layer, index, m)) return m;
     const auto found = find(rule, layer, index);
     if (!found) return m;
     m.type = found->type;
@@ -125,6 +129,40 @@ class Binder {
     std::size_t bytes;
     bool is_transposed;
   };
+
+  /// Points `m` at the role's packed tensor, if the file has one: true even if that is no good.
+  bool bind_packed(const TensorRule& rule, int layer, std::int64_t index, WeightMatrix& m) {
+    for (const Spelling& spelling : rule.spellings) {
+      std::string module = tensor_name(spelling, rule.part, layer, index);
+      if (spelling.is_transposed || !module.ends_with("weight")) continue;
+      module.resize(module.size() - std::string_view("weight").size());
+      const auto it = checkpoint_.tensors().lower_bound(module + "q");
+      if (it == checkpoint_.tensors().end() || !it->first.starts_with(module)) continue;
+      const auto format = parse_packed_suffix(std::string_view(it->first).substr(module.size()));
+      if (!format) continue;
+      used_.insert(it->first);
+      const FileTensor& tensor = it->second.data;
+      // Heads share a tensor, experts have one each.
+      const std::int64_t count = rule.part == Part::kMla && spelling.row_step > 0 ? spelling.shapes.front().front() : 1;
+      const auto shape = packed_shape(*format, count, rule.rows, rule.cols);
+      if (tensor.dtype != "U8" || tensor.shape != shape) {
+        complaints_.add(
+            ErrorCode::kCorrupt, it->first,
+            fmt::format("expected U8 {}, got {} {}", shape_text(shape), tensor.dtype, shape_text(tensor.shape)));
+        return true;
+      }
+      const auto bytes = static_cast<std::size_t>(format->matrix_bytes(rule.rows, rule.cols));
+      const std::byte* data = tensor.data + (count > 1 ? static_cast<std::size_t>(index) * bytes : 0);
+      m = {data, DType::kPacked, rule.rows, rule.cols, rule.cols, *format};
+      if (reinterpret_cast<std::uintptr_t>(data) % AlignedBuffer::kAlignment != 0) {
+        m.data = std::memcpy(new_buffer(bytes), data, bytes);
+      } else {
+        weights_.mapped_bytes += bytes;
+      }
+      return true;
+    }
+    return false;
+  }
 
   std::optional<Found> find(const TensorRule& rule, int layer, std::int64_t index) {
     for (const Spelling& spelling : rule.spellings) {
@@ -242,6 +280,10 @@ MoeWeights bind_moe(Binder& b, const ModelArgs& args, int i) {
   w.router = b.matrix("moe.router", i);
   w.correction_bias = b.vector("moe.correction_bias", i);
   for (int e = 0; e < args.num_experts; ++e) w.experts.push_back(bind_mlp(b, "expert", i, e));
+  const auto is_packed = [](const MlpWeights& e) {
+    return e.gate_proj.type == DType::kPacked && e.up_proj.type == DType::kPacked && e.down_proj.type == DType::kPacked;
+  };
+  w.experts_are_packed = std::all_of(w.experts.begin(), w.experts.end(), is_packed);
   if (args.num_shared_experts > 0) w.shared = bind_mlp(b, "shared", i);
   return w;
 }

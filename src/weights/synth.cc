@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string_view>
 #include <system_error>
 #include <vector>
@@ -18,6 +19,9 @@
 #include "kl/error.h"
 #include "kl/safetensors.h"
 #include "weights/byte_tokenizer.h"
+#include "weights/model_folder.h"
+#include "weights/packed_name.h"
+#include "weights/predicates.h"
 #include "weights/tensor_table.h"
 
 namespace kl {
@@ -117,16 +121,6 @@ void fill(const Spread& spread, Random& random, float* out, std::size_t n) {
   }
 }
 
-/// f32 to IEEE half, round to nearest even; values here are far from its limits.
-std::uint16_t f32_to_f16(float x) {
-  const auto bits = std::bit_cast<std::uint32_t>(x);
-  const auto sign = static_cast<std::uint16_t>(bits >> 16 & 0x8000u);
-  const float magnitude = std::bit_cast<float>(bits & 0x7fffffffu);
-  if (magnitude < 0x1p-14f) return static_cast<std::uint16_t>(sign | std::lrint(magnitude * 0x1p24f));  // subnormal
-  const std::uint32_t rounded = (bits & 0x7fffffffu) + 0xfffu + (bits >> 13 & 1u);
-  return static_cast<std::uint16_t>(sign | ((rounded >> 13) - (112u << 10)));
-}
-
 // --- writing ---------------------------------------------------------------------------------------------------------
 
 /// The dtype of the released checkpoint: the decay's parameters are f32 whatever the rest is.
@@ -134,113 +128,104 @@ std::string dtype_of(const ReleasedTensor& tensor, const std::string& dtype) {
   return tensor.role == "kda.A_log" || tensor.role == "kda.dt_bias" ? "F32" : dtype;
 }
 
-std::int64_t elements_of(const ReleasedTensor& tensor) {
-  std::int64_t n = 1;
-  for (const std::int64_t dim : tensor.shape) n *= dim;
-  return n;
-}
-
-/// A run of tensors that share a file.
-struct Shard {
-  std::size_t first = 0, last = 0;  // of released_tensors()
-  std::string file;
+/// A tensor to make.
+struct MadeTensor {
+  TensorSpec spec;
+  Spread spread;
+  std::int64_t elements = 1;
+  std::optional<PackedFormat> format;  // if packed
+  std::int64_t bytes() const {
+    if (!format) return elements * safetensors_dtype_bits(spec.dtype) / 8;
+    std::int64_t n = 1;
+    for (const std::int64_t dim : spec.shape) n *= dim;
+    return n;
+  }
 };
 
-/// Cuts tensors of these sizes into files of at most max_bytes; a larger tensor has a file of its own.
-std::vector<Shard> cut_shards(const std::vector<std::int64_t>& bytes, std::int64_t max_bytes) {
-  std::vector<Shard> shards{{}};
-  std::int64_t size = 0;
-  for (std::size_t i = 0; i < bytes.size(); ++i) {
-    if (size > 0 && size + bytes[i] > max_bytes) {
-      shards.push_back({i, i, {}});
-      size = 0;
+/// The tensors of the folder: the released ones, or what kl quantize would make of them.
+std::vector<MadeTensor> tensors_to_make(const ModelArgs& args, const SynthOptions& options, const std::string& dtype) {
+  std::vector<MadeTensor> made;
+  const QuantRule base{options.bits, options.group_size};
+  const auto add = [&](const ReleasedTensor& tensor, const std::string& name, std::vector<std::int64_t> shape) {
+    MadeTensor out{{name, dtype_of(tensor, dtype), shape}, spread_of(tensor, args), 1, {}};
+    for (const std::int64_t dim : shape) out.elements *= dim;
+    const auto rank = static_cast<int>(shape.size());
+    const bool is_matrix = rank == 2 || name.ends_with("embed_q.weight") || name.ends_with("unembed_out.weight");
+    const auto rule = options.bits > 0 && is_matrix ? quant_predicate(name, rank, shape.back(), base) : std::nullopt;
+    if (rule) {
+      out.format = packed_format(*rule);
+      const std::string module = name.substr(0, name.size() - std::string_view("weight").size());
+      out.spec = {module + packed_suffix(*out.format), "U8",
+                  packed_shape(*out.format, rank == 3 ? shape[0] : 1, shape[shape.size() - 2], shape.back())};
     }
-    size += bytes[i];
-    shards.back().last = i + 1;
-  }
-  for (std::size_t s = 0; s < shards.size(); ++s) {
-    shards[s].file = shards.size() == 1 ? "model.safetensors"
-                                        : fmt::format("model-{:05}-of-{:05}.safetensors", s + 1, shards.size());
-  }
-  return shards;
-}
-
-/// The folder being filled; takes everything back unless keep() is called.
-class OutputFolder {
- public:
-  explicit OutputFolder(const fs::path& dir) : dir_(dir) {
-    std::error_code error;
-    for (fs::path missing = dir; !missing.empty() && !fs::exists(missing, error); missing = missing.parent_path()) {
-      created_.push_back(missing);
+    made.push_back(std::move(out));
+  };
+  for (const ReleasedTensor& tensor : released_tensors(args)) {
+    if (options.bits > 0 && tensor.role == "mla.w_uk") {  // kv_b_proj: packed as its halves
+      const std::string attention = tensor.name.substr(0, tensor.name.find("kv_b_proj"));
+      const std::int64_t H = args.num_attention_heads, R = args.kv_lora_rank;
+      add(tensor, attention + "embed_q.weight", {H, R, args.qk_nope_head_dim});
+      add(tensor, attention + "unembed_out.weight", {H, args.v_head_dim, R});
+    } else {
+      add(tensor, tensor.name, tensor.shape);
     }
-    if (!created_.empty()) fs::create_directories(dir, error);
-    if (!error && (!fs::is_directory(dir, error) || !fs::is_empty(dir, error))) {
-      throw Error(ErrorCode::kCannotWrite, dir.string() + ": expected a new or empty folder, got one in use");
-    }
-    if (!error) return;
-    take_back();
-    throw Error(ErrorCode::kCannotWrite,
-                fmt::format("{}: expected to make a folder, got {}", dir.string(), error.message()));
   }
-  ~OutputFolder() {
-    if (!is_kept_) take_back();
-  }
-  OutputFolder(const OutputFolder&) = delete;
-
-  /// The path of a file that belongs to the folder's contents.
-  fs::path add(const std::string& file) {
-    files_.push_back(file);
-    return dir_ / file;
-  }
-  void keep() { is_kept_ = true; }
-
- private:
-  void take_back() {
-    std::error_code ignored;
-    for (const std::string& file : files_) fs::remove(dir_ / file, ignored);
-    for (const fs::path& folder : created_) fs::remove(folder, ignored);
-  }
-
-  fs::path dir_;
-  std::vector<std::string> files_;
-  std::vector<fs::path> created_;  // folders, the innermost first
-  bool is_kept_ = false;
-};
-
-/// Throws Error(kCannotWrite) if the disk has less room than that.
-void require_space(const fs::path& dir, std::int64_t bytes) {
-  std::error_code error;
-  const fs::space_info space = fs::space(dir, error);
-  if (!error && space.available < static_cast<std::uintmax_t>(bytes)) {
-    throw Error(ErrorCode::kCannotWrite,
-                fmt::format("{}: expected {} bytes of free space, got {}", dir.string(), bytes, space.available));
-  }
+  // Packed tensors first, as kl quantize orders them: they begin on cache lines then.
+  std::stable_partition(made.begin(), made.end(), [](const MadeTensor& t) { return t.format.has_value(); });
+  return made;
 }
 
 /// Makes tensors one after the other and hands them to the writer in pieces.
 class TensorMaker {
  public:
-  TensorMaker(const ModelArgs& args, const SynthOptions& options, std::int64_t total_bytes)
-      : args_(args), options_(options), total_bytes_(total_bytes), values_(kChunk), bytes_(4 * kChunk) {}
+  TensorMaker(const SynthOptions& options, std::int64_t total_bytes)
+      : options_(options), total_bytes_(total_bytes), values_(kChunk), bytes_(4 * kChunk) {}
 
-  void write(const ReleasedTensor& tensor, const std::string& dtype, SafetensorsWriter& writer) {
-    Random random(options_.seed, tensor.name);
-    const Spread spread = spread_of(tensor, args_);
-    for (std::int64_t left = elements_of(tensor); left > 0;) {
+  void write(const MadeTensor& tensor, SafetensorsWriter& writer) {
+    Random random(options_.seed, tensor.spec.name);
+    if (tensor.format) return write_packed(tensor, random, writer);
+    for (std::int64_t left = tensor.elements; left > 0;) {
       const std::size_t n = std::min(kChunk, static_cast<std::size_t>(left));
-      fill(spread, random, values_.data(), n);
-      const std::size_t bytes = narrow(dtype, n);
-      writer.write(bytes_.data(), bytes);
+      fill(tensor.spread, random, values_.data(), n);
+      put(narrow(tensor.spec.dtype, n), writer);
       left -= static_cast<std::int64_t>(n);
-      done_bytes_ += static_cast<std::int64_t>(bytes);
-      if (options_.progress && done_bytes_ >= next_report_) {
-        options_.progress(done_bytes_, total_bytes_);
-        next_report_ = done_bytes_ + (8 << 20);
-      }
     }
   }
 
  private:
+  /// Quants uniform over their range, scales such that the weights have the deviation of their matrix.
+  void write_packed(const MadeTensor& tensor, Random& random, SafetensorsWriter& writer) {
+    const PackedFormat& f = *tensor.format;
+    const double levels = std::ldexp(1.0, f.bits), deviation_of_quants = std::sqrt((levels * levels - 1) / 12);
+    const auto scale = static_cast<float>(tensor.spread.deviation / deviation_of_quants);
+    const std::uint16_t half = f32_to_f16(scale), minimum = f32_to_f16(-scale * static_cast<float>((levels - 1) / 2));
+    const auto tile = static_cast<std::size_t>(f.tile_bytes()), quants = static_cast<std::size_t>(f.quant_bytes());
+    const auto scales = quants + static_cast<std::size_t>(f.scales_bytes());
+    const std::size_t at_once = bytes_.size() / tile;
+    for (std::int64_t left = tensor.bytes() / f.tile_bytes(); left > 0;) {
+      const std::size_t n = std::min(at_once, static_cast<std::size_t>(left));
+      for (std::size_t t = 0; t < n; ++t) {
+        std::byte* p = bytes_.data() + t * tile;
+        for (std::size_t i = 0; i < quants; i += 8) {
+          const std::uint64_t bits = random.bits();
+          std::memcpy(p + i, &bits, 8);
+        }
+        for (std::size_t i = quants; i < tile; i += 2) std::memcpy(p + i, i < scales ? &half : &minimum, 2);
+      }
+      put(n * tile, writer);
+      left -= static_cast<std::int64_t>(n);
+    }
+  }
+
+  void put(std::size_t bytes, SafetensorsWriter& writer) {
+    writer.write(bytes_.data(), bytes);
+    done_bytes_ += static_cast<std::int64_t>(bytes);
+    if (options_.progress && done_bytes_ >= next_report_) {
+      options_.progress(done_bytes_, total_bytes_);
+      next_report_ = done_bytes_ + (8 << 20);
+    }
+  }
+
   /// Converts n values to the bytes of the file; answers how many.
   std::size_t narrow(const std::string& dtype, std::size_t n) {
     if (dtype == "F32") {
@@ -256,7 +241,6 @@ class TensorMaker {
     return 2 * n;
   }
 
-  const ModelArgs& args_;
   const SynthOptions& options_;
   std::int64_t total_bytes_;
   std::int64_t done_bytes_ = 0;
@@ -264,16 +248,6 @@ class TensorMaker {
   std::vector<float> values_;
   std::vector<std::byte> bytes_;
 };
-
-std::string index_json(const std::vector<ReleasedTensor>& tensors, const std::vector<Shard>& shards,
-                       const SynthResult& result) {
-  nlohmann::json index;
-  index["metadata"] = {{"total_size", result.tensor_bytes}, {"total_parameters", result.parameters}};
-  for (const Shard& shard : shards) {
-    for (std::size_t i = shard.first; i < shard.last; ++i) index["weight_map"][tensors[i].name] = shard.file;
-  }
-  return index.dump(2) + "\n";
-}
 
 std::string generation_config_json(const ModelArgs& args) {
   nlohmann::ordered_json json;
@@ -301,14 +275,15 @@ const DTypeNames& dtype_names(const std::string& option) {
 SynthResult synthesize(const ModelArgs& args, const fs::path& dir, const SynthOptions& options) {
   const DTypeNames& names = dtype_names(options.dtype);
   const std::string tokenizer = options.tokenizer.empty() ? "" : read_file(options.tokenizer, 256u << 20);
-  const std::vector<ReleasedTensor> tensors = released_tensors(args);
+  const std::vector<MadeTensor> tensors = tensors_to_make(args, options, std::string(names.file));
 
   SynthResult result;
   std::vector<std::int64_t> bytes;
-  for (const ReleasedTensor& tensor : tensors) {
-    const int bits = safetensors_dtype_bits(dtype_of(tensor, std::string(names.file)));
-    bytes.push_back(elements_of(tensor) * bits / 8);
-    result.parameters += elements_of(tensor);
+  std::vector<std::string> tensor_names;
+  for (const MadeTensor& tensor : tensors) {
+    bytes.push_back(tensor.bytes());
+    tensor_names.push_back(tensor.spec.name);
+    result.parameters += tensor.elements;
     result.tensor_bytes += bytes.back();
   }
   result.tensors = static_cast<std::int64_t>(tensors.size());
@@ -316,10 +291,12 @@ SynthResult synthesize(const ModelArgs& args, const fs::path& dir, const SynthOp
   result.files = static_cast<int>(shards.size());
 
   OutputFolder folder(dir);
-  require_space(dir, result.tensor_bytes);
+  folder.require_space(result.tensor_bytes);
   ModelArgs written = args;
   written.dtype = names.config;
-  write_file(folder.add("config.json"), written.to_json());
+  const bool is_packed = options.bits > 0;
+  write_file(folder.add("config.json"),
+             is_packed ? packed_config_json(written, {options.bits, options.group_size}) : written.to_json());
   write_file(folder.add("generation_config.json"), generation_config_json(args));
   if (!options.tokenizer.empty()) {
     write_file(folder.add("tiktoken.model"), tokenizer);
@@ -328,20 +305,19 @@ SynthResult synthesize(const ModelArgs& args, const fs::path& dir, const SynthOp
     write_file(folder.add("tokenizer_config.json"), byte_tokenizer_config());
   }
 
-  TensorMaker maker(args, options, result.tensor_bytes);
+  TensorMaker maker(options, result.tensor_bytes);
   for (const Shard& shard : shards) {
     std::vector<TensorSpec> specs;
-    for (std::size_t i = shard.first; i < shard.last; ++i) {
-      specs.push_back({tensors[i].name, dtype_of(tensors[i], std::string(names.file)), tensors[i].shape});
-    }
-    const std::vector<TensorSpec> declared = specs;
+    for (std::size_t i = shard.first; i < shard.last; ++i) specs.push_back(tensors[i].spec);
     SafetensorsWriter writer(folder.add(shard.file), std::move(specs), {{"format", "pt"}});
-    for (std::size_t i = shard.first; i < shard.last; ++i)
-      maker.write(tensors[i], declared[i - shard.first].dtype, writer);
+    for (std::size_t i = shard.first; i < shard.last; ++i) maker.write(tensors[i], writer);
     writer.finish();
   }
   // Last, so that a folder with shards but without its index is visibly incomplete.
-  if (shards.size() > 1) write_file(folder.add("model.safetensors.index.json"), index_json(tensors, shards, result));
+  if (shards.size() > 1) {
+    write_file(folder.add("model.safetensors.index.json"),
+               index_json(tensor_names, shards, result.tensor_bytes, result.parameters));
+  }
   if (options.progress) options.progress(result.tensor_bytes, result.tensor_bytes);
   folder.keep();
   return result;

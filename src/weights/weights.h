@@ -22,6 +22,7 @@ struct MoeWeights {
   WeightMatrix router;               // [E, D]
   const float* correction_bias;      // [E]; zeros if the file has none
   std::vector<MlpWeights> experts;   // [E]
+  bool experts_are_packed;           // all their matrices; otherwise all are computed in f32
   std::optional<MlpWeights> shared;  // width F * num_shared_experts
 };
 

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <thread>
 #include <vector>
 
 namespace kl {
@@ -49,6 +50,32 @@ TEST(ThreadPool, SleepingWorkersWakeUp) {
     pool.parallel_for(2, [&](std::ptrdiff_t, int) { ++done; });
     EXPECT_EQ(done, 2);
   }
+}
+
+/// Seconds for 5000 regions of next to nothing.
+double seconds_of_regions(int threads) {
+  ThreadPool pool(threads);
+  std::atomic<long> sum{0};
+  const auto start = std::chrono::steady_clock::now();
+  for (int round = 0; round < 5000; ++round) pool.parallel_for(8, [&](std::ptrdiff_t i, int) { sum += i; });
+  EXPECT_EQ(sum, 5000 * 28);
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+// A region that had to wait for every worker to look in would take a time slice of the scheduler, milliseconds, whenever one
+// is not running: 5000 regions would take longer than these bounds, which are a hundred times what is measured.
+TEST(ThreadPool, MoreThreadsThanCpusDoNotWaitForEachOther) { EXPECT_LT(seconds_of_regions(4 * num_usable_cpus()), 10); }
+
+TEST(ThreadPool, OtherWorkOnEveryCpuCostsItsShareOnly) {
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> others;
+  for (int i = 0; i < num_usable_cpus(); ++i)
+    others.emplace_back([&] {
+      while (!stop.load(std::memory_order_relaxed)) continue;
+    });
+  EXPECT_LT(seconds_of_regions(num_usable_cpus() + 1), 10);
+  stop = true;
+  for (std::thread& t : others) t.join();
 }
 
 }  // namespace

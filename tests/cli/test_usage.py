@@ -71,7 +71,7 @@ CASES = [
     (["logits", "--tokens", "x", "-o", "y", "--l2-eps", "-1"], "--l2-eps: expected a number"),
     # words
     (["run", "--mla", "foo"], "--mla: expected auto or absorbed or expanded, got foo"),
-    (["logits", "--tokens", "x", "-o", "y", "--compute", "bf16"], "--compute: expected f32, got bf16"),
+    (["logits", "--tokens", "x", "-o", "y", "--compute", "bf16"], "--compute: expected auto or f32, got bf16"),
     (["logits", "--tokens", "x", "-o", "y", "--router-weights", "b"], "--router-weights: expected unbiased or hf, got b"),
     # flags against each other
     (["run", "-p", "a", "-f", "b"], "--prompt and --file: expected one of them, got both"),

@@ -158,6 +158,37 @@ TEST(KdaRecurrence, AnySplitOfTokensGivesTheSameBits) {
   }
 }
 
+/// As recur(), with the state kept in bf16.
+std::vector<float> recur_bf16(const Kernels& kernels, const Head& head, const std::vector<float>& records,
+                              const std::vector<std::ptrdiff_t>& pieces) {
+  std::vector<std::uint16_t> S(head.S.size());
+  for (std::size_t i = 0; i < S.size(); ++i) S[i] = f32_to_bf16(head.S[i]);
+  std::vector<float> o(static_cast<std::size_t>(head.T * head.V), NAN);
+  std::ptrdiff_t t = 0;
+  for (const std::ptrdiff_t T : pieces) {
+    kernels.kda_recurrence({records.data() + t * KdaRecord::floats(head.K), head.v.data() + t * head.V, head.V,
+                            o.data() + t * head.V, head.V, S.data(), head.K, head.V, T, DType::kBF16},
+                           0, head.slices());
+    t += T;
+  }
+  for (const std::uint16_t x : S) o.push_back(bf16_to_f32(x));
+  return o;
+}
+
+TEST(KdaRecurrence, StateInBf16IsTheSameForEverySplitAndCloseToTheReference) {
+  const std::ptrdiff_t T = 40;
+  for (const auto& [K, V] : {std::pair<std::ptrdiff_t, std::ptrdiff_t>{128, 128}, {37, 45}}) {
+    const Head head(K, V, T, 13);
+    const std::vector<float> records = records_of(reference::kernels, head);
+    expect_tables_agree(kKdaBf16State, [&](const Kernels& k) {
+      const std::vector<float> whole = recur_bf16(k, head, records, {T});
+      EXPECT_EQ(why_not_same_bits(recur_bf16(k, head, records, std::vector<std::ptrdiff_t>(T, 1)), whole), "");
+      EXPECT_EQ(why_not_same_bits(recur_bf16(k, head, records, {7, 1, 30, 2}), whole), "");
+      return whole;
+    });
+  }
+}
+
 TEST(KdaRecurrence, SlicesMayBeGivenToDifferentThreads) {
   const Head head(50, 130, 7, 6);
   for_each_table([&](const Kernels& k) {

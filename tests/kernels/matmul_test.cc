@@ -157,14 +157,14 @@ TEST(MatmulTransposed, ResultOfATokenDependsOnNothingElseInTheCall) {
   });
 }
 
-TEST(Widen, IsExactForEverySixteenBitPattern) {
+TEST(WeightRow, IsExactForEverySixteenBitPattern) {
   std::vector<std::uint16_t> patterns(65536);
   for (std::size_t i = 0; i < patterns.size(); ++i) patterns[i] = static_cast<std::uint16_t>(i);
   for (const DType type : {DType::kF16, DType::kBF16}) {
     for_each_table([&](const Kernels& kernels) {
       std::vector<float> wide(65536), expected(65536);
-      kernels.widen(patterns.data(), type, 65535, wide.data());
-      kernels.widen(patterns.data() + 65535, type, 1, wide.data() + 65535);
+      kernels.weight_row({patterns.data(), type, 2, 65535, 65535}, 0, wide.data());
+      kernels.weight_row({patterns.data(), type, 2, 1, 65535}, 1, wide.data() + 65535);
       for (std::size_t i = 0; i < expected.size(); ++i) {
         expected[i] = type == DType::kF16 ? f16_to_f32(patterns[i]) : bf16_to_f32(patterns[i]);
       }

@@ -16,11 +16,11 @@ void fill(MlaCache& cache, std::int64_t count, float value) {
   cache.reserve(count);
   const std::int64_t start = cache.num_tokens();
   cache.append(count);
-  for (std::int64_t t = start; t < cache.num_tokens(); ++t) cache.row(t)[0] = value;
+  for (std::int64_t t = start; t < cache.num_tokens(); ++t) reinterpret_cast<float*>(cache.row(t))[0] = value;
 }
 
 TEST(MlaCache, CopySharesFullBlocksAndCopiesTheLastOnWrite) {
-  MlaCache original(args());
+  MlaCache original(args(), LatentType::kF32);
   fill(original, kKeyBlock + 5, 1);
   MlaCache copy = original;
   EXPECT_EQ(copy.row(0), original.row(0)) << "full blocks are shared";
@@ -28,21 +28,21 @@ TEST(MlaCache, CopySharesFullBlocksAndCopiesTheLastOnWrite) {
   fill(original, 3, 3);
   EXPECT_EQ(copy.row(0), original.row(0)) << "still shared after appending";
   EXPECT_NE(copy.row(kKeyBlock), original.row(kKeyBlock)) << "the block written to is not";
-  EXPECT_EQ(copy.row(kKeyBlock + 4)[0], 1);
-  EXPECT_EQ(copy.row(kKeyBlock + 5)[0], 2);
-  EXPECT_EQ(original.row(kKeyBlock + 5)[0], 3);
+  EXPECT_EQ(reinterpret_cast<const float*>(copy.row(kKeyBlock + 4))[0], 1);
+  EXPECT_EQ(reinterpret_cast<const float*>(copy.row(kKeyBlock + 5))[0], 2);
+  EXPECT_EQ(reinterpret_cast<const float*>(original.row(kKeyBlock + 5))[0], 3);
 }
 
 TEST(MlaCache, AppendingToAnUnsharedBlockKeepsItsAddress) {
-  MlaCache cache(args());
+  MlaCache cache(args(), LatentType::kF32);
   fill(cache, 5, 1);
-  const float* row = cache.row(4);
+  const std::byte* row = cache.row(4);
   fill(cache, 5, 2);
   EXPECT_EQ(cache.row(4), row);
 }
 
 TEST(MlaCache, RoomReservedAndNotUsedIsFoundAgain) {
-  MlaCache cache(args());
+  MlaCache cache(args(), LatentType::kF32);
   cache.reserve(1000);
   const std::size_t bytes = cache.bytes();
   fill(cache, 300, 1);

@@ -58,6 +58,18 @@ inline F32 load(const F16* p, Lanes lanes = {}) {
   return widen(load16(p, lanes), F16{});
 }
 
+/// Rounds to nearest even; NaN stays NaN.
+inline void store(Bf16* p, F32 x) {
+  const __m256i bits = _mm256_castps_si256(x),
+                odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  const __m256i rounded =
+      _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd), 16);
+  const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+  const __m256i result = _mm256_blendv_epi8(rounded, _mm256_set1_epi32(0x7fc0), nan);
+  const __m256i words = _mm256_permute4x64_epi64(_mm256_packus_epi32(result, result), 0x08);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(words));
+}
+
 inline F32 fma(F32 a, F32 b, F32 c) { return _mm256_fmadd_ps(a, b, c); }           // a b + c
 inline F32 negated_fma(F32 a, F32 b, F32 c) { return _mm256_fnmadd_ps(a, b, c); }  // c - a b
 inline F32 max(F32 a, F32 b) { return _mm256_max_ps(a, b); }                       // b if either is NaN
@@ -98,6 +110,68 @@ inline double sum_lanes(const F64 (&x)[2 * kParts]) {
   const __m256d s4 = (x[0] + x[2]) + (x[1] + x[3]);
   const __m128d s2 = _mm_add_pd(_mm256_castpd256_pd128(s4), _mm256_extractf128_pd(s4, 1));
   return _mm_cvtsd_f64(_mm_add_sd(s2, _mm_unpackhi_pd(s2, s2)));
+}
+
+// Integers: a vector is 8 numbers of 32 bits, or 8 groups of 4 bytes.
+using I32 = __m256i;
+constexpr int kPackedTokens =
+    2;  // packed tile: 1 block of weights x 2 tokens, integer and float sums, 8 of 16 registers
+
+inline I32 broadcast(std::int32_t x) { return _mm256_set1_epi32(x); }
+inline I32 load_integers(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline I32 low_nibbles(I32 x) { return _mm256_and_si256(x, _mm256_set1_epi8(15)); }
+inline I32 high_nibbles(I32 x) { return low_nibbles(_mm256_srli_epi32(x, 4)); }
+template <int n>
+inline I32 shift_left(I32 x) {
+  return _mm256_slli_epi32(x, n);
+}
+inline I32 shift_right(I32 x, int n) { return _mm256_srl_epi32(x, _mm_cvtsi32_si128(n)); }
+inline I32 mask_bits(I32 x, int mask) { return _mm256_and_si256(x, _mm256_set1_epi32(mask)); }
+inline F32 to_float(I32 x) { return _mm256_cvtepi32_ps(x); }
+
+/// sum += the four products of unsigned bytes of w and signed bytes of x in each lane, exactly.  `Bits`: w < 2^Bits.
+/// vpmaddubsw adds two products in 16 bits: 2 x 15 x 128 fits, 2 x 255 x 128 does not, so bytes are widened first.
+template <int Bits>
+inline void add_products(I32& sum, I32 w, I32 x) {
+  if constexpr (Bits == 4) {
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
+  } else {
+    const I32 w_even = _mm256_and_si256(w, _mm256_set1_epi16(255)), w_odd = _mm256_srli_epi16(w, 8);
+    const I32 x_even = _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8), x_odd = _mm256_srai_epi16(x, 8);
+    sum = _mm256_add_epi32(sum, _mm256_add_epi32(_mm256_madd_epi16(w_even, x_even), _mm256_madd_epi16(w_odd, x_odd)));
+  }
+}
+
+/// Rounds to nearest even and stores as signed bytes; NaN becomes -128.
+inline void store_bytes(std::int8_t* p, F32 x) {
+  const I32 wide = _mm256_cvtps_epi32(x);
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(words, words));
+}
+
+/// 8 signed bytes as floats.
+inline F32 load_bytes(const std::int8_t* p) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
+
+/// The largest absolute value; NaN if any lane is: as integers, NaN is above infinity.
+inline F32 max_abs(F32 a, F32 b) {
+  return _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(abs(a)), _mm256_castps_si256(abs(b))));
+}
+inline float max_abs(F32 a) {
+  const I32 bits = _mm256_castps_si256(abs(a));
+  __m128i m = _mm_max_epi32(_mm256_castsi256_si128(bits), _mm256_extracti128_si256(bits, 1));
+  m = _mm_max_epi32(m, _mm_shuffle_epi32(m, 0x4e));
+  return _mm_cvtss_f32(_mm_castsi128_ps(_mm_max_epi32(m, _mm_shuffle_epi32(m, 0xb1))));
+}
+
+/// Sum of the 16 signed bytes at p.
+inline std::int32_t sum_bytes(const std::int8_t* p) {
+  const I32 words = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  const I32 sums = _mm256_madd_epi16(words, _mm256_set1_epi16(1));
+  __m128i s = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+  s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
+  return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1)));
 }
 
 }  // namespace simd

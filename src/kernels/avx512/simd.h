@@ -56,6 +56,17 @@ inline F32 load(const F16* p, Lanes lanes = {}) {
   return widen(load16(p, lanes), F16{});
 }
 
+/// Rounds to nearest even; NaN stays NaN.
+inline void store(Bf16* p, F32 x) {
+  const __m512i bits = _mm512_castps_si512(x),
+                odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i rounded =
+      _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd), 16);
+  const __m512i result =
+      _mm512_mask_blend_epi32(_mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), rounded, _mm512_set1_epi32(0x7fc0));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(result));
+}
+
 inline F32 fma(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }           // a b + c
 inline F32 negated_fma(F32 a, F32 b, F32 c) { return _mm512_fnmadd_ps(a, b, c); }  // c - a b
 inline F32 max(F32 a, F32 b) { return _mm512_max_ps(a, b); }                       // b if either is NaN
@@ -97,6 +108,55 @@ inline double sum_lanes(const F64 (&x)[2 * kParts]) {
   const __m256d s4 = _mm256_add_pd(_mm512_castpd512_pd256(s8), _mm512_extractf64x4_pd(s8, 1));
   const __m128d s2 = _mm_add_pd(_mm256_castpd256_pd128(s4), _mm256_extractf128_pd(s4, 1));
   return _mm_cvtsd_f64(_mm_add_sd(s2, _mm_unpackhi_pd(s2, s2)));
+}
+
+// Integers: a vector is 16 numbers of 32 bits, or 16 groups of 4 bytes.
+using I32 = __m512i;
+constexpr int kPackedTokens =
+    6;  // packed tile: 2 blocks of weights x 6 tokens, integer and float sums, 24 of 32 registers
+
+inline I32 broadcast(std::int32_t x) { return _mm512_set1_epi32(x); }
+inline I32 load_integers(const void* p) { return _mm512_loadu_si512(p); }
+inline I32 low_nibbles(I32 x) { return _mm512_and_si512(x, _mm512_set1_epi8(15)); }
+inline I32 high_nibbles(I32 x) { return low_nibbles(_mm512_srli_epi32(x, 4)); }
+template <int n>
+inline I32 shift_left(I32 x) {
+  return _mm512_slli_epi32(x, n);
+}
+inline I32 shift_right(I32 x, int n) { return _mm512_srl_epi32(x, _mm_cvtsi32_si128(n)); }
+inline I32 mask_bits(I32 x, int mask) { return _mm512_and_si512(x, _mm512_set1_epi32(mask)); }
+inline F32 to_float(I32 x) { return _mm512_cvtepi32_ps(x); }
+
+/// sum += the four products of unsigned bytes of w and signed bytes of x in each lane, exactly.  `Bits`: w < 2^Bits.
+/// Assembly, because g++ 12 copies and spills the accumulators of the intrinsic.
+template <int Bits>
+inline void add_products(I32& sum, I32 w, I32 x) {
+  asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
+}
+
+/// Rounds to nearest even and stores as signed bytes; NaN becomes -128.
+inline void store_bytes(std::int8_t* p, F32 x) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(x)));
+}
+
+/// 16 signed bytes as floats.
+inline F32 load_bytes(const std::int8_t* p) {
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+
+/// The largest absolute value; NaN if any lane is: as integers, NaN is above infinity.
+inline float max_abs(F32 a) {
+  const I32 bits = _mm512_castps_si512(_mm512_abs_ps(a));
+  return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(_mm512_reduce_max_epi32(bits))));
+}
+inline F32 max_abs(F32 a, F32 b) {
+  return _mm512_castsi512_ps(
+      _mm512_max_epi32(_mm512_castps_si512(_mm512_abs_ps(a)), _mm512_castps_si512(_mm512_abs_ps(b))));
+}
+
+/// Sum of the 16 signed bytes at p.
+inline std::int32_t sum_bytes(const std::int8_t* p) {
+  return _mm512_reduce_add_epi32(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
 }
 
 }  // namespace simd

@@ -75,11 +75,11 @@ enum class Pass { kRead, kWriteAndRead, kWrite };
 
 /// `ahead` is nullptr or memory to pull into L2 on the way, half of its lines in a kRead pass and the rest in a kWrite
 /// pass: all at once gains less (docs/kernels.md).
-template <Pass pass>
-[[gnu::noinline]] void slice_pass(float* S, std::ptrdiff_t K, SliceToken now, const F32* u, SliceToken next,
-                                  const float* ahead, SliceReads& reads) {
+template <Pass pass, class State>
+[[gnu::noinline]] void slice_pass(State* S, std::ptrdiff_t K, SliceToken now, const F32* u, SliceToken next,
+                                  const State* ahead, SliceReads& reads) {
   constexpr bool kReads = pass != Pass::kWrite, kWrites = pass != Pass::kRead;
-  constexpr std::ptrdiff_t kLine = pass == Pass::kWrite ? 16 : 0;
+  constexpr std::ptrdiff_t kLine = pass == Pass::kWrite ? kKdaSlice / 2 : 0;
   SliceReads total;
   F32 u_j[kSliceVectors];  // in registers: a store to S might, for all the compiler knows, change *u
   for (int j = 0; j < kSliceVectors; ++j) {
@@ -94,7 +94,7 @@ template <Pass pass>
       // All factors first: a store to S might, for all the compiler knows, change them.
       const F32 alpha = broadcast(now.alpha[i]), k = broadcast(now.k[i]);
       const F32 k_alpha = broadcast(next.k_alpha[i]), q_alpha = broadcast(next.q_alpha[i]);
-      float* S_i = S + i * kKdaSlice;
+      State* S_i = S + i * kKdaSlice;
       if (pass != Pass::kWriteAndRead && ahead) __builtin_prefetch(ahead + i * kKdaSlice + kLine, 1, 2);
 #pragma GCC unroll 4
       for (int j = 0; j < kSliceVectors; ++j) {
@@ -102,6 +102,7 @@ template <Pass pass>
         if constexpr (kWrites) {
           s = fma(alpha, s, k * u_j[j]);
           store(S_i + j * kWidth, s);
+          if constexpr (sizeof(State) == 2) s = load(S_i + j * kWidth);  // the next token finds what was kept
         }
         if constexpr (kReads) {
           sum.p[j] = fma(k_alpha, s, sum.p[j]);
@@ -125,13 +126,14 @@ inline void for_each_slice_vector(std::ptrdiff_t columns, F f) {
 }
 
 /// All tokens of one slice; v and o point at its first column, `columns` of which exist (padding columns stay zero).
-void slice_tokens(const KdaRecurrenceArgs& a, float* S, const float* v, float* o, std::ptrdiff_t columns,
-                  const float* ahead) {
+template <class State>
+void slice_tokens(const KdaRecurrenceArgs& a, State* S, const float* v, float* o, std::ptrdiff_t columns,
+                  const State* ahead) {
   const std::ptrdiff_t K = a.K;
   SliceReads reads;
   F32 u[kSliceVectors];
   SliceToken now(a.records, K);
-  slice_pass<Pass::kRead>(S, K, now, nullptr, now, ahead, reads);
+  slice_pass<Pass::kRead, State>(S, K, now, nullptr, now, ahead, reads);
   for (std::ptrdiff_t t = 0;; ++t) {
     for (F32& u_j : u) u_j = zero();
     for_each_slice_vector(columns, [&](int j, std::ptrdiff_t c, auto lanes) {
@@ -140,21 +142,27 @@ void slice_tokens(const KdaRecurrenceArgs& a, float* S, const float* v, float* o
     });
     if (t + 1 == a.T) break;
     const SliceToken next(a.records + (t + 1) * KdaRecord::floats(K), K);
-    slice_pass<Pass::kWriteAndRead>(S, K, now, u, next, nullptr, reads);
+    slice_pass<Pass::kWriteAndRead, State>(S, K, now, u, next, nullptr, reads);
     now = next;
   }
-  slice_pass<Pass::kWrite>(S, K, now, u, now, ahead, reads);
+  slice_pass<Pass::kWrite, State>(S, K, now, u, now, ahead, reads);
+}
+
+template <class State>
+void slices(const KdaRecurrenceArgs& a, State* S, std::ptrdiff_t s0, std::ptrdiff_t s1) {
+  for (std::ptrdiff_t s = s0; s < s1; ++s) {
+    State* S_s = S + s * a.K * kKdaSlice;
+    // For one token a slice is fetched from RAM rather than worked on: pull the next one in meanwhile.
+    const State* ahead = a.T == 1 && s + 1 < s1 ? S_s + a.K * kKdaSlice : nullptr;
+    slice_tokens(a, S_s, a.v + s * kKdaSlice, a.o + s * kKdaSlice, a.V - s * kKdaSlice, ahead);
+  }
 }
 
 /// KdaRecurrenceFn: slice after slice, each through all its tokens.
 void kda_recurrence(const KdaRecurrenceArgs& a, std::ptrdiff_t s0, std::ptrdiff_t s1) noexcept {
   if (a.T == 0) return;
-  for (std::ptrdiff_t s = s0; s < s1; ++s) {
-    float* S = a.S + s * a.K * kKdaSlice;
-    // For one token a slice is fetched from RAM rather than worked on: pull the next one in meanwhile.
-    const float* ahead = a.T == 1 && s + 1 < s1 ? S + a.K * kKdaSlice : nullptr;
-    slice_tokens(a, S, a.v + s * kKdaSlice, a.o + s * kKdaSlice, a.V - s * kKdaSlice, ahead);
-  }
+  if (a.S_type == DType::kF32) return slices(a, static_cast<float*>(a.S), s0, s1);
+  slices(a, static_cast<Bf16*>(a.S), s0, s1);
 }
 
 }  // namespace

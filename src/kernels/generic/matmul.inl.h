@@ -184,8 +184,8 @@ void matmul_one_token(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1)
   }
 }
 
-/// MatmulFn.
-void matmul(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept {
+/// MatmulFn for row-major weights.
+void matmul_rows(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) {
   with_weight_type(a.w.type, [&](auto tag) {
     if (a.M == 1) return matmul_one_token<decltype(tag)>(a, n0, n1);
     matmul_many_tokens<decltype(tag)>(a, n0, n1);

@@ -77,16 +77,5 @@ void silu_mul(const float* gate, const float* up, std::ptrdiff_t n, float* y) no
       n, [&](std::ptrdiff_t i, auto lanes) { store(y + i, silu(load(gate + i, lanes)) * load(up + i, lanes), lanes); });
 }
 
-/// dst = src, exactly, for one weight type.
-template <class W>
-inline void widen_as(const W* src, std::ptrdiff_t n, float* dst) {
-  for_each_vector(n, [&](std::ptrdiff_t i, auto lanes) { store(dst + i, load(src + i, lanes), lanes); });
-}
-
-/// WidenFn.
-void widen(const void* src, DType type, std::ptrdiff_t n, float* dst) noexcept {
-  with_weight_type(type, [&](auto tag) { widen_as(static_cast<const decltype(tag)*>(src), n, dst); });
-}
-
 }  // namespace
 }  // namespace kl::KL_ISA_NAMESPACE

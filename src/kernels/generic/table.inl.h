@@ -2,10 +2,11 @@
 // All kernels of generic/ as a table.
 #include "kernels/generic/attend.inl.h"
 #include "kernels/generic/kda.inl.h"
-#include "kernels/generic/matmul.inl.h"
+#include "kernels/generic/latents.inl.h"
 #include "kernels/generic/matmul_transposed.inl.h"
 #include "kernels/generic/moe.inl.h"
 #include "kernels/generic/norm.inl.h"
+#include "kernels/generic/packed.inl.h"
 #include "kernels/generic/short_conv.inl.h"
 #include "kernels/generic/transpose.inl.h"
 
@@ -17,7 +18,8 @@ constexpr Kernels make_table(const char* isa, bool (*supported)() noexcept) {
   return {
       .isa = isa,
       .supported = supported,
-      .widen = widen,
+      .weight_row = weight_row,
+      .quantize_row = quantize_row,
       .matmul = matmul,
       .matmul_transposed = matmul_transposed,
       .rms_norm = rms_norm,
@@ -29,6 +31,8 @@ constexpr Kernels make_table(const char* isa, bool (*supported)() noexcept) {
       .gated_rms_norm = gated_rms_norm,
       .route = route,
       .moe_combine = moe_combine,
+      .store_latent = store_latent,
+      .load_latents = load_latents,
       .pack_lanes = pack_lanes,
       .attend = attend,
       .attend_merge = attend_merge,

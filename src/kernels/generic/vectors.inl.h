@@ -18,7 +18,7 @@ inline void for_each_vector(std::ptrdiff_t n, F f) {
   if (i < n) f(i, Partial{n - i});
 }
 
-/// Calls f with a value of the C++ type in which weights of `type` are stored.
+/// Calls f with a value of the C++ type in which row-major weights of `type` are stored.
 template <class F>
 inline void with_weight_type(DType type, F f) {
   switch (type) {
@@ -28,6 +28,8 @@ inline void with_weight_type(DType type, F f) {
       return f(Bf16{});
     case DType::kF16:
       return f(F16{});
+    case DType::kPacked:
+      return;  // has kernels of its own
   }
 }
 

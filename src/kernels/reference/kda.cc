@@ -56,16 +56,22 @@ void kda_recurrence(const KdaRecurrenceArgs& a, std::ptrdiff_t s0, std::ptrdiff_
     const double qk = r[KdaRecord::qk(K)], beta = r[KdaRecord::beta(K)];
     const std::ptrdiff_t end = s1 * kKdaSlice < a.V ? s1 * kKdaSlice : a.V;
     for (std::ptrdiff_t j = s0 * kKdaSlice; j < end; ++j) {
-      float* S_j = a.S + j / kKdaSlice * K * kKdaSlice + j % kKdaSlice;  // column j, elements kKdaSlice apart
+      const std::ptrdiff_t S_j = j / kKdaSlice * K * kKdaSlice + j % kKdaSlice;  // column j, elements kKdaSlice apart
       double p = 0, read = 0;
       for (std::ptrdiff_t i = 0; i < K; ++i) {
-        const double S_ij = S_j[i * kKdaSlice];
+        const double S_ij = element(a.S, a.S_type, S_j + i * kKdaSlice);
         p += k[i] * (alpha[i] * S_ij);
         read += q_alpha[i] * S_ij;
       }
       const double u = beta * (a.v[t * a.v_stride + j] - p);
       for (std::ptrdiff_t i = 0; i < K; ++i) {
-        S_j[i * kKdaSlice] = static_cast<float>(double{alpha[i]} * S_j[i * kKdaSlice] + k[i] * u);
+        const std::ptrdiff_t at = S_j + i * kKdaSlice;
+        const auto S_ij = static_cast<float>(double{alpha[i]} * element(a.S, a.S_type, at) + k[i] * u);
+        if (a.S_type == DType::kF32) {
+          static_cast<float*>(a.S)[at] = S_ij;
+        } else {
+          static_cast<std::uint16_t*>(a.S)[at] = f32_to_bf16(S_ij);
+        }
       }
       a.o[t * a.o_stride + j] = static_cast<float>(read + qk * u);
     }

@@ -6,16 +6,21 @@
 
 namespace kl::reference {
 
-/// Element i of a weight array, exactly.
-double weight_at(const void* data, DType type, std::ptrdiff_t i);
+/// Element i of an array of weights or scales, exactly.
+double element(const void* data, DType type, std::ptrdiff_t i);
+
+/// W[n][k], exactly, whatever the type.
+double weight_at(const WeightMatrix& w, std::ptrdiff_t n, std::ptrdiff_t k);
 
 double sigmoid(double x);   ///< 1 / (1 + e^-x)
 double silu(double x);      ///< x / (1 + e^-x)
 double softplus(double x);  ///< ln(1 + e^x)
 
 // Each is the function of the same name in kernels.h, where its equation and shapes are.
-void widen(const void* src, DType type, std::ptrdiff_t n, float* dst) noexcept;
+void weight_row(const WeightMatrix& w, std::ptrdiff_t n, float* dst) noexcept;
+void quantize_row(const float* x, std::ptrdiff_t K, std::byte* row) noexcept;
 void matmul(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept;
+void matmul_packed(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept;  // in integers
 void matmul_transposed(const MatmulArgs& a) noexcept;
 
 void rms_norm(const float* x, const float* w, float eps, std::ptrdiff_t n, float* y) noexcept;
@@ -30,6 +35,8 @@ void kda_recurrence(const KdaRecurrenceArgs& a, std::ptrdiff_t s0, std::ptrdiff_
 void route(const RouteArgs& a) noexcept;
 void moe_combine(const MoeCombineArgs& a) noexcept;
 
+void store_latent(const LatentFormat& f, const float* row, std::byte* dst) noexcept;
+void load_latents(const LatentFormat& f, const std::byte* rows, std::ptrdiff_t n, float* dst) noexcept;
 void pack_lanes(const float* const* src, std::ptrdiff_t rows, std::ptrdiff_t n, float* dst) noexcept;
 void attend(const AttendArgs& a) noexcept;
 void attend_merge(const AttendState& into, const AttendState& part, std::ptrdiff_t Dv) noexcept;

@@ -10,7 +10,8 @@ bool supported() noexcept { return true; }
 const Kernels kernels{
     .isa = "reference",
     .supported = supported,
-    .widen = widen,
+    .weight_row = weight_row,
+    .quantize_row = quantize_row,
     .matmul = matmul,
     .matmul_transposed = matmul_transposed,
     .rms_norm = rms_norm,
@@ -22,6 +23,8 @@ const Kernels kernels{
     .gated_rms_norm = gated_rms_norm,
     .route = route,
     .moe_combine = moe_combine,
+    .store_latent = store_latent,
+    .load_latents = load_latents,
     .pack_lanes = pack_lanes,
     .attend = attend,
     .attend_merge = attend_merge,

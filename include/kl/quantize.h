@@ -1,0 +1,41 @@
+#pragma once
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+
+namespace kl {
+
+/// How to quantise a model.
+struct QuantizeOptions {
+  int bits = 4;  ///< 4 or 8
+  int group_size =
+      32;  ///< 32: a scale for 32 weights, symmetric; 64: scale and minimum for 64.  Both 4.5 or 8.5 bits a weight
+  int threads = 0;  ///< 0 = one per CPU this process may use
+  std::int64_t max_shard_bytes = 5'000'000'000;
+
+  /// Called after every few megabytes with bytes written and in total.  It may throw to stop.
+  std::function<void(std::int64_t done, std::int64_t total)> progress;
+};
+
+/// What was written.
+struct QuantizeResult {
+  std::int64_t source_bytes = 0;    ///< tensor bytes of the source
+  std::int64_t tensor_bytes = 0;    ///< and of the result
+  std::int64_t packed_weights = 0;  ///< weights that were quantised
+  std::int64_t kept_weights = 0;    ///< and those that kept their type
+  int files = 0;
+};
+
+/// Writes the model of folder `from` into folder `to` with its matrices quantised and laid out as the kernels read them
+/// (docs/quantization.md), so that the result is mapped and not loaded.
+///
+/// Which matrices: those whose rows divide into groups; the router gets 8 bits whatever the rest gets; norms, convolutions,
+/// A_log, dt_bias and the correction bias keep their values.  config.json says what was done; tokenizer files are copied.
+/// The source may have any naming.  Memory stays at some megabytes beside the mapped source, whatever the model's size.
+/// `to` must not exist or be empty, and lie outside `from`.  Nothing is left behind if anything fails.
+/// Throws Error: kInvalidArgument (bits, group, folders), kUnsupported (the source is quantised already), kCorrupt (weights
+/// that are not finite), kCannotWrite, and whatever opening the source throws.
+QuantizeResult quantize(const std::filesystem::path& from, const std::filesystem::path& to,
+                        const QuantizeOptions& options = {});
+
+}  // namespace kl

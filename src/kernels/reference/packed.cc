@@ -1,0 +1,105 @@
+// Packed weights by the letter of packed.h: one element at a time.
+#include <cmath>
+#include <cstdlib>
+
+#include "kernels/reference/ops.h"
+
+namespace kl::reference {
+namespace {
+
+/// Where output n and input k of a packed matrix lie.
+struct Place {
+  const std::byte* tile;
+  std::ptrdiff_t r, i;  // output and input within the tile
+
+  Place(const WeightMatrix& w, std::ptrdiff_t n, std::ptrdiff_t k)
+      : tile(static_cast<const std::byte*>(w.data) + n / kTileOutputs * w.format.block_bytes(w.K) +
+             k / kTileInputs * w.format.tile_bytes()),
+        r(n % kTileOutputs),
+        i(k % kTileInputs) {}
+};
+
+int quant_at(const PackedFormat& f, const Place& p) {
+  if (f.bits == 8) return static_cast<int>(p.tile[p.i / 4 * 64 + 4 * p.r + p.i % 4]);
+  const auto byte = static_cast<unsigned>(p.tile[p.i / 8 * 64 + 4 * p.r + p.i % 4]);
+  return static_cast<int>(p.i % 8 < 4 ? byte & 15u : byte >> 4);
+}
+
+double scale_at(const PackedFormat& f, const Place& p) {
+  return element(p.tile + f.quant_bytes(), f.scale_type, p.i / f.group * kTileOutputs + p.r);
+}
+
+double minimum_at(const PackedFormat& f, const Place& p) {
+  if (!f.has_minimum) return -std::ldexp(scale_at(f, p), f.bits - 1);
+  return element(p.tile + f.quant_bytes() + f.scales_bytes(), f.scale_type, p.i / f.group * kTileOutputs + p.r);
+}
+
+template <class T>
+T* part(std::byte* row, std::ptrdiff_t at) {
+  return reinterpret_cast<T*>(row + at);
+}
+template <class T>
+const T* part(const std::byte* row, std::ptrdiff_t at) {
+  return reinterpret_cast<const T*>(row + at);
+}
+
+}  // namespace
+
+double weight_at(const WeightMatrix& w, std::ptrdiff_t n, std::ptrdiff_t k) {
+  if (w.type != DType::kPacked) return element(w.data, w.type, n * w.stride + k);
+  const Place p(w, n, k);
+  return scale_at(w.format, p) * quant_at(w.format, p) + minimum_at(w.format, p);
+}
+
+void quantize_row(const float* x, std::ptrdiff_t K, std::byte* row) noexcept {
+  auto* q = part<std::int8_t>(row, 0);
+  auto* scale = part<float>(row, ActivationRow::scale_at(K));
+  auto* zero = part<std::int32_t>(row, ActivationRow::zero_at(K));
+  auto* sum = part<float>(row, ActivationRow::sum_at(K));
+  for (std::ptrdiff_t g = 0; g < ActivationRow::groups(K); ++g) {
+    float largest = 0;
+    bool is_nan = false;
+    const auto x_at = [&](std::ptrdiff_t i) { return i < K ? x[i] : 0.0f; };
+    for (std::ptrdiff_t i = g * kActivationGroup; i < (g + 1) * kActivationGroup; ++i) {
+      largest = std::fmax(largest, std::fabs(x_at(i)));
+      is_nan |= std::isnan(x_at(i));
+    }
+    if (is_nan) largest = NAN;
+    const float inverse = largest < kSmallestActivation ? 0 : 127.0f / largest;
+    int total = 0;
+    for (std::ptrdiff_t i = g * kActivationGroup; i < (g + 1) * kActivationGroup; ++i) {
+      const float scaled = x_at(i) * inverse;
+      q[i] = static_cast<std::int8_t>(std::isnan(scaled) ? -128 : static_cast<int>(std::nearbyint(scaled)));
+      total += q[i];
+    }
+    scale[g] = largest < kSmallestActivation ? 0 : largest / 127.0f;
+    zero[g] = -8 * total;
+    sum[g] = scale[g] * static_cast<float>(total);
+  }
+  auto* pair_sum = part<float>(row, ActivationRow::pair_sum_at(K));
+  for (std::ptrdiff_t g = 0; g < ActivationRow::groups(K); g += 2) pair_sum[g / 2] = sum[g] + sum[g + 1];
+}
+
+void matmul_packed(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept {
+  const PackedFormat& f = a.w.format;
+  for (std::ptrdiff_t m = 0; m < a.M; ++m) {
+    const std::byte* row = a.q + m * ActivationRow::bytes(a.w.K);
+    const auto* q = part<std::int8_t>(row, 0);
+    const auto* scale = part<float>(row, ActivationRow::scale_at(a.w.K));
+    for (std::ptrdiff_t n = n0; n < n1; ++n) {
+      double y = 0;
+      for (std::ptrdiff_t k = 0; k < a.w.K; k += kActivationGroup) {
+        const Place p(a.w, n, k);
+        double products = 0, total = 0;  // of integers
+        for (std::ptrdiff_t i = k; i < k + kActivationGroup && i < a.w.K; ++i) {
+          products += quant_at(f, Place(a.w, n, i)) * q[i];
+          total += q[i];
+        }
+        y += (scale_at(f, p) * products + minimum_at(f, p) * total) * double{scale[k / kActivationGroup]};
+      }
+      a.y[m * a.y_stride + n] = static_cast<float>(y);
+    }
+  }
+}
+
+}  // namespace kl::reference
