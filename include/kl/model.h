@@ -44,7 +44,7 @@ enum class RouterWeights : std::uint8_t {
 
 /// How to open a model.
 struct ModelOptions {
-  int threads = 0;         ///< worker threads; 0 = one per CPU this process may use
+  int threads = 0;         ///< worker threads; 0 = one per core this process may use
   std::string isa;         ///< kernel table by name; empty = $KL_ISA, else the best this CPU runs
   int chunk_tokens = 512;  ///< most tokens of one pass over the layers; bounds scratch memory, never changes results
   MlaForm mla_form = MlaForm::kAuto;

@@ -10,7 +10,7 @@ struct QuantizeOptions {
   int bits = 4;  ///< 4 or 8
   int group_size =
       32;  ///< 32: a scale for 32 weights, symmetric; 64: scale and minimum for 64.  Both 4.5 or 8.5 bits a weight
-  int threads = 0;  ///< 0 = one per CPU this process may use
+  int threads = 0;  ///< 0 = one per core this process may use
   std::int64_t max_shard_bytes = 5'000'000'000;
 
   /// Called after every few megabytes with bytes written and in total.  It may throw to stop.

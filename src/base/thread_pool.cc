@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <fstream>
+#include <set>
+#include <string>
 #include <system_error>
 
 #include "base/float_environment.h"
@@ -98,16 +100,37 @@ void ThreadPool::work(int worker) noexcept {
   }
 }
 
-int num_usable_cpus() {
+namespace {
+
+/// The CPUs of `set`, but of those that share a core only the first.
+int num_cores(const cpu_set_t& set) {
+  std::set<std::string> cores;
+  int without_name = 0;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(static_cast<unsigned>(cpu), &set)) continue;
+    std::ifstream file("/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/thread_siblings_list");
+    std::string siblings;
+    if (std::getline(file, siblings)) {
+      cores.insert(siblings);
+    } else {
+      ++without_name;
+    }
+  }
+  return static_cast<int>(cores.size()) + without_name;
+}
+
+}  // namespace
+
+int num_usable_cores() {
   cpu_set_t set;
-  int cpus = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set)
-                                                         : static_cast<int>(std::thread::hardware_concurrency());
+  int cores = sched_getaffinity(0, sizeof set, &set) == 0 ? num_cores(set)
+                                                          : static_cast<int>(std::thread::hardware_concurrency());
   // A container's CPU quota: "max 100000" or "QUOTA PERIOD" in microseconds.
   std::ifstream quota_file("/sys/fs/cgroup/cpu.max");
   long quota = 0, period = 0;
   if (quota_file >> quota >> period && quota > 0 && period > 0)
-    cpus = std::min(cpus, std::max(1, static_cast<int>((quota + period - 1) / period)));
-  return std::max(cpus, 1);
+    cores = std::min(cores, std::max(1, static_cast<int>((quota + period - 1) / period)));
+  return std::max(cores, 1);
 }
 
 }  // namespace kl

@@ -60,7 +60,8 @@ class ThreadPool {
   std::vector<std::thread> workers_;
 };
 
-/// CPUs this process may use: its affinity mask, cut down by a cgroup quota.
-int num_usable_cpus();
+/// Physical cores this process may use: its affinity mask, cut down by a cgroup quota.  Two threads of one core would share
+/// the vector units that one of them can fill.
+int num_usable_cores();
 
 }  // namespace kl

@@ -102,7 +102,7 @@ void measure_peak(ThreadPool& pool, const PeakLoop& loop, MachineLimits& limits)
     best = std::min(best, sum.load());
   }
   const double ops = loop.ops_per_round * static_cast<double>(kRounds) * static_cast<double>(tasks);
-  const int cpus = std::min(pool.size(), num_usable_cpus());
+  const int cpus = std::min(pool.size(), num_usable_cores());
   limits.peaks.push_back({loop.isa, loop.instruction, loop.arithmetic, 1e9 * cpus * ops / static_cast<double>(best)});
 }
 

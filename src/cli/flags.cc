@@ -158,7 +158,7 @@ void add_text_source(CLI::App& command, TextSource& source, const char* name) {
 
 void add_threads_flag(CLI::App& command, int& threads) {
   constexpr int kMaxThreads = 1024;
-  add_number(command, "-t,--threads", threads, 0, kMaxThreads, "worker threads; 0 = one per CPU");
+  add_number(command, "-t,--threads", threads, 0, kMaxThreads, "worker threads; 0 = one per core");
 }
 
 void add_engine_flags(CLI::App& command, ModelOptions& options, const char* default_mla) {

@@ -58,7 +58,7 @@ struct Model::Impl {
         kernels(select_kernels(o.isa)),
         args(load_args(dir, o)),
         weights(bind_weights(args, Checkpoint::open(dir))),
-        pool(o.threads > 0 ? o.threads : num_usable_cpus()),
+        pool(o.threads > 0 ? o.threads : num_usable_cores()),
         latents(latent_type(o.cache_type, weights)),
         max_tokens(std::max(o.chunk_tokens, 1)),
         backbone(args, weights, {o.mla_form, o.router_weights, o.compute == Compute::kAuto}, kernels, pool, max_tokens),

@@ -266,7 +266,7 @@ QuantizeResult quantize(const fs::path& from, const fs::path& to, const Quantize
   for (const char* file : kCopiedFiles) {
     if (fs::exists(from / file, ignored)) write_file(folder.add(file), read_file(from / file, 256u << 20));
   }
-  ThreadPool pool(options.threads > 0 ? options.threads : num_usable_cpus());
+  ThreadPool pool(options.threads > 0 ? options.threads : num_usable_cores());
   TensorWriter writer(pool, result.tensor_bytes, options);
   for (const Shard& shard : shards) {
     std::vector<TensorSpec> specs;

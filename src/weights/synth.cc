@@ -193,10 +193,23 @@ class TensorMaker {
   }
 
  private:
+  /// Turns quants 0 into middle ones: those of a format without minimum would have a mean below zero else, and a mean that
+  /// all weights share grows from layer to layer until every token looks the same.
+  static std::uint64_t without_lowest(std::uint64_t quants, int bits) {
+    const std::uint64_t mask = (1u << bits) - 1, middle = 1u << (bits - 1);
+    for (int at = 0; at < 64; at += bits) {
+      if ((quants >> at & mask) == 0) quants |= middle << at;
+    }
+    return quants;
+  }
+
   /// Quants uniform over their range, scales such that the weights have the deviation of their matrix.
   void write_packed(const MadeTensor& tensor, Random& random, SafetensorsWriter& writer) {
     const PackedFormat& f = *tensor.format;
-    const double levels = std::ldexp(1.0, f.bits), deviation_of_quants = std::sqrt((levels * levels - 1) / 12);
+    const double levels = std::ldexp(1.0, f.bits),
+                 odd = levels - 1;  // uniform over 2^n levels, or 2^n - 1 and the middle
+    const double variance = f.has_minimum ? (levels * levels - 1) / 12 : (odd * odd - 1) / 12 * odd / levels;
+    const double deviation_of_quants = std::sqrt(variance);
     const auto scale = static_cast<float>(tensor.spread.deviation / deviation_of_quants);
     const std::uint16_t half = f32_to_f16(scale), minimum = f32_to_f16(-scale * static_cast<float>((levels - 1) / 2));
     const auto tile = static_cast<std::size_t>(f.tile_bytes()), quants = static_cast<std::size_t>(f.quant_bytes());
@@ -207,7 +220,7 @@ class TensorMaker {
       for (std::size_t t = 0; t < n; ++t) {
         std::byte* p = bytes_.data() + t * tile;
         for (std::size_t i = 0; i < quants; i += 8) {
-          const std::uint64_t bits = random.bits();
+          const std::uint64_t bits = f.has_minimum ? random.bits() : without_lowest(random.bits(), f.bits);
           std::memcpy(p + i, &bits, 8);
         }
         for (std::size_t i = quants; i < tile; i += 2) std::memcpy(p + i, i < scales ? &half : &minimum, 2);

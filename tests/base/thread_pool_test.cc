@@ -64,16 +64,18 @@ double seconds_of_regions(int threads) {
 
 // A region that had to wait for every worker to look in would take a time slice of the scheduler, milliseconds, whenever one
 // is not running: 5000 regions would take longer than these bounds, which are a hundred times what is measured.
-TEST(ThreadPool, MoreThreadsThanCpusDoNotWaitForEachOther) { EXPECT_LT(seconds_of_regions(4 * num_usable_cpus()), 10); }
+TEST(ThreadPool, MoreThreadsThanCpusDoNotWaitForEachOther) {
+  EXPECT_LT(seconds_of_regions(4 * num_usable_cores()), 10);
+}
 
 TEST(ThreadPool, OtherWorkOnEveryCpuCostsItsShareOnly) {
   std::atomic<bool> stop{false};
   std::vector<std::thread> others;
-  for (int i = 0; i < num_usable_cpus(); ++i)
+  for (int i = 0; i < num_usable_cores(); ++i)
     others.emplace_back([&] {
       while (!stop.load(std::memory_order_relaxed)) continue;
     });
-  EXPECT_LT(seconds_of_regions(num_usable_cpus() + 1), 10);
+  EXPECT_LT(seconds_of_regions(num_usable_cores() + 1), 10);
   stop = true;
   for (std::thread& t : others) t.join();
 }

@@ -137,7 +137,13 @@ TEST(Tokenizer, RoundTripsAnyBytesWithTheBundledVocabulary) {
   }
 }
 
-TEST(Tokenizer, EncodesAMillionEqualCharactersInUnderASecond) {
+// Quadratic time would be hours; bench/tokenizer_bench.cc tells the true speed (tenths of a second).
+TEST(Tokenizer, EncodesAMillionEqualCharactersInLinearTime) {
+#ifdef NDEBUG
+  constexpr double kMostSeconds = 5;
+#else
+  constexpr double kMostSeconds = 60;  // sanitizers
+#endif
   const Tokenizer tokenizer = Tokenizer::open(small_model_dir());
   for (const char* character : {"a", "A", " ", "\n", "1", "!", "'", "é", "中", "あ", "\u0301", "😀", "\xFF", "<"}) {
     const std::string text = repeated(character, 1'000'000);
@@ -145,9 +151,7 @@ TEST(Tokenizer, EncodesAMillionEqualCharactersInUnderASecond) {
     const Ids ids = tokenizer.encode(text, SpecialText::kControl);
     const Ids lossless = tokenizer.encode_bytes(text);
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-#ifdef NDEBUG
-    EXPECT_LT(seconds.count(), 1.0) << character;
-#endif
+    EXPECT_LT(seconds.count(), kMostSeconds) << character;
     EXPECT_EQ(joined_bytes(tokenizer, lossless), text);
   }
 }

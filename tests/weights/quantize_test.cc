@@ -244,9 +244,11 @@ TEST(Synth, MakesPackedFoldersLikeQuantize) {
   };
   EXPECT_EQ(shapes(dir / "made"), shapes(dir / "quantized"));
   const auto w = values_of(load(dir / "made").lm_head);
-  double power = 0;
-  for (const float x : w) power += double{x} * x;
-  EXPECT_NEAR(std::sqrt(power / static_cast<double>(w.size())), 2 / std::sqrt(128.0), 0.01) << "as the unpacked one";
+  double power = 0, sum = 0;
+  for (const float x : w) power += double{x} * x, sum += double{x};
+  const double deviation = std::sqrt(power / static_cast<double>(w.size()));
+  EXPECT_NEAR(deviation, 2 / std::sqrt(128.0), 0.01) << "as the unpacked one";
+  EXPECT_LT(std::fabs(sum) / static_cast<double>(w.size()), 0.01 * deviation) << "no mean for all to share";
 }
 
 TEST(Inspect, NamesPackedFormatsAndCountsTheirWeights) {
