@@ -9,8 +9,6 @@ namespace {
 
 /// Scratch of one head for `T` queries: every lane group keeps its running softmax while the keys pass by.
 struct HeadScratch {
-  float* w_uk;          // [R, N] of the head in f32, if packed
-  float* w_uv;          // [V, R]
   float* rows;          // [kKeyBlock, R + P] a block of the cache, if it is not f32
   float* keys;          // [kKeyBlock, N]
   float* values;        // [kKeyBlock, V]
@@ -21,12 +19,12 @@ struct HeadScratch {
   float* m;             // [groups, kLanes]
   float* l;             // [groups, kLanes]
   float* O;             // [groups, V, kLanes]
+  float* w_uk;          // [R, N] of the head in f32, if packed
+  float* w_uv;          // [V, R]
 
   HeadScratch(float* p, const MlaCore& core, std::ptrdiff_t T) {
     const std::ptrdiff_t groups = ceil_div(T, kLanes);
     const auto take = [&p](std::ptrdiff_t n) { return std::exchange(p, p + n); };
-    w_uk = take(core.R * core.N);
-    w_uv = take(core.V * core.R);
     rows = take(kKeyBlock * (core.R + core.P));
     keys = take(kKeyBlock * core.N);
     values = take(kKeyBlock * core.V);
@@ -37,6 +35,8 @@ struct HeadScratch {
     m = take(groups * kLanes);
     l = take(groups * kLanes);
     O = take(groups * core.V * kLanes);
+    w_uk = take(core.R * core.N);  // last: of any size, while all above are whole cache lines
+    w_uv = take(core.V * core.R);
   }
 
   static std::ptrdiff_t floats(const MlaCore& core, std::ptrdiff_t T) {
