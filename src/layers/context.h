@@ -31,13 +31,12 @@ struct Segment {
 
 /// Outputs of a matrix that one task computes, of `outputs` in the whole region, for M tokens.
 ///
-/// Many tokens: 64, so that the weights of a task (64 x 2304 bf16 = 288 KiB) stay in L2 while the tokens pass by.  Few tokens:
-/// the weights come from RAM, which is fastest in long stretches (8 % more decode speed with 1024 than with 64), yet eight
-/// tasks a thread even out what the threads get.
+/// Weights that come from RAM want long stretches: within a task the next rows are pulled in while these are used, at its
+/// start nobody has done so.  But eight tasks a thread even out what the threads get, and what many tokens make of a task
+/// should stay in cache.
 inline std::ptrdiff_t outputs_per_task(std::ptrdiff_t outputs, std::ptrdiff_t M, int threads) noexcept {
-  constexpr std::ptrdiff_t kFewTokens = 8, kLeast = 64, kMost = 1024;
-  if (M > kFewTokens) return kLeast;
-  return std::clamp(outputs / (8 * threads) / kLeast * kLeast, kLeast, kMost);
+  constexpr std::ptrdiff_t kFewTokens = 8, kLeast = 64, kMost = 256, kMostForFew = 1024;
+  return std::clamp(outputs / (8 * threads) / kLeast * kLeast, kLeast, M > kFewTokens ? kMost : kMostForFew);
 }
 
 /// Tokens one task handles where work is per token and cheap.
