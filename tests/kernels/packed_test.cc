@@ -125,7 +125,8 @@ TEST(QuantizeRow, PartsGiveTheBytesOfTheWhole) {
         std::vector<std::byte> row(static_cast<std::size_t>(ActivationRow::bytes(K)));
         for (std::ptrdiff_t k = 0; k < K; k += step)
           kernels.quantize_row(x.data() + k, K, row.data(), k, std::min(K, k + step));
-        EXPECT_EQ(std::memcmp(row.data(), whole.data(), row.size()), 0) << kernels.isa << " K " << K << " step " << step;
+        EXPECT_EQ(std::memcmp(row.data(), whole.data(), row.size()), 0)
+            << kernels.isa << " K " << K << " step " << step;
       }
     }
   });
