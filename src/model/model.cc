@@ -6,6 +6,7 @@
 #include <system_error>
 #include <unordered_set>
 
+#include "base/cpu_topology.h"
 #include "base/float_environment.h"
 #include "checkpoint/checkpoint.h"
 #include "kernels/select.h"
