@@ -91,6 +91,8 @@ class MlaAbsorbed {
 ///     k_h,s = [W_UK,h c_s | k_p,s],   v_h,s = W_UV,h c_s       block by block
 ///     o_h = sum_s softmax_s( scale q_h . k_h,s ) v_h,s
 ///
+/// Over a bf16 cache W_UK, W_UV, q, k, v and the weights of the softmax are rounded to bf16 (multiplies_bf16).
+///
 /// Work is split by heads: one task expands each block of keys once and lets all queries of its head meet it.
 class MlaExpanded {
  public:
@@ -103,6 +105,9 @@ class MlaExpanded {
  private:
   void attend_head(const MlaWeights& w, const LayerContext& c, const Segment& segment, const MlaCache& cache,
                    std::ptrdiff_t head, float* scratch) noexcept;
+  void attend_head_bf16(const MlaWeights& w, const LayerContext& c, const Segment& segment, const MlaCache& cache,
+                        std::ptrdiff_t head, float* scratch) noexcept;
+  static std::ptrdiff_t bf16_floats(const MlaCore& core, std::ptrdiff_t T);  // scratch of attend_head_bf16
 
   MlaCore core_;
   std::ptrdiff_t stride_;  // floats of scratch per worker
