@@ -22,9 +22,10 @@ enum class MlaForm : std::uint8_t {
   kExpanded,  ///< always expanded (also exact, but slow for single tokens)
 };
 
-/// How products with quantised weights are computed.  Other weights are always multiplied in f32.
+/// How products with quantised weights, and attention over latents in bf16, are computed.  Everything else is f32.
 enum class Compute : std::uint8_t {
-  kAuto,  ///< activations are rounded to 8 bits, 32 sharing a scale, and multiplied in integers: fastest
+  kAuto,  ///< activations are rounded to 8 bits, 32 sharing a scale, and multiplied in integers; what meets bf16 latents
+          ///< is rounded to bf16: fastest
   kF32,   ///< weights are widened and activations stay f32: the model that the file describes, exactly
 };
 
