@@ -78,8 +78,9 @@ std::string files(const ModelReport& report) {
     text += row("file", fmt::format("{}: {}, {} tensors", file.name, bytes_text(file.bytes), grouped(file.tensors)));
   }
   for (const EncodingReport& e : report.encodings) {
-    text += row("encoding", fmt::format("{}: {} matrices, {} weights in {:.2f} bits each, held as {}", e.name,
-                                        grouped(e.matrices), grouped(e.weights), bits_per_weight(e), e.held_as));
+    text += row("encoding",
+                fmt::format("{}: {} matri{}, {} weights in {:.2f} bits each, held as {}", e.name, grouped(e.matrices),
+                            e.matrices == 1 ? "x" : "ces", grouped(e.weights), bits_per_weight(e), e.held_as));
   }
   for (const auto& [dtype, part] : report.dtypes) {
     text += row("type", fmt::format("{}: {} in {} tensors", dtype, bytes_text(part.bytes), grouped(part.tensors)));

@@ -146,11 +146,10 @@ const StoredModule& Binder::stored_module(const std::string& module, const std::
   if (!is_new) return it->second;
   it->second = encoding_->find(module, shape, *this);
   if (const auto& matrix = it->second.matrix) {
-    StoredUse& use = weights_.stored[matrix->encoding()];
+    StoredUse& use = weights_.stored[{matrix->encoding(), held_text(matrix->held_as())}];
     ++use.matrices;
     use.weights += matrix->rows() * matrix->cols();
     use.bytes += static_cast<std::int64_t>(matrix->bytes());
-    use.held_as = matrix->held_as();
   }
   return it->second;
 }
