@@ -161,7 +161,10 @@ std::optional<Binder::Found> Binder::find_plain(const TensorRule& rule, int laye
     if (tensor == nullptr) continue;
     const auto type = parse_dtype(tensor->dtype);
     if (!type) {
-      complain(ErrorCode::kUnsupported, name, fmt::format("expected F32, F16 or BF16, got {}", tensor->dtype));
+      complain(
+          ErrorCode::kUnsupported, name,
+          fmt::format("expected F32, F16 or BF16{}, got {}",
+                      encoding_ == nullptr ? " as config.json says nothing of quantised weights" : "", tensor->dtype));
       return {};
     }
     if (std::find(spelling.shapes.begin(), spelling.shapes.end(), tensor->shape) == spelling.shapes.end()) {
