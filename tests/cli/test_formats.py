@@ -13,8 +13,8 @@ from quantised_model import QuantisedModel  # noqa: E402
 from random_model import RandomModel  # noqa: E402
 from reference import Reference  # noqa: E402
 
-# Of the largest logit.  Plain float32 arithmetic is off by a few 1e-6; another nibble somewhere by 1e-2.
-BUDGET = 2e-5
+# Of the largest logit.  Seen: below 1e-6, what float32 arithmetic costs.
+BUDGET = 3e-6
 
 DIMS = dict(hidden_size=128, kda_head_dim=64, kv_lora_rank=64, qk_nope_head_dim=32, qk_rope_head_dim=16, v_head_dim=32,
             intermediate_size=128, moe_intermediate_size=64, num_experts=5, vocab_size=130)
