@@ -4,7 +4,7 @@
     folder = QuantisedModel(model, "mlx", choose)     encodes what `choose` wants, in one of both families' namings
     folder.write(path);  folder.weights               a model folder;  released names, float64, for reference.py
 
-Written from the formats' descriptions (docs/formats.md) and apart from the C++ code.
+Written from the formats' descriptions (docs/quantization.md) and apart from the C++ code.
 """
 import json
 import struct
