@@ -145,7 +145,13 @@ struct MemoryPlan {
   std::size_t scratch = 0;          ///< buffers of one pass, all threads
   std::size_t state_fixed = 0;      ///< per sequence, whatever its length (KDA)
   std::size_t state_per_token = 0;  ///< per sequence and token (MLA latents)
+  int chunk_tokens = 0;             ///< most tokens of one pass
+  int threads = 0;
 };
+
+/// What Model::open(dir, options).memory_plan() would say, without converting a weight or allocating any of it.
+/// Throws as Model::open does.
+MemoryPlan plan_memory(const std::filesystem::path& dir, const ModelOptions& options = {});
 
 /// A Kimi Linear model ready to run: `KimiLinearModel` and its language-model head.
 ///
@@ -163,7 +169,6 @@ class Model {
   const ModelArgs& args() const;
   const char* isa() const;  ///< the kernel table in use
   int threads() const;
-  int chunk_tokens() const;  ///< most tokens of one pass
 
   /// From now on forward() adds what it costs to *profile; null, as at first, makes it count nothing.
   void set_profile(Profile* profile);

@@ -71,10 +71,19 @@ std::string dimensions(const ModelArgs& a) {
   return text;
 }
 
+double bits_per_weight(const EncodingReport& e) {
+  return 8 * static_cast<double>(e.bytes) / static_cast<double>(e.weights);
+}
+
 std::string files(const ModelReport& report) {
   std::string text = row("naming", report.naming);
   for (const FileReport& file : report.files) {
     text += row("file", fmt::format("{}: {}, {} tensors", file.name, bytes_text(file.bytes), grouped(file.tensors)));
+  }
+  for (const EncodingReport& e : report.encodings) {
+    text += row("encoding",
+                fmt::format("{}: {} matri{}, {} weights in {:.2f} bits each, held as {}", e.name, grouped(e.matrices),
+                            e.matrices == 1 ? "x" : "ces", grouped(e.weights), bits_per_weight(e), e.held_as));
   }
   for (const auto& [dtype, part] : report.dtypes) {
     text += row("type", fmt::format("{}: {} in {} tensors", dtype, bytes_text(part.bytes), grouped(part.tensors)));
@@ -82,13 +91,7 @@ std::string files(const ModelReport& report) {
   return text;
 }
 
-/// What one pass needs beside weights and states.
-struct Scratch {
-  std::size_t bytes;
-  int tokens, threads;
-};
-
-std::string memory(const ModelReport& report, const std::optional<Scratch>& scratch, std::int64_t context) {
+std::string memory(const ModelReport& report, const std::optional<MemoryPlan>& plan, std::int64_t context) {
   std::string text;
   if (report.has_weights) {
     text += row("memory", fmt::format("weights: {} used in place, {} converted", bytes_text(report.weights_mapped),
@@ -97,10 +100,10 @@ std::string memory(const ModelReport& report, const std::optional<Scratch>& scra
   text += row("memory", fmt::format("a sequence of {} tokens: {} ({} + {} per token)", grouped(context),
                                     bytes_text(report.state_bytes(context)), bytes_text(report.state_fixed),
                                     bytes_text(report.state_per_token)));
-  if (scratch) {
+  if (plan) {
     text +=
-        row("memory", fmt::format("a pass of up to {} tokens: {} of scratch ({} thread{})", grouped(scratch->tokens),
-                                  bytes_text(scratch->bytes), scratch->threads, scratch->threads == 1 ? "" : "s"));
+        row("memory", fmt::format("a pass of up to {} tokens: {} of scratch ({} thread{})", grouped(plan->chunk_tokens),
+                                  bytes_text(plan->scratch), plan->threads, plan->threads == 1 ? "" : "s"));
   }
   return text;
 }
@@ -124,7 +127,7 @@ std::string tensor_table(const ModelReport& report) {
   return text;
 }
 
-std::string table(const ModelReport& report, const std::optional<Scratch>& scratch, const InspectFlags& flags) {
+std::string table(const ModelReport& report, const std::optional<MemoryPlan>& plan, const InspectFlags& flags) {
   std::string text = printable_lines(report.path) + '\n';
   if (report.args) {
     text += dimensions(*report.args);
@@ -132,7 +135,7 @@ std::string table(const ModelReport& report, const std::optional<Scratch>& scrat
                                           grouped(report.active_parameters)));
     text += row("tensors", fmt::format("{} by config.json", grouped(report.config_tensors)));
     text += report.has_weights ? files(report) : row("weights", "none here");
-    text += memory(report, scratch, flags.context);
+    text += memory(report, plan, flags.context);
   }
   text += row("kernels", fmt::format("{} (of {})", chosen_isa(), fmt::join(available_isas(), ", ")));
   for (const std::string& note : report.notes) text += row("note", note);
@@ -177,7 +180,20 @@ OrderedJson list_of_tensors(const ModelReport& report) {
   return list;
 }
 
-OrderedJson object(const ModelReport& report, const std::optional<Scratch>& scratch, const InspectFlags& flags) {
+OrderedJson list_of_encodings(const ModelReport& report) {
+  OrderedJson list = OrderedJson::array();
+  for (const EncodingReport& e : report.encodings) {
+    list.push_back({{"name", e.name},
+                    {"matrices", e.matrices},
+                    {"weights", e.weights},
+                    {"bytes", e.bytes},
+                    {"bits_per_weight", bits_per_weight(e)},
+                    {"held_as", e.held_as}});
+  }
+  return list;
+}
+
+OrderedJson object(const ModelReport& report, const std::optional<MemoryPlan>& plan, const InspectFlags& flags) {
   OrderedJson json = {{"path", report.path}, {"config", nullptr}};
   if (report.args) json["config"] = OrderedJson::parse(report.args->to_json());
   json["parameters"] = report.config_parameters;
@@ -193,6 +209,7 @@ OrderedJson object(const ModelReport& report, const std::optional<Scratch>& scra
                        {"tensors", report.tensors.size()},
                        {"tensor_bytes", report.tensor_bytes},
                        {"dtypes", dtypes},
+                       {"encodings", list_of_encodings(report)},
                        {"files", list_of_files(report)}};
   }
   json["memory"] = {{"weights_mapped", report.weights_mapped},
@@ -201,10 +218,10 @@ OrderedJson object(const ModelReport& report, const std::optional<Scratch>& scra
                     {"state_per_token", report.state_per_token},
                     {"context", flags.context},
                     {"state_at_context", report.state_bytes(flags.context)}};
-  if (scratch) {
-    json["memory"]["scratch"] = scratch->bytes;
-    json["memory"]["chunk"] = scratch->tokens;
-    json["memory"]["threads"] = scratch->threads;
+  if (plan) {
+    json["memory"]["scratch"] = plan->scratch;
+    json["memory"]["chunk"] = plan->chunk_tokens;
+    json["memory"]["threads"] = plan->threads;
   }
   json["isa"] = chosen_isa();
   json["available_isas"] = available_isas();
@@ -227,18 +244,16 @@ void check_tokenizer(const std::filesystem::path& dir, ModelReport& report) {
   }
 }
 
-/// Replaces the memory of a sound folder by that of the model opened with the caller's flags; scratch takes memory only when
-/// it is used.
-std::optional<Scratch> plan_memory(const std::filesystem::path& path, const ModelOptions& options,
+/// For a sound folder: its memory with the caller's flags, which replaces the report's.
+std::optional<MemoryPlan> plan_for(const std::filesystem::path& path, const ModelOptions& options,
                                    ModelReport& report) {
   if (!report.has_weights || !report.problems.empty()) return {};
-  const Model model = Model::open(path, options);
-  const MemoryPlan plan = model.memory_plan();
+  const MemoryPlan plan = plan_memory(path, options);
   report.weights_mapped = static_cast<std::int64_t>(plan.weights_mapped);
   report.weights_copied = static_cast<std::int64_t>(plan.weights_copied);
   report.state_fixed = static_cast<std::int64_t>(plan.state_fixed);
   report.state_per_token = static_cast<std::int64_t>(plan.state_per_token);
-  return Scratch{plan.scratch, model.chunk_tokens(), model.threads()};
+  return plan;
 }
 
 int run_inspect(const InspectFlags& flags) {
@@ -248,9 +263,9 @@ int run_inspect(const InspectFlags& flags) {
   const std::filesystem::path path = is_file ? std::filesystem::path(flags.dir) : find_model(flags.dir);
   ModelReport report = inspect(path);
   check_tokenizer(path, report);
-  const std::optional<Scratch> scratch = plan_memory(path, flags.options, report);
+  const std::optional<MemoryPlan> plan = plan_for(path, flags.options, report);
   Output output;
-  output.write(flags.json ? to_line(object(report, scratch, flags)) : table(report, scratch, flags));
+  output.write(flags.json ? to_line(object(report, plan, flags)) : table(report, plan, flags));
   output.flush();
   if (report.problems.empty()) return kExitOk;
   throw Error(report.problem_code, fmt::format("{}: expected a model that can be run, got {} problem{}", report.path,

@@ -1,8 +1,11 @@
 #pragma once
 // Every tensor of the model, named, typed and shaped.  Filled by bind_weights() (sanitize.h), read by layers/.
 #include <cstddef>
+#include <map>
 #include <memory>
 #include <optional>
+#include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -59,6 +62,13 @@ struct LayerWeights {
   std::variant<MlpWeights, MoeWeights> feed_forward;
 };
 
+/// What a checkpoint holds in one encoding.
+struct StoredUse {
+  std::int64_t matrices = 0;  // tensors; stacked ones count once
+  std::int64_t weights = 0;
+  std::int64_t bytes = 0;  // in the files
+};
+
 /// The whole model.  `storage` keeps mapped files and converted tensors alive.
 struct ModelWeights {
   WeightMatrix embed_tokens;  // [vocab, D]
@@ -66,8 +76,11 @@ struct ModelWeights {
   const float* norm;     // [D]
   WeightMatrix lm_head;  // [vocab, D]; the embedding itself if tied
 
+  bool has_packed = false;  // any matrix
+
   std::size_t mapped_bytes = 0;  // tensors used where they lie in the files
-  std::size_t copied_bytes = 0;  // tensors widened, transposed or split at load
+  std::size_t copied_bytes = 0;  // tensors widened, transposed, split or repacked at load
+  std::map<std::pair<std::string, std::string>, StoredUse> stored;  // by encoding and form in memory
   std::shared_ptr<const void> storage;
 };
 
