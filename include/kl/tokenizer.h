@@ -38,7 +38,7 @@ struct TokenizerFiles;
 class Tokenizer {
  public:
   /// Opens DIR/tiktoken.model with DIR/tokenizer_config.json, DIR/config.json and DIR/generation_config.json where
-  /// present. DIR may hold nothing but tiktoken.model, or be such a file itself, whatever its name.
+  /// present. DIR may hold nothing but tiktoken.model, or be such a file itself, whatever its name, or a GGUF model.
   /// Throws Error(kNotFound | kCorrupt) naming file and line.
   static Tokenizer open(const std::filesystem::path& dir);
 
@@ -74,6 +74,9 @@ class Tokenizer {
   /// Ids that end a text: generation_config.json's eos ids, else config.json's, joined with the family's end tokens
   /// (<|im_end|>, [EOS], [EOT]) this vocabulary has.
   std::span<const Token> stop_tokens() const;
+
+  /// Does the model bring a chat template?  Models that answer in chats do, models that continue texts do not.
+  bool has_chat_template() const;
 
  private:
   std::unique_ptr<const TokenizerFiles> files_;
