@@ -15,6 +15,13 @@ class AlignedBuffer {
   explicit AlignedBuffer(std::size_t size) : size_(size), data_(allocate(size)) {
     if (size_ > 0) std::memset(data_.get(), 0, size_ * sizeof(float));
   }
+  /// Memory with any contents, for whoever writes all of it: its pages are first touched by the threads that do.
+  static AlignedBuffer uninitialised(std::size_t size) {
+    AlignedBuffer buffer;
+    buffer.size_ = size;
+    buffer.data_.reset(allocate(size));
+    return buffer;
+  }
   AlignedBuffer(const AlignedBuffer& other) : size_(other.size_), data_(allocate(other.size_)) {
     if (size_ > 0) std::memcpy(data_.get(), other.data_.get(), size_ * sizeof(float));
   }

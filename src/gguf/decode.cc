@@ -18,6 +18,17 @@ KScale k_scale(const std::uint8_t* s, int j) noexcept {
           static_cast<std::uint8_t>((s[j + 4] >> 4) | (s[j] >> 6) << 4)};
 }
 
+int iq4_xs_scale(const std::uint8_t* block, int j) noexcept {
+  const int low = block[4 + j / 2] >> (j % 2 * 4) & 15;
+  const int high = (block[2] | block[3] << 8) >> (2 * j) & 3;
+  return (low | high << 4) - 32;
+}
+
+float half_of_e8m0(std::uint8_t e) noexcept {
+  const std::uint32_t bits = e < 2 ? 0x00200000u << e : (e - 1u) << 23;  // 2^-128 and 2^-127 are subnormal
+  return std::bit_cast<float>(bits);
+}
+
 namespace {
 
 using Bytes = const std::uint8_t*;
@@ -87,11 +98,7 @@ void table_of_16(float d, Bytes qs, const std::int8_t* values, float* y) {
 
 void iq4_nl(Bytes b, float* y) { table_of_16(half(b), b + 2, kIq4Values, y); }
 
-/// The scale byte e means 2^(e - 127), halved because the table is doubled; 2^-127 and 2^-128 are subnormal.
-void mxfp4(Bytes b, float* y) {
-  const std::uint32_t e = b[0];
-  table_of_16(std::bit_cast<float>(e < 2 ? 0x00200000u << e : (e - 1) << 23), b + 1, kMxfp4Values, y);
-}
+void mxfp4(Bytes b, float* y) { table_of_16(half_of_e8m0(b[0]), b + 1, kMxfp4Values, y); }
 
 // --- blocks of 256 ----------------------------------------------------------------------------------------------------
 
@@ -154,11 +161,8 @@ void q6_k(Bytes b, float* y) {
 
 void iq4_xs(Bytes b, float* y) {
   const float d = half(b);
-  const std::uint32_t high = load16(b + 2);
   for (int sub = 0; sub < 8; ++sub) {
-    const int low = b[4 + sub / 2] >> (sub % 2 * 4) & 15;
-    const int scale = low | static_cast<int>(high >> (2 * sub) & 3) << 4;
-    table_of_16(d * static_cast<float>(scale - 32), b + 8 + 16 * sub, kIq4Values, y + 32 * sub);
+    table_of_16(d * static_cast<float>(iq4_xs_scale(b, sub)), b + 8 + 16 * sub, kIq4Values, y + 32 * sub);
   }
 }
 

@@ -29,4 +29,10 @@ struct KScale {
 };
 KScale k_scale(const std::uint8_t* scales, int j) noexcept;
 
+/// Scale of sub-block j of an IQ4_XS block, -32 to 31.
+int iq4_xs_scale(const std::uint8_t* block, int j) noexcept;
+
+/// Half of what the scale byte of an MXFP4 block means, 2^(e - 127), because the table is doubled.
+float half_of_e8m0(std::uint8_t e) noexcept;
+
 }  // namespace kl

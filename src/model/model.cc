@@ -11,6 +11,7 @@
 #include "kernels/select.h"
 #include "kl/error.h"
 #include "model/kimi_linear_model.h"
+#include "weights/quantization_config.h"
 #include "weights/sanitize.h"
 
 namespace kl {
@@ -38,7 +39,7 @@ LatentType latent_type(CacheType type, const ModelWeights& weights) {
     case CacheType::kAuto:
       break;
   }
-  return weights.lm_head.type == DType::kPacked ? LatentType::kBf16 : LatentType::kF32;
+  return weights.has_packed ? LatentType::kBf16 : LatentType::kF32;
 }
 
 }  // namespace
@@ -57,7 +58,7 @@ struct Model::Impl {
       : options(o),
         kernels(select_kernels(o.isa)),
         args(load_args(dir, o)),
-        weights(bind_weights(args, Checkpoint::open(dir))),
+        weights(bind_weights(args, Checkpoint::open(dir), load_encoding(dir).get())),
         pool(o.threads > 0 ? o.threads : num_usable_cores()),
         latents(latent_type(o.cache_type, weights)),
         max_tokens(std::max(o.chunk_tokens, 1)),

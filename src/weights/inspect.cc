@@ -14,6 +14,7 @@
 #include "kernels/kernels.h"
 #include "kl/gguf.h"
 #include "weights/packed_name.h"
+#include "weights/quantization_config.h"
 #include "weights/sanitize.h"
 #include "weights/tensor_table.h"
 
@@ -149,10 +150,12 @@ ModelReport inspect(const fs::path& path) {
     const auto checkpoint = Checkpoint::open(path, problems);
     describe_files(*checkpoint, report);
     if (report.args && report.has_weights && problems.empty()) {
-      const ModelWeights weights = bind_weights(*report.args, checkpoint, problems);
+      const auto encoding = load_encoding(path);
+      const ModelWeights weights =
+          bind_weights(*report.args, checkpoint, encoding.get(), problems, Binding::kCheckOnly);
       report.weights_mapped = static_cast<std::int64_t>(weights.mapped_bytes);
       report.weights_copied = static_cast<std::int64_t>(weights.copied_bytes);
-      if (weights.lm_head.type == DType::kPacked) {  // CacheType::kAuto
+      if (weights.has_packed) {  // CacheType::kAuto
         const LatentFormat latents{LatentType::kBf16, report.args->kv_lora_rank, report.args->qk_rope_head_dim};
         report.state_per_token = report.args->num_layers_of(LayerKind::kMla) * latents.row_bytes();
       }

@@ -15,6 +15,7 @@
 #include "kl/error.h"
 #include "kl/gguf.h"
 #include "weights/gguf_config.h"
+#include "weights/quantization_config.h"
 #include "weights/refused_fields.h"
 #include "weights/tensor_table.h"
 
@@ -372,6 +373,7 @@ ModelArgs ModelArgs::parse(std::string_view json, const std::string& name) {
     throw Error(ErrorCode::kCorrupt, fmt::format("{}: expected an object, got {}", name, config.describe()));
   Problems problems;
   ModelArgs args;
+  read_encoding(config, problems);  // for what is wrong with it
   if (report_refused_fields(config, problems)) args = ConfigReader(config, problems).read();
   problems.throw_if_any(name);
   return args;

@@ -138,4 +138,31 @@ void pack_block(const float* w, std::ptrdiff_t rows, std::ptrdiff_t K, const Pac
   }
 }
 
+void put_packed_row(const PackedRow& row, std::ptrdiff_t K, const PackedFormat& f, std::ptrdiff_t r,
+                    std::byte* block) noexcept {
+  const std::ptrdiff_t padded = f.tiles(K) * kTileInputs, groups = (K + f.group - 1) / f.group;
+  std::fill(row.q + K, row.q + padded, std::uint8_t{0});
+  std::fill(row.scale + groups, row.scale + padded / f.group, 0.0f);
+  std::fill(row.minimum + groups, row.minimum + padded / f.group, 0.0f);
+  for (std::ptrdiff_t k = 0; k < padded; k += kTileInputs) {
+    std::byte* tile = block + k / kTileInputs * f.tile_bytes();
+    const std::uint8_t* q = row.q + k;
+    // Four inputs of an output lie together, and at 4 bits the next four in the upper halves of the same bytes.
+    for (std::ptrdiff_t line = 0; line < f.quant_bytes() / 64; ++line) {
+      std::uint32_t word = 0, upper = 0;
+      std::memcpy(&word, q + (f.bits == 8 ? 4 : 8) * line, 4);
+      if (f.bits == 4) {
+        std::memcpy(&upper, q + 8 * line + 4, 4);
+        word |= upper << 4;
+      }
+      std::memcpy(tile + 64 * line + 4 * r, &word, 4);
+    }
+    for (std::ptrdiff_t g = 0; g < kTileInputs / f.group; ++g) {
+      const std::ptrdiff_t at = g * kTileOutputs + r, from = k / f.group + g;
+      store_scale(row.scale[from], f.scale_type, at, tile + f.quant_bytes());
+      if (f.has_minimum) store_scale(row.minimum[from], f.scale_type, at, tile + f.quant_bytes() + f.scales_bytes());
+    }
+  }
+}
+
 }  // namespace kl

@@ -2,6 +2,7 @@
 #include <cstddef>
 
 #include "kernels/packed.h"
+#include "weights/encodings/stored_matrix.h"
 
 namespace kl {
 
@@ -13,5 +14,13 @@ namespace kl {
 ///           (range / 255, largest / 127) is as good.
 /// REQUIRES: finite weights whose scales fit the format's type.
 void pack_block(const float* w, std::ptrdiff_t rows, std::ptrdiff_t K, const PackedFormat& format, std::byte* block);
+
+/// Puts numbers that are quantised already into row r < 16 of a block of a packed matrix.
+///
+/// Shapes    row: [K] and its groups; block: format.block_bytes(K).
+/// Numerics  scales and minima are rounded to the format's type: exact if the encoding keeps its promise.
+/// REQUIRES: row.q, row.scale and row.minimum have room for one tile more, which is overwritten: inputs beyond K get zeros.
+void put_packed_row(const PackedRow& row, std::ptrdiff_t K, const PackedFormat& format, std::ptrdiff_t r,
+                    std::byte* block) noexcept;
 
 }  // namespace kl

@@ -5,8 +5,6 @@
 #include <string>
 #include <string_view>
 
-#include "weights/packed_name.h"
-
 namespace kl {
 namespace {
 
@@ -16,12 +14,6 @@ bool if_false(const Json& value) { return value.boolean() == false; }
 bool if_not_one(const Json& value) { return !value.is_null() && value.number() != 1; }
 bool if_not_silu(const Json& value) { return value.string() ? *value.string() != "silu" : !value.is_null(); }
 bool if_not_noaux_tc(const Json& value) { return value.string() && *value.string() != "noaux_tc"; }
-
-/// Our own packed folders say so.
-bool if_quantised_by_others(const Json& value) {
-  const Json* method = value.find("quant_method");
-  return if_set(value) && !(method && method->string() && *method->string() == "kl");
-}
 
 /// transformers 5 writes rope_type "default" even for models that never rotate; everything else asks for more.
 bool if_rope_is_scaled(const Json& value) {
@@ -73,9 +65,6 @@ constexpr RefusedField kRefusedFields[] = {
     {"embedding_multiplier", if_not_one, "scales the embeddings", "another hybrid model"},
     {"logits_scaling", if_not_one, "scales the logits", "another hybrid model"},
     {"final_logit_softcapping", if_set, "bounds the logits", "another model"},
-    {"quantization", if_set, "stores quantised weights, which kl does not read yet", "an mlx-lm quantisation"},
-    {"quantization_config", if_quantised_by_others, "stores quantised weights, which kl does not read yet",
-     "a quantised model"},
     {"vision_config", if_set, "adds an image encoder", "a multimodal model"},
 };
 
@@ -90,13 +79,6 @@ const Json* find_path(const Json& config, std::string_view path) {
 }  // namespace
 
 bool report_refused_fields(const Json& config, Problems& problems) {
-  const Json* version = find_path(config, "quantization_config.version");
-  if (version && version->number().value_or(0) > kPackedVersion) {
-    problems.add(
-        ErrorCode::kUnsupported,
-        fmt::format("quantization_config.version: expected at most {}, got {}: a newer kl packed these weights",
-                    kPackedVersion, version->describe()));
-  }
   for (const RefusedField& field : kRefusedFields) {
     const Json* value = find_path(config, field.path);
     if (!value || !field.changes_the_model(*value)) continue;

@@ -1,12 +1,15 @@
 #pragma once
 // Every tensor of the model, named, typed and shaped.  Filled by bind_weights() (sanitize.h), read by layers/.
 #include <cstddef>
+#include <map>
 #include <memory>
 #include <optional>
+#include <string>
 #include <variant>
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "weights/encodings/stored_matrix.h"
 
 namespace kl {
 
@@ -59,6 +62,14 @@ struct LayerWeights {
   std::variant<MlpWeights, MoeWeights> feed_forward;
 };
 
+/// What a checkpoint holds in one encoding.
+struct StoredUse {
+  std::int64_t matrices = 0;  // tensors; stacked ones count once
+  std::int64_t weights = 0;
+  std::int64_t bytes = 0;  // in the files
+  HeldForm held_as;        // in memory; transposed ones are f32
+};
+
 /// The whole model.  `storage` keeps mapped files and converted tensors alive.
 struct ModelWeights {
   WeightMatrix embed_tokens;  // [vocab, D]
@@ -66,8 +77,11 @@ struct ModelWeights {
   const float* norm;     // [D]
   WeightMatrix lm_head;  // [vocab, D]; the embedding itself if tied
 
-  std::size_t mapped_bytes = 0;  // tensors used where they lie in the files
-  std::size_t copied_bytes = 0;  // tensors widened, transposed or split at load
+  bool has_packed = false;  // any matrix
+
+  std::size_t mapped_bytes = 0;             // tensors used where they lie in the files
+  std::size_t copied_bytes = 0;             // tensors widened, transposed, split or repacked at load
+  std::map<std::string, StoredUse> stored;  // by encoding; plain and packed tensors are not counted
   std::shared_ptr<const void> storage;
 };
 

@@ -1,0 +1,51 @@
+#pragma once
+// Rows of unsigned numbers of a few bits each, packed into one stream.
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+namespace kl {
+
+/// Number j of a row in which number j has bits [j bits, (j + 1) bits) of a little-endian stream, least significant bit first.
+/// Numbers of 3, 5 and 6 bits cross the borders of bytes and words.   REQUIRES: bits <= 8.
+inline unsigned bits_at(const std::byte* row, int bits, std::int64_t j) {
+  const std::int64_t at = j * bits;
+  const auto low = static_cast<unsigned>(row[at / 8]);
+  const bool crosses = at % 8 + bits > 8;
+  const unsigned both = low | (crosses ? static_cast<unsigned>(row[at / 8 + 1]) << 8 : 0u);
+  return both >> (at % 8) & ((1u << bits) - 1u);
+}
+
+/// Eight numbers at a time, which are `kBits` whole bytes.
+template <int kBits>
+void unpack_eights(const std::byte* row, std::int64_t n, std::uint8_t* q) noexcept {
+  for (std::int64_t j = 0; j + 8 <= n; j += 8, row += kBits) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, row, kBits);
+    for (int i = 0; i < 8; ++i) q[j + i] = static_cast<std::uint8_t>(word >> (i * kBits) & ((1u << kBits) - 1u));
+  }
+}
+
+/// All numbers of such a row: q[j] = bits_at(row, bits, j).   REQUIRES: n a multiple of 8 unless bits is 4 or 8.
+inline void unpack_bits(const std::byte* row, int bits, std::int64_t n, std::uint8_t* q) noexcept {
+  switch (bits) {
+    case 2:
+      return unpack_eights<2>(row, n, q);
+    case 3:
+      return unpack_eights<3>(row, n, q);
+    case 4:
+      for (std::int64_t j = 0; j < n; ++j) {
+        const auto byte = static_cast<unsigned>(row[j / 2]);
+        q[j] = static_cast<std::uint8_t>(j % 2 == 0 ? byte & 15u : byte >> 4);
+      }
+      return;
+    case 5:
+      return unpack_eights<5>(row, n, q);
+    case 6:
+      return unpack_eights<6>(row, n, q);
+    default:
+      std::memcpy(q, row, static_cast<std::size_t>(n));
+  }
+}
+
+}  // namespace kl
