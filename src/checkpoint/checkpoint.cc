@@ -106,7 +106,7 @@ void Checkpoint::open_gguf(const fs::path& path, Problems& problems) {
     return;
   }
   for (const GgufFile::Part& part : file->parts()) {
-    shards_.push_back({part.file->name(), part.file->size(), part.num_tensors, file});
+    shards_.push_back({part.name, part.bytes, part.num_tensors, part.file});
   }
   for (const auto& [name, tensor] : file->tensors()) {
     tensors_.emplace_hint(

@@ -8,6 +8,7 @@
 #include <optional>
 #include <system_error>
 
+#include "base/mapped_file.h"
 #include "base/printable.h"
 #include "kl/error.h"
 #include "kl/gguf.h"
@@ -82,16 +83,21 @@ const GgufValue* GgufFile::find(std::string_view key) const {
 
 /// Maps a file and takes in its tensors; hands back the rest of its header.
 GgufHeader GgufFile::add_part(const fs::path& path) {
-  auto file = std::make_unique<const MappedFile>(path);
-  GgufHeader header = parse_gguf_header({reinterpret_cast<const char*>(file->data()), file->size()}, file->name());
-  for (auto& [name, tensor] : header.tensors) {
+  const auto file = std::make_shared<const MappedFile>(path);
+  return add_part({reinterpret_cast<const char*>(file->data()), file->size()}, file->name(), file);
+}
+
+GgufHeader GgufFile::add_part(std::string_view bytes, const std::string& name, std::shared_ptr<const void> file) {
+  GgufHeader header = parse_gguf_header(bytes, name);
+  const auto* data = reinterpret_cast<const std::byte*>(bytes.data());
+  for (auto& [tensor_name, tensor] : header.tensors) {
     const auto [it, is_new] = tensors_.emplace(
-        name, Tensor{tensor.type, std::move(tensor.shape), file->data() + tensor.begin, tensor.bytes, parts_.size()});
+        tensor_name, Tensor{tensor.type, std::move(tensor.shape), data + tensor.begin, tensor.bytes, parts_.size()});
     if (!is_new) {
-      fail(file->name(), fmt::format("tensor {}: also in {}", printable(name), parts_[it->second.part].file->name()));
+      fail(name, fmt::format("tensor {}: also in {}", printable(tensor_name), parts_[it->second.part].name));
     }
   }
-  parts_.push_back({std::move(file), header.tensors.size()});
+  parts_.push_back({name, bytes.size(), header.tensors.size(), std::move(file)});
   return header;
 }
 
@@ -103,7 +109,7 @@ void GgufFile::add_other_parts(const fs::path& path, std::int64_t count) {
   std::int64_t announced = -1;
   for (std::size_t i = 0; i < files.size(); ++i) {
     GgufHeader header = add_part(files[i]);
-    const std::string& file = parts_.back().file->name();
+    const std::string& file = parts_.back().name;
     const auto expect = [&](const char* key, std::int64_t expected) {
       const auto got = integer(header.metadata, file, key);
       if (got == expected) return;
@@ -118,6 +124,13 @@ void GgufFile::add_other_parts(const fs::path& path, std::int64_t count) {
     fail(name_,
          fmt::format("split.tensors.count: expected {}, the tensors of all parts, got {}", tensors_.size(), announced));
   }
+}
+
+std::shared_ptr<const GgufFile> GgufFile::parse(std::string_view bytes, const std::string& name) {
+  const std::shared_ptr<GgufFile> gguf(new GgufFile);
+  gguf->name_ = name;
+  gguf->metadata_ = gguf->add_part(bytes, name, nullptr).metadata;
+  return gguf;
 }
 
 std::shared_ptr<const GgufFile> GgufFile::open(const fs::path& path) {

@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "base/mapped_file.h"
 #include "gguf/gguf_header.h"
 
 namespace kl {
@@ -19,8 +18,9 @@ namespace kl {
 class GgufFile {
  public:
   struct Part {
-    std::unique_ptr<const MappedFile> file;
-    std::size_t num_tensors = 0;
+    std::string name;  ///< the path
+    std::size_t bytes = 0, num_tensors = 0;
+    std::shared_ptr<const void> file;  ///< keeps the mapping
   };
   struct Tensor {
     const GgmlType* type = nullptr;
@@ -36,6 +36,9 @@ class GgufFile {
   /// belong together.
   static std::shared_ptr<const GgufFile> open(const std::filesystem::path& path);
 
+  /// A file that is no part of a split one, from memory, which must outlive the object.  `name` stands for it in messages.
+  static std::shared_ptr<const GgufFile> parse(std::string_view bytes, const std::string& name);
+
   const std::string& name() const { return name_; }  ///< the path, for messages
   const std::vector<Part>& parts() const { return parts_; }
   const Metadata& metadata() const { return metadata_; }  ///< of the first part
@@ -47,6 +50,7 @@ class GgufFile {
  private:
   GgufFile() = default;
   GgufHeader add_part(const std::filesystem::path& path);
+  GgufHeader add_part(std::string_view bytes, const std::string& name, std::shared_ptr<const void> file);
   void add_other_parts(const std::filesystem::path& path, std::int64_t count);
 
   std::string name_;

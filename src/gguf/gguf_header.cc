@@ -250,7 +250,7 @@ void check_version(Cursor& cursor) {
   }
   const auto version = cursor.number<std::uint32_t>("version");
   if (version == kVersion) return;
-  if (__builtin_bswap32(version) <= 0xffff) {
+  if (version > 0xffff && __builtin_bswap32(version) <= 0xffff) {
     cursor.fail("expected a little-endian GGUF file, got a big-endian one", ErrorCode::kUnsupported);
   }
   cursor.fail(fmt::format("expected GGUF version {}, got {}", kVersion, version), ErrorCode::kUnsupported);
