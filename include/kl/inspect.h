@@ -40,6 +40,15 @@ struct DTypeReport {
   std::int64_t bytes = 0;
 };
 
+/// Matrices stored in one encoding of quantised weights.
+struct EncodingReport {
+  std::string name;           ///< "MLX affine, 4 bits, groups of 64"
+  std::int64_t matrices = 0;  ///< stacked ones count once
+  std::int64_t weights = 0;
+  std::int64_t bytes = 0;  ///< in the files, scales and all
+  std::string held_as;     ///< in memory: "q4_g64m_bf16" (packed, docs/quantization.md), "BF16" or "F32"
+};
+
 /// What a model folder is, what it needs, and everything wrong with it.
 struct ModelReport {
   std::string path;
@@ -59,11 +68,12 @@ struct ModelReport {
   std::vector<TensorReport> tensors;  ///< by name
   std::map<std::string, DTypeReport> dtypes;
   std::int64_t tensor_bytes = 0;
-  std::int64_t file_parameters = 0;  ///< elements of all tensors in the files
+  std::int64_t file_parameters = 0;  ///< elements of all tensors in the files; of encoded matrices those that make them
+  std::vector<EncodingReport> encodings;  ///< of weights that are repacked or decoded at load, if nothing is wrong
 
   // --- memory, bytes ------------------------------------------------------------------------------------------------
   std::int64_t weights_mapped = 0;   ///< used where they lie in the files
-  std::int64_t weights_copied = 0;   ///< small tensors converted at load
+  std::int64_t weights_copied = 0;   ///< small tensors and encoded matrices, converted at load
   std::int64_t state_fixed = 0;      ///< per sequence: KDA states and convolution rows, f32
   std::int64_t state_per_token = 0;  ///< per sequence and token: MLA latents, as CacheType::kAuto keeps them
 

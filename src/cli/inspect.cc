@@ -72,10 +72,19 @@ std::string dimensions(const ModelArgs& a, const char* source) {
   return text;
 }
 
+double bits_per_weight(const EncodingReport& e) {
+  return 8 * static_cast<double>(e.bytes) / static_cast<double>(e.weights);
+}
+
 std::string files(const ModelReport& report) {
   std::string text = row("naming", report.naming);
   for (const FileReport& file : report.files) {
     text += row("file", fmt::format("{}: {}, {} tensors", file.name, bytes_text(file.bytes), grouped(file.tensors)));
+  }
+  for (const EncodingReport& e : report.encodings) {
+    text += row("encoding",
+                fmt::format("{}: {} matri{}, {} weights in {:.2f} bits each, held as {}", e.name, grouped(e.matrices),
+                            e.matrices == 1 ? "x" : "ces", grouped(e.weights), bits_per_weight(e), e.held_as));
   }
   for (const auto& [dtype, part] : report.dtypes) {
     text += row("type", fmt::format("{}: {} in {} tensors", dtype, bytes_text(part.bytes), grouped(part.tensors)));
@@ -167,6 +176,19 @@ OrderedJson list_of_tensors(const ModelReport& report) {
   return list;
 }
 
+OrderedJson list_of_encodings(const ModelReport& report) {
+  OrderedJson list = OrderedJson::array();
+  for (const EncodingReport& e : report.encodings) {
+    list.push_back({{"name", e.name},
+                    {"matrices", e.matrices},
+                    {"weights", e.weights},
+                    {"bytes", e.bytes},
+                    {"bits_per_weight", bits_per_weight(e)},
+                    {"held_as", e.held_as}});
+  }
+  return list;
+}
+
 OrderedJson object(const ModelReport& report, const InspectFlags& flags) {
   OrderedJson json = {{"path", report.path}, {"config", nullptr}};
   if (report.args) json["config"] = OrderedJson::parse(report.args->to_json());
@@ -183,6 +205,7 @@ OrderedJson object(const ModelReport& report, const InspectFlags& flags) {
                        {"tensors", report.tensors.size()},
                        {"tensor_bytes", report.tensor_bytes},
                        {"dtypes", dtypes},
+                       {"encodings", list_of_encodings(report)},
                        {"files", list_of_files(report)}};
   }
   json["memory"] = {{"weights_mapped", report.weights_mapped},

@@ -163,11 +163,10 @@ const StoredModule& Binder::stored_module(const std::string& module, const std::
   if (!is_new) return it->second;
   it->second = encoding_->find(module, shape, *this);
   if (const auto& matrix = it->second.matrix) {
-    StoredUse& use = weights_.stored[matrix->encoding()];
+    StoredUse& use = weights_.stored[{matrix->encoding(), held_text(matrix->held_as())}];
     ++use.matrices;
     use.weights += matrix->rows() * matrix->cols();
     use.bytes += static_cast<std::int64_t>(matrix->bytes());
-    use.held_as = matrix->held_as();
   }
   return it->second;
 }
@@ -238,19 +237,21 @@ void Binder::complain_unused() {
   }
 }
 
-/// Could a checkpoint of this model, under whatever names, have a tensor `name`.weight that is a matrix?
-bool Binder::is_module(std::string_view name) const {
-  if (name.starts_with("model.mtp")) return true;
-  for (const auto& [role, rule] : rules_) {
-    for (const Spelling& spelling : rule.spellings) {
-      for (int layer = 0; layer < args_.num_hidden_layers; ++layer) {
-        const std::int64_t experts = rule.part == Part::kExpert ? args_.num_experts : 1;
-        for (std::int64_t e = 0; e < experts; ++e)
-          if (module_of(tensor_name(spelling, rule.part, layer, e)) == name) return true;
+/// Is there, under whatever naming, a matrix called `name`.weight in this model?
+bool Binder::is_module(std::string_view name) {
+  if (modules_.empty()) {
+    for (const auto& [role, rule] : rules_) {
+      for (const Spelling& spelling : rule.spellings) {
+        const std::int64_t experts = spelling.name.find("{e}") != std::string::npos ? args_.num_experts : 1;
+        for (int layer = 0; layer < args_.num_hidden_layers; ++layer) {
+          if (!layer_has_part(args_, layer, rule.part)) continue;
+          for (std::int64_t e = 0; e < experts; ++e)
+            if (const auto module = module_of(tensor_name(spelling, rule.part, layer, e))) modules_.insert(*module);
+        }
       }
     }
   }
-  return false;
+  return name.starts_with("model.mtp") || modules_.count(name) > 0;
 }
 
 void Binder::finish(Problems& problems) {

@@ -64,7 +64,7 @@ class Binder : private TensorSource {
   const StoredModule& stored_module(const std::string& module, const std::vector<std::int64_t>& shape);
   void complain_missing(const TensorRule& rule, int layer, std::int64_t index);
   void complain_unused();
-  bool is_module(std::string_view name) const;
+  bool is_module(std::string_view name);
 
   const float* logarithms(const Found& found, std::int64_t n);
   void* new_buffer(std::size_t bytes);
@@ -80,6 +80,7 @@ class Binder : private TensorSource {
   std::map<std::string_view, TensorRule> rules_;
   std::map<std::string, StoredModule> stored_;  // by module; experts and heads share one
   Repacking repacking_;
+  std::set<std::string, std::less<>> modules_;  // all names a matrix may have; made when asked for
   std::set<std::string, std::less<>> used_;
   Complaints complaints_;
 };

@@ -155,6 +155,8 @@ ModelReport inspect(const fs::path& path) {
           bind_weights(*report.args, checkpoint, encoding.get(), problems, Binding::kCheckOnly);
       report.weights_mapped = static_cast<std::int64_t>(weights.mapped_bytes);
       report.weights_copied = static_cast<std::int64_t>(weights.copied_bytes);
+      for (const auto& [form, use] : weights.stored)
+        report.encodings.push_back({form.first, use.matrices, use.weights, use.bytes, form.second});
       if (weights.has_packed) {  // CacheType::kAuto
         const LatentFormat latents{LatentType::kBf16, report.args->kv_lora_rank, report.args->qk_rope_head_dim};
         report.state_per_token = report.args->num_layers_of(LayerKind::kMla) * latents.row_bytes();

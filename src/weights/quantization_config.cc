@@ -6,6 +6,7 @@
 
 #include <string>
 
+#include "weights/encodings/compressed_tensors.h"
 #include "weights/encodings/mlx.h"
 #include "weights/packed_name.h"
 
@@ -48,7 +49,10 @@ std::unique_ptr<const Encoding> read_encoding(const Json& config, Problems& prob
     check_version(*block, problems);
     return nullptr;
   }
-  problems.add(ErrorCode::kUnsupported, "quantization_config.quant_method: expected kl, got " + method->describe());
+  if (method->string() != nullptr && *method->string() == "compressed-tensors")
+    return std::make_unique<CompressedTensorsEncoding>(*block, problems);
+  problems.add(ErrorCode::kUnsupported,
+               "quantization_config.quant_method: expected kl or compressed-tensors, got " + method->describe());
   return nullptr;
 }
 

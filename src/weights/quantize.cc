@@ -26,6 +26,7 @@
 #include "weights/pack.h"
 #include "weights/packed_name.h"
 #include "weights/predicates.h"
+#include "weights/quantization_config.h"
 #include "weights/sanitize.h"
 
 namespace kl {
@@ -247,6 +248,10 @@ QuantizeResult quantize(const fs::path& from, const fs::path& to, const Quantize
   check(from, to, options);
   const ModelArgs args = ModelArgs::load(from);
   const auto checkpoint = Checkpoint::open(from);
+  if (const auto encoding = load_encoding(from)) {
+    throw Error(ErrorCode::kUnsupported, fmt::format("{}: expected weights that are not quantised yet, got {} ones",
+                                                     from.string(), encoding->name()));
+  }
   const ModelWeights weights = bind_weights(args, checkpoint);
   const std::vector<OutputTensor> tensors = Lister(args, {options.bits, options.group_size}).list(weights);
 

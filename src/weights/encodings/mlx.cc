@@ -8,7 +8,7 @@
 
 #include "base/printable.h"
 #include "weights/encodings/mlx_matrices.h"
-#include "weights/widen.h"
+#include "weights/encodings/require_tensor.h"
 
 namespace kl {
 namespace {
@@ -62,22 +62,6 @@ MlxSettings read_settings(const Json& block, const std::string& name, Problems& 
           read_choice(block, "group_size", rule->groups, rule->name, name, problems)};
 }
 
-/// Looks at one tensor of a module and complains if it is not what the settings ask for.
-const FileTensor* require(TensorSource& source, const std::string& name, std::string_view dtype,
-                          const std::vector<std::int64_t>& shape, const std::string& why) {
-  const FileTensor* tensor = source.find(name);
-  const std::string expected = fmt::format("{} {} ({})", dtype, shape_text(shape), why);
-  if (tensor == nullptr) {
-    source.complain(ErrorCode::kCorrupt, name, "missing, expected " + expected);
-  } else if (tensor->shape != shape || (dtype != "floats" ? tensor->dtype != dtype : !parse_dtype(tensor->dtype))) {
-    source.complain(ErrorCode::kCorrupt, name,
-                    fmt::format("expected {}, got {} {}", expected, tensor->dtype, shape_text(tensor->shape)));
-  } else {
-    return tensor;
-  }
-  return nullptr;
-}
-
 }  // namespace
 
 MlxEncoding::MlxEncoding(const Json& block, const std::string& name, Problems& problems)
@@ -116,19 +100,16 @@ StoredModule MlxEncoding::find(const std::string& module, const std::vector<std:
                     fmt::format("expected none: rows of {} do not divide into groups of {}", cols, s.group_size));
     return {true, nullptr};
   }
-  std::vector<std::int64_t> words = shape, groups = shape;
-  words.back() = cols * s.bits / 32;
-  groups.back() = cols / s.group_size;
+  const auto words = with_cols(shape, cols * s.bits / 32), groups = with_cols(shape, cols / s.group_size);
   const bool is_affine = s.mode == MlxMode::kAffine;
-  MlxParts parts{require(source, module + ".weight", "U32", words, why),
-                 require(source, module + ".scales", is_affine ? "floats" : "U8", groups, why), nullptr};
+  MlxParts parts{require_tensor(source, module + ".weight", "U32", words, why),
+                 require_tensor(source, module + ".scales", is_affine ? kAnyFloat : "U8", groups, why), nullptr};
   if (is_affine)
-    parts.biases = require(source, module + ".biases", parts.scales ? parts.scales->dtype : "floats", groups, why);
+    parts.biases =
+        require_tensor(source, module + ".biases", parts.scales ? parts.scales->dtype : kAnyFloat, groups, why);
   if (parts.weight == nullptr || parts.scales == nullptr || (is_affine && parts.biases == nullptr))
     return {true, nullptr};
-  std::int64_t rows = 1;
-  for (std::size_t i = 0; i + 1 < shape.size(); ++i) rows *= shape[i];
-  return {true, mlx_matrix(s, parts, rows, cols)};
+  return {true, mlx_matrix(s, parts, rows_of(shape), cols)};
 }
 
 void MlxEncoding::check_modules(const std::function<bool(std::string_view)>& is_module, TensorSource& source) const {
