@@ -32,6 +32,7 @@ struct TokenizerFiles;
 ///   3. Behind the family's ranks a slot that the file leaves out or calls reserved has the name the family gives it:
 ///      some released folders lack the tool markers.
 ///   4. A slot that still has no name is called "<|reserved_token_ID|>" and is never skipped.
+///   A GGUF file says the same in its metadata: ranks are its normal tokens, slots its other ones (docs/formats.md).
 ///   Names at ids below num_ranks(), or beyond the last slot unless reserved, and one name for two slots are errors.
 ///
 /// Thread safety: const after open(); all methods may be called from many threads.

@@ -28,8 +28,25 @@ std::string what_is_at(const fs::path& path) {
                              : "nothing there";
 }
 
+/// People download GGUF files into a folder of their own and then name that.
+void refuse_folder_of_gguf(const fs::path& dir) {
+  std::error_code ignored;
+  if (fs::exists(dir / "config.json", ignored)) return;
+  std::string first;
+  for (const auto& entry : fs::directory_iterator(dir, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (entry.path().extension() == ".gguf" && (first.empty() || name < first)) first = name;
+  }
+  if (first.empty()) return;
+  throw Error(
+      ErrorCode::kNotFound,
+      fmt::format("{}: expected a model folder or a GGUF file, got a folder of GGUF files; name one of them, {}",
+                  dir.string(), first));
+}
+
 fs::path checked(const fs::path& dir, const char* origin) {
   std::error_code ignored;
+  if (fs::is_directory(dir, ignored)) refuse_folder_of_gguf(dir);
   if (fs::is_directory(dir, ignored) || is_gguf(dir)) return dir;
   throw Error(ErrorCode::kNotFound, fmt::format("{}: expected a model folder or a GGUF file{}, got {}", dir.string(),
                                                 origin, what_is_at(dir)));

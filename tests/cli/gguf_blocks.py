@@ -2,7 +2,14 @@
 
     numbers = decode("Q4_K", blocks)            blocks [n, bytes of a block] uint8 -> [n, values of a block] float32
     blocks = random_blocks("Q4_K", random, n)   scales of every size, numbers of every kind
+
+    python3 gguf_blocks.py FILE                 writes tests/golden/gguf/blocks.safetensors anew
 """
+import json
+import pathlib
+import struct
+import sys
+
 import numpy as np
 
 # name: (number in the file, values of a block, bytes of a block)
@@ -174,3 +181,22 @@ def random_matrix(name, random, rows, cols, gain):
     if name in MINIMUM_AT:
         put_half(blocks, MINIMUM_AT[name], CENTRE[name] * scale)
     return blocks
+
+
+def write_golden(path):
+    """tests/golden/gguf/blocks.safetensors: random blocks of every type, at least 768 values, and their numbers."""
+    random, header, data = np.random.RandomState(2026), {}, b""
+    for name, (_, values, _) in TYPES.items():
+        blocks = random_blocks(name, random, max(3, 768 // values) if values > 1 else 64)
+        if name == "MXFP4":
+            blocks[:3, 0] = [0, 1, 2]  # the smallest scales
+        for key, dtype, array in ((name + ".blocks", "U8", blocks), (name + ".numbers", "F32", decode(name, blocks))):
+            begin, data = len(data), data + np.ascontiguousarray(array).tobytes()
+            header[key] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [begin, len(data)]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+if __name__ == "__main__":
+    write_golden(pathlib.Path(sys.argv[1]))

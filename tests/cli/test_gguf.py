@@ -38,6 +38,11 @@ def test_the_stored_blocks_are_what_numpy_makes_of_them():
         assert numbers.tobytes() == bytes(stored[name + ".numbers"][2]), name
 
 
+def test_the_stored_blocks_can_be_made_anew(tmp_path):
+    gguf_blocks.write_golden(tmp_path / "blocks.safetensors")
+    assert (tmp_path / "blocks.safetensors").read_bytes() == BLOCKS.read_bytes()
+
+
 @pytest.mark.parametrize("kind", list(gguf_blocks.TYPES))
 def test_every_type_of_block_gives_the_logits_of_its_numbers(kind, tmp_path):
     model = BlockModel(list(gguf_blocks.TYPES).index(kind), kind, narrow="Q5_0", **SHAPE)
@@ -173,7 +178,7 @@ def test_every_command_takes_the_file(ok, small, tmp_path):
     assert ok("tokenize", "-m", path, "ab", "--ids").out == "97 98\n"
     assert ok("detokenize", "-m", path, stdin="97 98").out.strip() == "ab"
     assert "GGUF" in ok("inspect", "-m", path).out
-    assert ok("bench", "-m", path, "-p", "4", "-n", "2", "-d", "0", "--format", "json").out
+    assert ok("bench", "-m", path, "-p", "4", "-n", "2", "-d", "0", "-o", "json").out
     assert ok("run", "-p", "x", "-n", "1", "--raw", env={"KL_MODEL": str(path)}).out is not None
     copy = tmp_path / "renamed"
     copy.write_bytes(path.read_bytes())
