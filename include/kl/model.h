@@ -31,7 +31,7 @@ enum class Compute : std::uint8_t {
 
 /// How MLA latents are kept in a sequence's state: the memory that grows with its length.  docs/numerics.md has the errors.
 enum class CacheType : std::uint8_t {
-  kAuto,  ///< bf16 for a model with quantised weights, else f32
+  kAuto,  ///< bf16 for a model with quantised weights, unless Compute::kF32 asks for exactness; else f32
   kF32,   ///< as computed
   kBf16,  ///< half the memory
   kInt8,  ///< a quarter
