@@ -13,9 +13,9 @@
 #include "cli/model_location.h"
 #include "cli/output.h"
 #include "cli/quantities.h"
+#include "cli/tokenizer_problem.h"
 #include "kl/inspect.h"
 #include "kl/model.h"
-#include "kl/tokenizer.h"
 
 namespace kl::cli {
 namespace {
@@ -214,19 +214,6 @@ OrderedJson object(const ModelReport& report, const std::optional<Scratch>& scra
   return json;
 }
 
-/// A folder may do without a tokenizer, but not with a broken one.
-void check_tokenizer(const std::filesystem::path& dir, ModelReport& report) {
-  std::error_code ignored;
-  const auto status = std::filesystem::symlink_status(dir / "tiktoken.model", ignored);
-  if (!report.args || !std::filesystem::exists(status)) return;
-  try {
-    Tokenizer::open(dir);
-  } catch (const Error& error) {
-    if (report.problems.empty()) report.problem_code = error.code();
-    report.problems.emplace_back(error.what());
-  }
-}
-
 /// Replaces the memory of a sound folder by that of the model opened with the caller's flags; scratch takes memory only when
 /// it is used.
 std::optional<Scratch> plan_memory(const std::filesystem::path& path, const ModelOptions& options,
@@ -247,7 +234,10 @@ int run_inspect(const InspectFlags& flags) {
   const bool is_file = std::filesystem::is_regular_file(flags.dir, ignored);
   const std::filesystem::path path = is_file ? std::filesystem::path(flags.dir) : find_model(flags.dir);
   ModelReport report = inspect(path);
-  check_tokenizer(path, report);
+  if (const auto problem = tokenizer_problem(path); problem && report.args) {
+    if (report.problems.empty()) report.problem_code = problem->code();
+    report.problems.emplace_back(problem->what());
+  }
   const std::optional<Scratch> scratch = plan_memory(path, flags.options, report);
   Output output;
   output.write(flags.json ? to_line(object(report, scratch, flags)) : table(report, scratch, flags));
