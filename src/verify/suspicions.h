@@ -32,8 +32,8 @@ void find_not_finite(const std::vector<Unit>& units, std::vector<Finding>& findi
 ///                powers of two 8 times farther from it than the median one
 ///     duplicate  the bytes of another tensor of at least 256 bytes, an lm_head beside tied embeddings excepted
 ///
-/// Reasons  a flipped exponent bit of bf16 multiplies a weight by 2 to the power of 1, 2, 4, ..., 128; root mean squares of
-///          one role lie within a factor of 3 in the models at hand.
+/// Reasons  no weight of the models at hand comes near these bounds; a flipped exponent bit of bf16 makes an ordinary weight
+///          2^16 or 2^128 times larger; an initial norm or bias is constant.
 void find_suspicions(const std::vector<Unit>& units, bool embeddings_are_tied, std::vector<Finding>& findings);
 
 /// "model.layers.3.mlp.experts.17.w1.weight" -> "model.layers.#.mlp.experts.#.w1.weight"
