@@ -10,7 +10,7 @@
 namespace kl {
 namespace {
 
-constexpr int kRealTokens = 256;  // of a faked depth; also the depth of batches
+constexpr int kRealTokens = 256;   // of a faked depth; also the depth of batches
 constexpr int kTouchTokens = 512;  // make nearly every expert work: 16 of these choose each of 256
 constexpr int kWarmUpTokens = 64, kWarmUpSteps = 8;
 

@@ -63,7 +63,9 @@ void read_windows(Model& model, std::span<const Token> tokens, const Windows& w,
   // A window is read in two calls, as logits are wanted of its second part only: a batch should fill a pass in both.
   const std::int64_t silent = w.unscored - 1, shorter = silent > 0 ? std::min(silent, w.positions()) : w.positions();
   const std::int64_t together =
-      batch > 0 ? batch : std::clamp<std::int64_t>((model.chunk_tokens() + shorter - 1) / shorter, 1, kMostTogether);
+      batch > 0
+          ? batch
+          : std::clamp<std::int64_t>((model.memory_plan().chunk_tokens + shorter - 1) / shorter, 1, kMostTogether);
   WindowObserver observer(on_scored, progress, w.count * w.read());
   for (std::int64_t from = 0; from < w.count; from += together) {
     const auto count = static_cast<std::size_t>(std::min(together, w.count - from));
