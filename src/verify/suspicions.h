@@ -25,7 +25,7 @@ void find_not_finite(const std::vector<Unit>& units, std::vector<Finding>& findi
 /// What a trained model does not have, though it could be computed with.
 ///
 ///     zero       nothing but zeros, the router's correction bias excepted
-///     equal      one number over and over, norms, biases and the like (one dimension) excepted: so they may have begun
+///     equal      one number over and over, norms and biases excepted: so they may have begun
 ///     huge       magnitude above 10,000
 ///     outlier    one of at least 1,024 numbers 1,000 times the root mean square of the rest
 ///     peers      of three or more with the same role, root mean square 8 times above or below their median, and in

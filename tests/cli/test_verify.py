@@ -62,8 +62,9 @@ def test_checksums_are_those_of_sha256sum(ok, tiny):
 
 
 def test_changed_missing_and_extra_files_are_named(tiny):
-    (tiny / "tiktoken.model").write_bytes((tiny / "tiktoken.model").read_bytes() + b"\n")
-    assert ("checksum", "tiktoken.model") in rules(tiny, EXIT_BAD_INPUT)
+    config = (tiny / "config.json").read_text()
+    (tiny / "config.json").write_text(config + " ")
+    assert rules(tiny, EXIT_BAD_INPUT) == [("checksum", "config.json")]
     assert run_kl("verify", "-m", tiny, "--write-sums").status == EXIT_OK
     (tiny / "more.txt").write_text("x")
     assert rules(tiny, EXIT_FAILURE) == [("extra", "more.txt")]
@@ -225,7 +226,7 @@ def test_goldens_are_dumps_and_agree(name):
     report = parity(ORACLE / name, ORACLE / name / "golden.safetensors")
     assert report["agrees"] and report["switches"] == [] and report["first_deviation"] is None
     assert len(report["runs"]) == 1 and report["sequences"] == 2
-    assert all(a["relative"] <= a["budget"] / 5 for a in report["arrays"]), "the budget leaves room"
+    assert all(a["relative"] <= a["budget"] / 4 for a in report["arrays"]), "the budget leaves room"
     assert {a["name"] for a in report["arrays"]} >= {"logits_f64", "logits2_f64"}
     assert ("layer.1.hidden" in {a["name"] for a in report["arrays"]}) == (name != "stress")
 
@@ -243,7 +244,7 @@ def test_the_aliasing_slip_is_found_in_the_router_of_the_first_moe_layer(tiny_du
 @pytest.mark.parametrize("convention, switches, first", [
     (dict(kv_a_eps=1e-5), ["--kv-a-eps 1e-5"], "layer.3.mla_latent"),
     (dict(l2_eps=1e-5), ["--l2-eps 1e-5"], "layer.1.kda_state"),
-    (dict(l2_eps=3.2e-5, kv_a_eps=1e-5), ["--kv-a-eps 1e-5", "--l2-eps 3.2e-05"], "layer.1.kda_state"),
+    (dict(l2_eps=3.2e-5, kv_a_eps=1e-5), ["--kv-a-eps 1e-5", "--l2-eps 3.2e-5"], "layer.1.kda_state"),
     (dict(router_weights="hf", kv_a_eps=1e-5, l2_eps=1e-5),
      ["--router-weights hf", "--kv-a-eps 1e-5", "--l2-eps 1e-5"], "layer.1.kda_state"),
 ])
@@ -258,7 +259,7 @@ def test_conventions_are_found_alone_and_together(tiny_dump, convention, switche
     ("biased_router", ["--router-weights hf"]),
     ("kv_a_eps_1e-5", ["--kv-a-eps 1e-5"]),
     ("l2_llamacpp", ["--kv-a-eps 1e-5", "--l2-eps 1e-5"]),
-    ("l2_mlx_old", ["--kv-a-eps 1e-5", "--l2-eps 3.2e-05"]),
+    ("l2_mlx_old", ["--kv-a-eps 1e-5", "--l2-eps 3.2e-5"]),
 ])
 def test_the_goldens_variants_are_told_apart_by_logits_alone(tmp_path, variant, switches):
     golden = load(ORACLE / "tiny/golden.safetensors")
@@ -322,7 +323,8 @@ def test_rounding_to_bf16_is_judged_by_its_own_budget(tmp_path):
     assert parity(ORACLE / "tiny", undeclared, "--precision", "bf16")["switches"] == []
     assert parity(ORACLE / "tiny", save(tmp_path / "d", noisy, dtype="float32"), status=EXIT_FAILURE)["hint"] == ""
     slip = {"tokens": golden["tokens"], "logits": round_bf16(golden["variant.biased_router"])}
-    assert parity(ORACLE / "tiny", save(tmp_path / "d", slip, dtype="bfloat16"))["switches"] == ["--router-weights hf"]
+    report = parity(ORACLE / "tiny", save(tmp_path / "d", slip, dtype="bfloat16"))
+    assert report["agrees"] and "nearer with --router-weights hf: " in report["hint"]
 
 
 def without(name):
