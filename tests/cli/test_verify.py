@@ -309,7 +309,7 @@ def test_a_model_in_8_bit_activations_says_so(ok, tmp_path):
        "--cache-type", "f32")
     tokens = np.array([35, 300, 44, 500, 12, 8, 9, 700])
     dump = save(tmp_path / "d", {"tokens": tokens, "logits": load(tmp_path / "l")["logits"]})
-    assert parity(tmp_path / "q", dump)["switches"] == ["--compute f32", "--cache-type f32"]
+    assert parity(tmp_path / "q", dump)["switches"] == ["--compute f32"]
 
 
 def test_rounding_to_bf16_is_judged_by_its_own_budget(tmp_path):
