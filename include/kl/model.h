@@ -170,6 +170,10 @@ class Model {
   const char* isa() const;  ///< the kernel table in use
   int threads() const;
 
+  /// Weights that are used where they lie in the files are read from disk when they are first needed, expert by expert.
+  /// This reads all of them now.  `progress` (may be empty) gets bytes done and in total and may throw to stop.
+  void bring_into_memory(const std::function<void(std::size_t done, std::size_t total)>& progress = {}) const;
+
   /// From now on forward() adds what it costs to *profile; null, as at first, makes it count nothing.
   void set_profile(Profile* profile);
   MemoryPlan memory_plan() const;

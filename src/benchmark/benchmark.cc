@@ -10,8 +10,7 @@
 namespace kl {
 namespace {
 
-constexpr int kRealTokens = 256;   // of a faked depth; also the depth of batches
-constexpr int kTouchTokens = 512;  // make nearly every expert work: 16 of these choose each of 256
+constexpr int kRealTokens = 256;  // of a faked depth; also the depth of batches
 constexpr int kWarmUpTokens = 64, kWarmUpSteps = 8;
 
 /// Attaches a profile for the time of a measurement.
@@ -46,7 +45,7 @@ class Bench {
       : model_(model), limits_(limits), options_(options) {}
 
   std::size_t run() {
-    touch_weights();
+    read_weights();
     const auto asks_for = [&](int batch) { return std::ranges::count(options_.batches, batch) > 0; };
     for (const int n : options_.prompts) time_prompt(n, 0, make_states(1, 0));
     for (const int depth : options_.depths) {
@@ -63,11 +62,14 @@ class Bench {
  private:
   using States = std::vector<SequenceState>;
 
-  /// Weights are mapped: whatever is not in memory yet is read from the disk now and not while the first test is timed.
-  void touch_weights() {
+  /// Whatever is not in memory yet is read from the disk now and not while a test is timed.
+  void read_weights() {
     test_ = "reading the weights";
-    States states = make_states(1, 0);
-    feed(states, kTouchTokens, WantLogits::kLast);
+    model_.bring_into_memory([this](std::size_t done, std::size_t total) {
+      done_ = static_cast<double>(done);
+      total_ = static_cast<double>(total);
+      report(0);
+    });
   }
 
   /// Sequences that have read `depth` tokens, or look as if they had.
