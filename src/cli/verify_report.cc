@@ -136,7 +136,7 @@ std::string parity_text(const std::string& model, const ParityReport& report) {
     text += row("DIFFERS", "first in " + deviation_text(*first));
     if (first->layer >= 0) text += row("logits", agreement_text(asked));
   }
-  for (std::size_t r = 1; r < report.runs.size(); ++r) {
+  for (std::size_t r = 1; r < report.runs.size() && report.answer != 0; ++r) {
     const ParityRun& run = report.runs[r];
     const ArrayComparison* first = run.first_deviation();
     text += row("tried", flags_text(run) + (first ? ": differs first in " + deviation_text(*first) : ": agrees"));
@@ -144,7 +144,7 @@ std::string parity_text(const std::string& model, const ParityReport& report) {
   if (report.answer >= 0) {
     const ParityRun& run = report.runs[static_cast<std::size_t>(report.answer)];
     text += row("agrees", (run.switches.empty() ? "" : "with " + flags_text(run) + ": ") + agreement_text(run));
-  } else if (report.runs.size() > 1) {
+  } else {
     text += row("NO ANSWER", "no switch, alone or with others, explains the difference");
   }
   if (!report.hint.empty()) text += row("note", report.hint);
