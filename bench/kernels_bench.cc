@@ -109,7 +109,7 @@ void quantize_row(State& state, const Kernels& kernels) {
   const std::vector<float> x = random.normals(K);
   std::vector<std::byte> row(static_cast<std::size_t>(ActivationRow::bytes(K)));
   for (auto _ : state) {
-    kernels.quantize_row(x.data(), K, row.data());
+    kernels.quantize_row(x.data(), K, row.data(), 0, K);
     benchmark::DoNotOptimize(row.data());
   }
   set_rates(state, 0, 4.0 * K);
@@ -161,7 +161,7 @@ void kda_prepare(State& state, const Kernels& kernels) {
   std::vector<float> records(static_cast<std::size_t>(T * KdaRecord::floats(K)));
   for (auto _ : state) {
     kernels.kda_prepare(
-        {q.data(), k.data(), f.data(), K, b.data(), 1, dt_bias.data(), 0.5f, 1e-6f, K, T, records.data()});
+        {q.data(), k.data(), K, f.data(), K, b.data(), 1, dt_bias.data(), 0.5f, 1e-6f, K, T, records.data()});
     benchmark::DoNotOptimize(records.data());
   }
   state.counters["head_tokens"] = Counter(static_cast<double>(T * state.iterations()), Counter::kIsRate);

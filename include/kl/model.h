@@ -44,9 +44,10 @@ enum class RouterWeights : std::uint8_t {
 
 /// How to open a model.
 struct ModelOptions {
-  int threads = 0;         ///< worker threads; 0 = one per core this process may use
-  std::string isa;         ///< kernel table by name; empty = $KL_ISA, else the best this CPU runs
-  int chunk_tokens = 512;  ///< most tokens of one pass over the layers; bounds scratch memory, never changes results
+  int threads = 0;       ///< worker threads; 0 = one per core this process may use
+  std::string isa;       ///< kernel table by name; empty = $KL_ISA, else the best this CPU runs
+  int chunk_tokens = 0;  ///< most tokens of one pass over the layers: bounds scratch memory, never changes results;
+                         ///< 0 = the largest of 2048, 1024, 512 whose scratch is below 1/64 of the weights, else 512
   MlaForm mla_form = MlaForm::kAuto;
   Compute compute = Compute::kAuto;
   CacheType cache_type = CacheType::kAuto;
@@ -161,6 +162,7 @@ class Model {
   const ModelArgs& args() const;
   const char* isa() const;  ///< the kernel table in use
   int threads() const;
+  int chunk_tokens() const;  ///< most tokens of one pass
 
   /// From now on forward() adds what it costs to *profile; null, as at first, makes it count nothing.
   void set_profile(Profile* profile);

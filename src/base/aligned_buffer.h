@@ -1,4 +1,6 @@
 #pragma once
+#include <sys/mman.h>
+
 #include <cstddef>
 #include <cstring>
 #include <memory>
@@ -7,22 +9,16 @@
 namespace kl {
 
 /// Zero-filled f32 memory on a cache-line border.  Copying copies the contents.
+///
+/// From kMapped bytes on it is mapped, in 2 MiB pages where the system has them (fewer address translations: a layer's
+/// activations are many rows apart).  A page then takes memory when it is first written, near the thread that writes it.
 class AlignedBuffer {
  public:
   static constexpr std::size_t kAlignment = 64;
 
   AlignedBuffer() = default;
-  explicit AlignedBuffer(std::size_t size) : size_(size), data_(allocate(size)) {
-    if (size_ > 0) std::memset(data_.get(), 0, size_ * sizeof(float));
-  }
-  /// Memory with any contents, for whoever writes all of it: its pages are first touched by the threads that do.
-  static AlignedBuffer uninitialised(std::size_t size) {
-    AlignedBuffer buffer;
-    buffer.size_ = size;
-    buffer.data_.reset(allocate(size));
-    return buffer;
-  }
-  AlignedBuffer(const AlignedBuffer& other) : size_(other.size_), data_(allocate(other.size_)) {
+  explicit AlignedBuffer(std::size_t size) : size_(size), data_(allocate(size), Free{size}) {}
+  AlignedBuffer(const AlignedBuffer& other) : AlignedBuffer(other.size_) {
     if (size_ > 0) std::memcpy(data_.get(), other.data_.get(), size_ * sizeof(float));
   }
   AlignedBuffer(AlignedBuffer&& other) noexcept : size_(other.size_), data_(std::move(other.data_)) { other.size_ = 0; }
@@ -37,12 +33,30 @@ class AlignedBuffer {
   std::size_t size() const { return size_; }  ///< floats
 
  private:
+  static constexpr std::size_t kMapped = std::size_t{4} << 20;
+
   struct Free {
-    void operator()(float* p) const { ::operator delete (p, std::align_val_t{kAlignment}); }
+    Free() {}
+    explicit Free(std::size_t n) : size(n) {}
+    std::size_t size = 0;
+    void operator()(float* p) const {
+      if (size * sizeof(float) >= kMapped) {
+        ::munmap(p, size * sizeof(float));
+      } else {
+        ::operator delete (p, std::align_val_t{kAlignment});
+      }
+    }
   };
+
   static float* allocate(std::size_t size) {
-    return size == 0 ? nullptr
-                     : static_cast<float*>(::operator new (size * sizeof(float), std::align_val_t{kAlignment}));
+    const std::size_t bytes = size * sizeof(float);
+    if (bytes == 0) return nullptr;
+    if (bytes < kMapped)
+      return static_cast<float*>(std::memset(::operator new (bytes, std::align_val_t{kAlignment}), 0, bytes));
+    void* p = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) throw std::bad_alloc();
+    ::madvise(p, bytes, MADV_HUGEPAGE);  // no more than a wish
+    return static_cast<float*>(p);
   }
 
   std::size_t size_ = 0;

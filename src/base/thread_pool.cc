@@ -2,14 +2,13 @@
 
 #include <fmt/format.h>
 #include <immintrin.h>
+#include <pthread.h>
 #include <sched.h>
 
 #include <algorithm>
-#include <fstream>
-#include <set>
-#include <string>
 #include <system_error>
 
+#include "base/cpu_topology.h"
 #include "base/float_environment.h"
 #include "kl/error.h"
 
@@ -27,7 +26,17 @@ constexpr std::ptrdiff_t tasks_left(std::uint64_t ticket) { return static_cast<s
 ThreadPool::ThreadPool(int num_threads) {
   workers_.reserve(static_cast<std::size_t>(std::max(num_threads, 1) - 1));
   try {
-    for (int worker = 1; worker < num_threads; ++worker) workers_.emplace_back([this, worker] { work(worker); });
+    const std::vector<cpu_set_t> nodes = numa_nodes();
+    for (int worker = 1; worker < num_threads; ++worker) {
+      workers_.emplace_back([this, worker] { work(worker); });
+      // Neighbours share a node, and with it what they touch first.  Within a node, and where there is only one, the
+      // operating system may move a worker away from a CPU that somebody else wants.
+      if (nodes.size() > 1) {
+        const cpu_set_t& node =
+            nodes[static_cast<std::size_t>(worker) * nodes.size() / static_cast<std::size_t>(num_threads)];
+        ::pthread_setaffinity_np(workers_.back().native_handle(), sizeof node, &node);
+      }
+    }
   } catch (const std::system_error& error) {
     stop();  // the threads that could be had must not outlive the object that could not
     throw Error(ErrorCode::kOutOfMemory, fmt::format("threads: expected {} of them, got {} and then: {}", num_threads,
@@ -98,39 +107,6 @@ void ThreadPool::work(int worker) noexcept {
     if (stop_.load()) return;
     drain(worker);
   }
-}
-
-namespace {
-
-/// The CPUs of `set`, but of those that share a core only the first.
-int num_cores(const cpu_set_t& set) {
-  std::set<std::string> cores;
-  int without_name = 0;
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (!CPU_ISSET(static_cast<unsigned>(cpu), &set)) continue;
-    std::ifstream file("/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/thread_siblings_list");
-    std::string siblings;
-    if (std::getline(file, siblings)) {
-      cores.insert(siblings);
-    } else {
-      ++without_name;
-    }
-  }
-  return static_cast<int>(cores.size()) + without_name;
-}
-
-}  // namespace
-
-int num_usable_cores() {
-  cpu_set_t set;
-  int cores = sched_getaffinity(0, sizeof set, &set) == 0 ? num_cores(set)
-                                                          : static_cast<int>(std::thread::hardware_concurrency());
-  // A container's CPU quota: "max 100000" or "QUOTA PERIOD" in microseconds.
-  std::ifstream quota_file("/sys/fs/cgroup/cpu.max");
-  long quota = 0, period = 0;
-  if (quota_file >> quota >> period && quota > 0 && period > 0)
-    cores = std::min(cores, std::max(1, static_cast<int>((quota + period - 1) / period)));
-  return std::max(cores, 1);
 }
 
 }  // namespace kl

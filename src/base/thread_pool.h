@@ -17,6 +17,8 @@ namespace kl {
 /// A region ends when its tasks are done, not when every worker has looked in: a worker that the operating system keeps
 /// from running costs its share of the speed and nothing more, since the caller takes the tasks it does not.
 ///
+/// On a machine with several NUMA nodes each worker but the caller stays on the CPUs of one node.
+///
 /// Thread safety: one region at a time, started by one owner thread; regions do not nest.
 class ThreadPool {
  public:
@@ -59,9 +61,5 @@ class ThreadPool {
   std::condition_variable wake_;
   std::vector<std::thread> workers_;
 };
-
-/// Physical cores this process may use: its affinity mask, cut down by a cgroup quota.  Two threads of one core would share
-/// the vector units that one of them can fill.
-int num_usable_cores();
 
 }  // namespace kl

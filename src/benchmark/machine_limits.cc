@@ -9,6 +9,7 @@
 #include <numeric>
 #include <vector>
 
+#include "base/cpu_topology.h"
 #include "base/memory_info.h"
 #include "base/thread_pool.h"
 #include "kernels/peaks.h"

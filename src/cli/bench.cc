@@ -51,7 +51,9 @@ void define(CLI::App& command, BenchFlags& flags) {
       ->type_name("FILE.svg")
       ->check(CLI::Validator(
           [](const std::string& name) -> std::string {
-            return name.ends_with(".svg") ? "" : "expected a name that ends in .svg, got " + printable(name, 60);
+            return name.ends_with(".svg") ? ""
+                                          : "expected a name that ends in .svg (rsvg-convert makes a PNG of it), got " +
+                                                printable(name, 60);
           },
           ""));
   add_engine_flags(command, flags.engine, "auto");

@@ -164,7 +164,8 @@ void add_threads_flag(CLI::App& command, int& threads) {
 void add_engine_flags(CLI::App& command, ModelOptions& options, const char* default_mla) {
   constexpr int kMaxChunk = 65536;
   add_threads_flag(command, options.threads);
-  add_number(command, "--chunk", options.chunk_tokens, 1, kMaxChunk, "most tokens of one pass; bounds memory only");
+  add_number(command, "--chunk", options.chunk_tokens, 0, kMaxChunk,
+             "most tokens of one pass; bounds memory only; 0 = 512 to 2048 by the model's size");
   static const std::map<std::string, MlaForm> kForms = {
       {"auto", MlaForm::kAuto}, {"absorbed", MlaForm::kAbsorbed}, {"expanded", MlaForm::kExpanded}};
   options.mla_form = kForms.at(default_mla);

@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/printable.h"
 #include "cli/exit_status.h"
@@ -22,6 +23,7 @@ namespace {
 struct InspectFlags {
   std::string dir;
   std::int64_t context = 4096;
+  ModelOptions options;
   bool tensors = false;
   bool json = false;
 };
@@ -29,6 +31,7 @@ struct InspectFlags {
 void define(CLI::App& command, InspectFlags& flags) {
   add_model_flag(command, flags.dir);
   add_context_flag(command, flags.context);
+  add_engine_flags(command, flags.options, "auto");
   command.add_flag("--tensors", flags.tensors, "list every tensor");
   command.add_flag("--json", flags.json, "one object instead of the table");
 }
@@ -87,7 +90,13 @@ std::string files(const ModelReport& report) {
   return text;
 }
 
-std::string memory(const ModelReport& report, std::int64_t context) {
+/// What one pass needs beside weights and states.
+struct Scratch {
+  std::size_t bytes;
+  int tokens, threads;
+};
+
+std::string memory(const ModelReport& report, const std::optional<Scratch>& scratch, std::int64_t context) {
   std::string text;
   if (report.has_weights) {
     text += row("memory", fmt::format("weights: {} used in place, {} converted", bytes_text(report.weights_mapped),
@@ -96,6 +105,11 @@ std::string memory(const ModelReport& report, std::int64_t context) {
   text += row("memory", fmt::format("a sequence of {} tokens: {} ({} + {} per token)", grouped(context),
                                     bytes_text(report.state_bytes(context)), bytes_text(report.state_fixed),
                                     bytes_text(report.state_per_token)));
+  if (scratch) {
+    text +=
+        row("memory", fmt::format("a pass of up to {} tokens: {} of scratch ({} thread{})", grouped(scratch->tokens),
+                                  bytes_text(scratch->bytes), scratch->threads, scratch->threads == 1 ? "" : "s"));
+  }
   return text;
 }
 
@@ -118,7 +132,7 @@ std::string tensor_table(const ModelReport& report) {
   return text;
 }
 
-std::string table(const ModelReport& report, const InspectFlags& flags) {
+std::string table(const ModelReport& report, const std::optional<Scratch>& scratch, const InspectFlags& flags) {
   std::string text = printable_lines(report.path) + '\n';
   if (report.args) {
     text += dimensions(*report.args);
@@ -126,7 +140,7 @@ std::string table(const ModelReport& report, const InspectFlags& flags) {
                                           grouped(report.active_parameters)));
     text += row("tensors", fmt::format("{} by config.json", grouped(report.config_tensors)));
     text += report.has_weights ? files(report) : row("weights", "none here");
-    text += memory(report, flags.context);
+    text += memory(report, scratch, flags.context);
   }
   text += row("kernels", fmt::format("{} (of {})", chosen_isa(), fmt::join(available_isas(), ", ")));
   for (const std::string& note : report.notes) text += row("note", note);
@@ -184,7 +198,7 @@ OrderedJson list_of_encodings(const ModelReport& report) {
   return list;
 }
 
-OrderedJson object(const ModelReport& report, const InspectFlags& flags) {
+OrderedJson object(const ModelReport& report, const std::optional<Scratch>& scratch, const InspectFlags& flags) {
   OrderedJson json = {{"path", report.path}, {"config", nullptr}};
   if (report.args) json["config"] = OrderedJson::parse(report.args->to_json());
   json["parameters"] = report.config_parameters;
@@ -209,6 +223,11 @@ OrderedJson object(const ModelReport& report, const InspectFlags& flags) {
                     {"state_per_token", report.state_per_token},
                     {"context", flags.context},
                     {"state_at_context", report.state_bytes(flags.context)}};
+  if (scratch) {
+    json["memory"]["scratch"] = scratch->bytes;
+    json["memory"]["chunk"] = scratch->tokens;
+    json["memory"]["threads"] = scratch->threads;
+  }
   json["isa"] = chosen_isa();
   json["available_isas"] = available_isas();
   json["notes"] = report.notes;
@@ -230,6 +249,20 @@ void check_tokenizer(const std::filesystem::path& dir, ModelReport& report) {
   }
 }
 
+/// Replaces the memory of a sound folder by that of the model opened with the caller's flags; scratch takes memory only when
+/// it is used.
+std::optional<Scratch> plan_memory(const std::filesystem::path& path, const ModelOptions& options,
+                                   ModelReport& report) {
+  if (!report.has_weights || !report.problems.empty()) return {};
+  const Model model = Model::open(path, options);
+  const MemoryPlan plan = model.memory_plan();
+  report.weights_mapped = static_cast<std::int64_t>(plan.weights_mapped);
+  report.weights_copied = static_cast<std::int64_t>(plan.weights_copied);
+  report.state_fixed = static_cast<std::int64_t>(plan.state_fixed);
+  report.state_per_token = static_cast<std::int64_t>(plan.state_per_token);
+  return Scratch{plan.scratch, model.chunk_tokens(), model.threads()};
+}
+
 int run_inspect(const InspectFlags& flags) {
   // A lone config.json will do as well as a folder.
   std::error_code ignored;
@@ -237,8 +270,9 @@ int run_inspect(const InspectFlags& flags) {
   const std::filesystem::path path = is_file ? std::filesystem::path(flags.dir) : find_model(flags.dir);
   ModelReport report = inspect(path);
   check_tokenizer(path, report);
+  const std::optional<Scratch> scratch = plan_memory(path, flags.options, report);
   Output output;
-  output.write(flags.json ? to_line(object(report, flags)) : table(report, flags));
+  output.write(flags.json ? to_line(object(report, scratch, flags)) : table(report, scratch, flags));
   output.flush();
   if (report.problems.empty()) return kExitOk;
   throw Error(report.problem_code, fmt::format("{}: expected a model that can be run, got {} problem{}", report.path,

@@ -53,11 +53,13 @@ inline constexpr std::ptrdiff_t kKeyBlock = 128;
 /// Numerics  exact for f16, bf16 and f32 weights; packed ones, scale q + minimum, are rounded once.
 using WeightRowFn = void (*)(const WeightMatrix& w, std::ptrdiff_t n, float* dst) noexcept;
 
-/// Rounds one row of activations to 8 bits, as ActivationRow lays them out.
-/// Shapes    x: [K]   row: ActivationRow::bytes(K), on a cache line.
+/// Rounds the inputs k0 <= k < k1 of a row of activations to 8 bits, as ActivationRow lays them out.
+/// REQUIRES: k0 a multiple of kTileInputs, and k1 too unless it is K.
+/// Shapes    x: [k1 - k0]   row: ActivationRow::bytes(K), on a cache line.
 /// Numerics  per 32 inputs: scale = max|x| / 127, q = x (127 / max|x|) rounded to nearest even.  The same bytes from
 /// every table.  A group with a NaN or an infinity gets such a scale, so that every output it reaches shows it.
-using QuantizeRowFn = void (*)(const float* x, std::ptrdiff_t K, std::byte* row) noexcept;
+using QuantizeRowFn = void (*)(const float* x, std::ptrdiff_t K, std::byte* row, std::ptrdiff_t k0,
+                               std::ptrdiff_t k1) noexcept;
 
 /// A matrix of weights and the rows it meets.
 struct MatmulArgs {
@@ -68,6 +70,7 @@ struct MatmulArgs {
   std::ptrdiff_t y_stride;
   std::ptrdiff_t M;
   const std::byte* q = nullptr;  // the same rows quantised, ActivationRow::bytes(K) apart; for packed weights only
+  const void* next = nullptr;    // packed weights that the caller reads after these: they may be pulled into cache
 };
 
 /// Rows times a matrix, outputs n0 <= n < n1: every linear layer of the model.
@@ -143,11 +146,11 @@ struct KdaRecord {
 
 /// T tokens of one head before the delta rule.
 struct KdaPrepareArgs {
-  const float* q;         // [T, K] rows `stride` apart: after convolution and SiLU
-  const float* k;         // [T, K]
-  const float* f;         // [T, K]: forget-gate logits W_fb W_fa x
-  std::ptrdiff_t stride;  // of q, k and f
-  const float* b;         // [T] values b_stride apart: write-strength logits of this head
+  const float *q, *k;  // [T, K] rows stride apart: after convolution and SiLU
+  std::ptrdiff_t stride;
+  const float* f;  // [T, K] rows f_stride apart: forget-gate logits W_fb W_fa x
+  std::ptrdiff_t f_stride;
+  const float* b;  // [T] values b_stride apart: write-strength logits of this head
   std::ptrdiff_t b_stride;
   const float* dt_bias;  // [K]
   float A_log;           // of this head

@@ -29,14 +29,22 @@ struct Segment {
   std::int64_t call_tokens = 0;  ///< new tokens of the sequence in the whole call, however many passes it takes
 };
 
+/// Up to so many tokens are few: their task may compute kMostForFew outputs of a matrix, otherwise kMostOutputs.
+inline constexpr std::ptrdiff_t kFewTokens = 8, kMostForFew = 1024, kMostOutputs = 256;
+
 /// Outputs of a matrix that one task computes, of `outputs` in the whole region, for M tokens.
 ///
 /// Weights that come from RAM want long stretches: within a task the next rows are pulled in while these are used, at its
 /// start nobody has done so.  But eight tasks a thread even out what the threads get, and what many tokens make of a task
 /// should stay in cache.
 inline std::ptrdiff_t outputs_per_task(std::ptrdiff_t outputs, std::ptrdiff_t M, int threads) noexcept {
-  constexpr std::ptrdiff_t kFewTokens = 8, kLeast = 64, kMost = 256, kMostForFew = 1024;
-  return std::clamp(outputs / (8 * threads) / kLeast * kLeast, kLeast, M > kFewTokens ? kMost : kMostForFew);
+  constexpr std::ptrdiff_t kLeast = 64;
+  return std::clamp(outputs / (8 * threads) / kLeast * kLeast, kLeast, M > kFewTokens ? kMostOutputs : kMostForFew);
+}
+
+/// Numbers that a task's outputs for at most T tokens are: scratch for those who keep them to themselves.
+constexpr std::ptrdiff_t most_task_floats(std::ptrdiff_t T) {
+  return std::max(T * kMostOutputs, std::min(T, kFewTokens) * kMostForFew);
 }
 
 /// Tokens one task handles where work is per token and cheap.
@@ -78,6 +86,16 @@ struct Rows {
   const std::byte* q = nullptr;  ///< ActivationRow::bytes(K) apart; nullptr: products are computed in f32
 };
 
+/// Rows n0 <= n < n1 of a matrix.  REQUIRES: n0 a multiple of kTileOutputs where it is packed.
+inline WeightMatrix matrix_rows(const WeightMatrix& w, std::ptrdiff_t n0, std::ptrdiff_t n1) {
+  WeightMatrix part = w;
+  part.N = n1 - n0;
+  part.data = static_cast<const std::byte*>(w.data) +
+              (w.type == DType::kPacked ? n0 / kTileOutputs * w.format.block_bytes(w.K)
+                                        : n0 * w.stride * static_cast<std::ptrdiff_t>(size_of(w.type)));
+  return part;
+}
+
 /// Floats of scratch for `rows` quantised rows.
 constexpr std::ptrdiff_t quantized_floats(std::ptrdiff_t rows, std::ptrdiff_t K) {
   return rows * ActivationRow::bytes(K) / static_cast<std::ptrdiff_t>(sizeof(float));
@@ -90,8 +108,8 @@ inline Rows rows_for(const LayerContext& c, std::initializer_list<const WeightMa
   const auto is_packed = [](const WeightMatrix* w) { return w->type == DType::kPacked; };
   if (!c.integers || std::none_of(readers.begin(), readers.end(), is_packed)) return {x, nullptr};
   auto* q = reinterpret_cast<std::byte*>(storage);
-  for_each_token(c, T,
-                 [&](std::ptrdiff_t t) { c.kernels.quantize_row(x + t * K, K, q + t * ActivationRow::bytes(K)); });
+  for_each_token(
+      c, T, [&](std::ptrdiff_t t) { c.kernels.quantize_row(x + t * K, K, q + t * ActivationRow::bytes(K), 0, K); });
   return {x, q};
 }
 

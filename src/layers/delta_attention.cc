@@ -8,28 +8,83 @@ namespace {
 
 /// Scratch of one forward(), in the order of its use; forward() and plan() take the same.
 struct Buffers {
-  float *q_raw, *k_raw, *v_raw;      // [T, H*K] projections, before convolution
-  float *q, *k, *v;                  // [T, H*K] after convolution and SiLU
+  std::ptrdiff_t stride;             // between rows of q, k, v, f and g: H*K and a cache line, lest a head's rows,
+                                     // which are read together, all fall on the same few lines of the L1 cache
+  float *q, *k, *v;                  // [T, H*K] projections, before convolution
   float *f_a, *g_a;                  // [T, K] low-rank halves of the two gates
   float *f, *g;                      // [T, H*K] forget-gate logits, output-gate logits
   float* b;                          // [T, H] write-strength logits
   float* o;                          // [T, H*V] what the heads read, normed and gated
   float *x_q, *f_a_q, *g_a_q, *o_q;  // x, f_a, g_a and o quantised
-  float* records;                    // [workers, kGatedDeltaBlock, record]
+  float* heads;                      // [workers, HeadScratch]
 
-  Buffers(const ModelArgs& args, Arena& arena, std::ptrdiff_t T, int workers) {
-    const std::ptrdiff_t H = args.kda_num_heads, K = args.kda_head_dim;
-    for (float** p : {&q_raw, &k_raw, &v_raw, &q, &k, &v, &f, &g, &o}) *p = arena.take(T * H * K);
-    f_a = arena.take(T * K);
-    g_a = arena.take(T * K);
-    b = arena.take(T * H);
-    x_q = arena.take(quantized_floats(T, args.hidden_size));
-    f_a_q = arena.take(quantized_floats(T, K));
-    g_a_q = arena.take(quantized_floats(T, K));
-    o_q = arena.take(quantized_floats(T, H * K));
-    records = arena.take(workers * gated_delta_scratch(K));
-  }
+  Buffers(const ModelArgs& args, Arena& arena, std::ptrdiff_t T, int workers);
 };
+
+/// What a thread needs for one head and a block of its tokens: small enough to stay in the L2 cache.
+struct HeadScratch {
+  float *q, *k, *v;  // [kGatedDeltaBlock, K] after convolution and SiLU
+  float* o;          // [kGatedDeltaBlock, V]
+  float* records;    // gated_delta_scratch(K)
+
+  HeadScratch(float* p, std::ptrdiff_t K)
+      : q(p),
+        k(q + kGatedDeltaBlock * K),
+        v(k + kGatedDeltaBlock * K),
+        o(v + kGatedDeltaBlock * K),
+        records(o + kGatedDeltaBlock * K) {}
+  static std::ptrdiff_t floats(std::ptrdiff_t K) { return 4 * kGatedDeltaBlock * K + gated_delta_scratch(K); }
+};
+
+Buffers::Buffers(const ModelArgs& args, Arena& arena, std::ptrdiff_t T, int workers) {
+  const std::ptrdiff_t H = args.kda_num_heads, K = args.kda_head_dim;
+  stride = H * K + 16;
+  for (float** p : {&q, &k, &v, &f, &g}) *p = arena.take(T * stride);
+  f_a = arena.take(T * K);
+  g_a = arena.take(T * K);
+  b = arena.take(T * H);
+  o = arena.take(T * H * K);
+  x_q = arena.take(quantized_floats(T, args.hidden_size));
+  f_a_q = arena.take(quantized_floats(T, K));
+  g_a_q = arena.take(quantized_floats(T, K));
+  o_q = arena.take(quantized_floats(T, H * K));
+  heads = arena.take(workers * HeadScratch::floats(K));
+}
+
+/// Head h over rows [row, row + count): convolve its channels, run the delta rule, norm and gate what was read, block
+/// after block, so that nothing but the projections and the result passes through memory.
+void run_head(const KdaWeights& w, const ModelArgs& args, const Kernels& kernels, KdaCache& cache, const Buffers& b,
+              std::ptrdiff_t row, std::ptrdiff_t count, std::ptrdiff_t h, const HeadScratch& s) noexcept {
+  const std::ptrdiff_t H = args.kda_num_heads, K = args.kda_head_dim, C = H * K, W = args.kda_conv_size, c0 = h * K;
+  for (std::ptrdiff_t end = row + count; row < end; row += kGatedDeltaBlock) {
+    const std::ptrdiff_t n = std::min(kGatedDeltaBlock, end - row), at = row * b.stride + c0;
+    ShortConv1d::forward(kernels, w.q_conv + c0, W, C, cache.conv_of(0) + c0, b.q + at, b.stride, s.q, n, K);
+    ShortConv1d::forward(kernels, w.k_conv + c0, W, C, cache.conv_of(1) + c0, b.k + at, b.stride, s.k, n, K);
+    ShortConv1d::forward(kernels, w.v_conv + c0, W, C, cache.conv_of(2) + c0, b.v + at, b.stride, s.v, n, K);
+    gated_delta_update(kernels,
+                       {.q = s.q,
+                        .k = s.k,
+                        .v = s.v,
+                        .f = b.f + at,
+                        .f_stride = b.stride,
+                        .b = b.b + row * H + h,
+                        .b_stride = H,
+                        .A_log = w.A_log[h],
+                        .dt_bias = w.dt_bias + c0,
+                        .l2_eps = args.l2_norm_eps,
+                        .K = K,
+                        .V = K,
+                        .T = n,
+                        .S = cache.S_of(h),
+                        .S_type = cache.S_type,
+                        .o = s.o},
+                       s.records);
+    for (std::ptrdiff_t t = 0; t < n; ++t) {
+      kernels.gated_rms_norm(s.o + t * K, w.o_norm, args.rms_norm_eps, b.g + at + t * b.stride, K,
+                             b.o + (row + t) * C + c0);
+    }
+  }
+}
 
 /// What the heads must do: states in and out; convolutions, and seven operations per state element and token.
 void count_core(Profiler& profiler, const KdaCache& cache, std::ptrdiff_t num_sequences, std::ptrdiff_t T) {
@@ -74,59 +129,38 @@ void KimiDeltaAttention::forward(const KdaWeights& w, const ModelArgs& args, con
                                  std::ptrdiff_t T, float* y) noexcept {
   const ArenaScope scope(c.arena);
   const Buffers b(args, c.arena, T, c.pool.size());
-  const std::ptrdiff_t H = args.kda_num_heads, K = args.kda_head_dim, C = H * K, W = args.kda_conv_size;
+  const std::ptrdiff_t H = args.kda_num_heads, K = args.kda_head_dim;
 
   PartScope part(c.profiler, ModelPart::kProjections);
   // 1. Everything that reads x.
+  const auto padded = [&](const WeightMatrix& m, const Rows& x_rows, float* to) {
+    MatmulArgs p = product(m, x_rows, to, T);
+    p.y_stride = b.stride;
+    return p;
+  };
   const Rows in = rows_for(c, {&w.q_proj, &w.k_proj, &w.v_proj, &w.f_a_proj, &w.g_a_proj, &w.b_proj}, x, T,
                            args.hidden_size, b.x_q);
   matmul_together(
-      c, {product(w.q_proj, in, b.q_raw, T), product(w.k_proj, in, b.k_raw, T), product(w.v_proj, in, b.v_raw, T),
+      c, {padded(w.q_proj, in, b.q), padded(w.k_proj, in, b.k), padded(w.v_proj, in, b.v),
           product(w.f_a_proj, in, b.f_a, T), product(w.g_a_proj, in, b.g_a, T), product(w.b_proj, in, b.b, T)});
   // 2. The second halves of the low-rank gates.
   const Rows f_a = rows_for(c, {&w.f_b_proj}, b.f_a, T, K, b.f_a_q),
              g_a = rows_for(c, {&w.g_b_proj}, b.g_a, T, K, b.g_a_q);
-  matmul_together(c, {product(w.f_b_proj, f_a, b.f, T), product(w.g_b_proj, g_a, b.g, T)});
+  matmul_together(c, {padded(w.f_b_proj, f_a, b.f), padded(w.g_b_proj, g_a, b.g)});
 
-  // 3. Each head of each sequence on its own: convolve its channels, run the delta rule over its tokens, norm and gate
-  //    what it read.  Heads share nothing, so this is where the work is split; tokens depend on each other and are not.
+  // 3. Each head of each sequence on its own.  Heads share nothing, so this is where the work is split; tokens depend on
+  //    each other and are not.
   part.next(ModelPart::kKda);
-  const std::ptrdiff_t num_sequences = std::ssize(segments), num_tasks = num_sequences * H;
-  if (c.profiler != nullptr) count_core(*c.profiler, *caches.front(), num_sequences, T);
+  const std::ptrdiff_t num_tasks = std::ssize(segments) * H;
+  if (c.profiler != nullptr) count_core(*c.profiler, *caches.front(), std::ssize(segments), T);
   c.pool.parallel_for(num_tasks, [&](std::ptrdiff_t task, int worker) {
     const std::size_t s = static_cast<std::size_t>(task / H);
-    const std::ptrdiff_t h = task % H, row = segments[s].first, count = segments[s].count;
-    const std::ptrdiff_t at = row * C, c0 = h * K, c1 = c0 + K;
-    KdaCache& cache = *caches[s];
-    ShortConv1d::forward(c.kernels, w.q_conv, W, C, cache.conv_of(0), b.q_raw + at, b.q + at, count, c0, c1);
-    ShortConv1d::forward(c.kernels, w.k_conv, W, C, cache.conv_of(1), b.k_raw + at, b.k + at, count, c0, c1);
-    ShortConv1d::forward(c.kernels, w.v_conv, W, C, cache.conv_of(2), b.v_raw + at, b.v + at, count, c0, c1);
-    gated_delta_update(c.kernels,
-                       {.q = b.q + at + c0,
-                        .k = b.k + at + c0,
-                        .v = b.v + at + c0,
-                        .f = b.f + at + c0,
-                        .stride = C,
-                        .b = b.b + row * H + h,
-                        .b_stride = H,
-                        .A_log = w.A_log[h],
-                        .dt_bias = w.dt_bias + c0,
-                        .l2_eps = args.l2_norm_eps,
-                        .K = K,
-                        .V = K,
-                        .T = count,
-                        .S = cache.S_of(h),
-                        .S_type = cache.S_type,
-                        .o = b.o + at + c0},
-                       b.records + worker * gated_delta_scratch(K));
-    for (std::ptrdiff_t t = 0; t < count; ++t) {
-      float* o = b.o + at + t * C + c0;
-      c.kernels.gated_rms_norm(o, w.o_norm, args.rms_norm_eps, b.g + at + t * C + c0, K, o);
-    }
+    run_head(w, args, c.kernels, *caches[s], b, segments[s].first, segments[s].count, task % H,
+             HeadScratch(b.heads + worker * HeadScratch::floats(K), K));
   });
   // 4. Heads together again.
   part.next(ModelPart::kProjections);
-  matmul_together(c, {product(w.o_proj, rows_for(c, {&w.o_proj}, b.o, T, C, b.o_q), y, T)});
+  matmul_together(c, {product(w.o_proj, rows_for(c, {&w.o_proj}, b.o, T, H * K, b.o_q), y, T)});
 }
 
 }  // namespace kl

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "layers/mlp.h"
+
 namespace kl {
 namespace {
 
@@ -16,17 +18,14 @@ struct Buffers {
   std::int32_t* active;     // [E + 1] experts with rows, ascending; then E itself for the shared expert
   std::int32_t* slot_row;   // [T * A] row of each slot
   float* sorted_x;          // [T * A, D] input of each row, in f32 or quantised
-  float* gate;              // [T * A, F], becomes silu(gate) * up
-  float* up;                // [T * A, F]
-  float* out;               // [T * A, D]
   float* x_q;               // x, quantised
-  float* hidden_q;          // [T * A, F] gate, quantised
-  float* shared_hidden_q;   // [T, F_shared] shared_gate, quantised
-  float* shared_gate;       // [T, F_shared]
-  float* shared_up;         // [T, F_shared]
+  float* hidden;            // [T * A, F] silu(gate) * up of each row, in f32 or quantised
+  float* shared_hidden;     // [T, F_shared]
+  float* out;               // [T * A, D]
   float* shared_out;        // [T, D]
+  float* workers;           // [workers, 2 most_task_floats] gate and up of a task
 
-  Buffers(const MoeWeights& w, const ModelArgs& args, Arena& arena, std::ptrdiff_t T) {
+  Buffers(const MoeWeights& w, const ModelArgs& args, Arena& arena, std::ptrdiff_t T, int num_workers) {
     const std::ptrdiff_t A = args.num_experts_per_token, E = args.num_experts, D = args.hidden_size;
     const std::ptrdiff_t F = args.moe_intermediate_size, shared_F = w.shared ? w.shared->gate_proj.N : 0;
     ids = reinterpret_cast<std::int32_t*>(arena.take(T * A));
@@ -38,14 +37,11 @@ struct Buffers {
     slot_row = reinterpret_cast<std::int32_t*>(arena.take(T * A));
     sorted_x = arena.take(std::max(T * A * D, quantized_floats(T * A, D)));
     x_q = arena.take(quantized_floats(T, D));
-    hidden_q = arena.take(quantized_floats(T * A, F));
-    shared_hidden_q = arena.take(quantized_floats(T, shared_F));
-    gate = arena.take(T * A * F);
-    up = arena.take(T * A * F);
+    hidden = arena.take(hidden_floats(T * A, F));
+    shared_hidden = arena.take(hidden_floats(T, shared_F));
     out = arena.take(T * A * D);
-    shared_gate = arena.take(T * shared_F);
-    shared_up = arena.take(T * shared_F);
     shared_out = arena.take(w.shared ? T * D : 0);
+    workers = arena.take(num_workers * 2 * most_task_floats(T));
   }
 };
 
@@ -102,95 +98,80 @@ std::ptrdiff_t sort_by_expert(const MoeWeights& w, const LayerContext& c, const 
 struct ExpertRows {
   const MlpWeights* w = nullptr;
   std::ptrdiff_t count = 0;
-  Rows x;                 // [count, D]
-  float* gate = nullptr;  // [count, F]
-  float* up = nullptr;    // [count, F]
-  Rows hidden;            // [count, F] gate when it has become silu(gate) * up
-  float* out = nullptr;   // [count, D]
+  Rows x;                // [count, D]
+  HiddenRows hidden;     // [count, F]
+  float* out = nullptr;  // [count, D]
 };
 
-/// Rows [first, ..) of two views of the same tensor [.., K].
+/// Rows [first, ..) of a tensor [.., K] in one of two forms.
 Rows rows_from(const Rows& all, std::ptrdiff_t first, std::ptrdiff_t K) {
   return {all.x ? all.x + first * K : nullptr, all.q ? all.q + first * ActivationRow::bytes(K) : nullptr};
 }
+HiddenRows rows_from(const HiddenRows& all, std::ptrdiff_t first, std::ptrdiff_t F) {
+  return {all.x ? all.x + first * F : nullptr, all.q ? all.q + first * ActivationRow::bytes(F) : nullptr};
+}
 
-/// What the chosen and the shared experts read.
-struct ExpertInputs {
-  Rows shared, chosen;                // [T, D], [T * A, D]
-  Rows shared_hidden, chosen_hidden;  // [T, F_shared], [T * A, F]
+/// All rows that the chosen and the shared experts read and write.
+struct AllRows {
+  Rows shared_x, x;                  // [T, D], [T * A, D]
+  HiddenRows shared_hidden, hidden;  // [T, F_shared], [T * A, F]
 };
 
 /// Expert e of 0 .. E - 1, or the shared one for e = E.
-ExpertRows rows_of(const MoeWeights& w, const ModelArgs& args, const ExpertInputs& in, std::ptrdiff_t T,
-                   const Buffers& b, std::int32_t e) noexcept {
-  if (e == args.num_experts) {
-    return {&*w.shared, T, in.shared, b.shared_gate, b.shared_up, in.shared_hidden, b.shared_out};
-  }
+ExpertRows rows_of(const MoeWeights& w, const ModelArgs& args, const AllRows& all, std::ptrdiff_t T, const Buffers& b,
+                   std::int32_t e) noexcept {
+  if (e == args.num_experts) return {&*w.shared, T, all.shared_x, all.shared_hidden, b.shared_out};
   const std::ptrdiff_t first = b.first_row[e], D = args.hidden_size, F = args.moe_intermediate_size;
-  return {&w.experts[static_cast<std::size_t>(e)],
-          b.first_row[e + 1] - first,
-          rows_from(in.chosen, first, D),
-          b.gate + first * F,
-          b.up + first * F,
-          rows_from(in.chosen_hidden, first, F),
-          b.out + first * D};
+  return {&w.experts[static_cast<std::size_t>(e)], b.first_row[e + 1] - first, rows_from(all.x, first, D),
+          rows_from(all.hidden, first, F), b.out + first * D};
 }
 
 /// Steps 3 and 4: all chosen experts (and the shared one) in two parallel regions, whatever their number of rows.
 void run_experts(const MoeWeights& w, const ModelArgs& args, const LayerContext& c, const Rows& x, std::ptrdiff_t T,
                  const Buffers& b, std::ptrdiff_t num_active) noexcept {
-  const std::ptrdiff_t D = args.hidden_size, rows = T * args.num_experts_per_token;
-  const std::ptrdiff_t shared_F = w.shared ? w.shared->gate_proj.N : 0;
+  const std::ptrdiff_t D = args.hidden_size, shared_F = w.shared ? w.shared->gate_proj.N : 0;
   const std::ptrdiff_t widest = std::max<std::ptrdiff_t>(args.moe_intermediate_size, shared_F);
-  const bool integers = w.experts_are_packed && x.q != nullptr;
-  ExpertInputs in{.shared = x, .chosen = {b.sorted_x}, .shared_hidden = {b.shared_gate}, .chosen_hidden = {b.gate}};
-  if (integers) in.chosen = {nullptr, reinterpret_cast<const std::byte*>(b.sorted_x)};
+  AllRows all{.shared_x = x, .x = {b.sorted_x}, .shared_hidden = {}, .hidden = {b.hidden}};
+  if (w.experts_are_packed && x.q != nullptr) {
+    all.x = {nullptr, reinterpret_cast<const std::byte*>(b.sorted_x)};
+    all.hidden = hidden_rows(c, w.experts.front().down_proj, b.hidden);
+  }
+  if (w.shared) all.shared_hidden = hidden_rows(c, w.shared->down_proj, b.shared_hidden);
+  const auto expert = [&](std::ptrdiff_t i) { return rows_of(w, args, all, T, b, b.active[i]); };
   const std::ptrdiff_t up_step = outputs_per_task(num_active * widest, T, c.pool.size());
   const std::ptrdiff_t down_step = outputs_per_task(num_active * D, T, c.pool.size());
   const std::ptrdiff_t up_tasks = ceil_div(widest, up_step), down_tasks = ceil_div(D, down_step);
 
   for (std::ptrdiff_t i = 0; c.profiler != nullptr && i < num_active; ++i) {
-    const ExpertRows r = rows_of(w, args, in, T, b, b.active[i]);
+    const ExpertRows r = expert(i);
     count_products(c.profiler,
-                   {product(r.w->gate_proj, r.x, r.gate, r.count), product(r.w->up_proj, r.x, r.up, r.count)});
+                   {product(r.w->gate_proj, r.x, nullptr, r.count), product(r.w->up_proj, r.x, nullptr, r.count),
+                    product(r.w->down_proj, r.hidden.read(), nullptr, r.count)});
   }
-  c.pool.parallel_for(num_active * up_tasks, [&](std::ptrdiff_t task, int) {
-    const ExpertRows r = rows_of(w, args, in, T, b, b.active[task / up_tasks]);
-    const std::ptrdiff_t F = r.w->gate_proj.N, f0 = task % up_tasks * up_step, f1 = std::min(F, f0 + up_step);
+  c.pool.parallel_for(num_active * up_tasks, [&](std::ptrdiff_t task, int worker) {
+    const ExpertRows r = expert(task / up_tasks);
+    const std::ptrdiff_t F = r.w->gate_proj.N, f0 = task % up_tasks * up_step;
     if (f0 >= F) return;  // the shared expert may be wider than the others
-    c.kernels.matmul(product(r.w->gate_proj, r.x, r.gate, r.count), f0, f1);
-    c.kernels.matmul(product(r.w->up_proj, r.x, r.up, r.count), f0, f1);
-    for (std::ptrdiff_t t = 0; t < r.count; ++t)
-      c.kernels.silu_mul(r.gate + t * F + f0, r.up + t * F + f0, f1 - f0, r.gate + t * F + f0);
+    KimiMLP::hidden(*r.w, c.kernels, r.x, r.count, f0, std::min(F, f0 + up_step),
+                    b.workers + worker * 2 * most_task_floats(T), r.hidden);
   });
-  if (integers) {
-    in.chosen_hidden =
-        rows_for(c, {&w.experts.front().down_proj}, b.gate, rows, args.moe_intermediate_size, b.hidden_q);
-  }
-  if (w.shared) {
-    in.shared_hidden = rows_for(c, {&w.shared->down_proj}, b.shared_gate, T, shared_F, b.shared_hidden_q);
-  }
-  for (std::ptrdiff_t i = 0; c.profiler != nullptr && i < num_active; ++i) {
-    const ExpertRows r = rows_of(w, args, in, T, b, b.active[i]);
-    count_products(c.profiler, {product(r.w->down_proj, r.hidden, r.out, r.count)});
-  }
   c.pool.parallel_for(num_active * down_tasks, [&](std::ptrdiff_t task, int) {
-    const ExpertRows r = rows_of(w, args, in, T, b, b.active[task / down_tasks]);
+    const ExpertRows r = expert(task / down_tasks);
     const std::ptrdiff_t d0 = task % down_tasks * down_step, d1 = std::min(D, d0 + down_step);
-    c.kernels.matmul(product(r.w->down_proj, r.hidden, r.out, r.count), d0, d1);
+    c.kernels.matmul(product(r.w->down_proj, r.hidden.read(), r.out, r.count), d0, d1);
   });
 }
 
 }  // namespace
 
-void KimiSparseMoE::plan(const MoeWeights& w, const ModelArgs& args, Arena& arena, std::ptrdiff_t T) {
+void KimiSparseMoE::plan(const MoeWeights& w, const ModelArgs& args, Arena& arena, std::ptrdiff_t T, int workers) {
   const ArenaScope scope(arena);
-  Buffers(w, args, arena, T);
+  Buffers(w, args, arena, T, workers);
 }
 
 Routing KimiSparseMoE::forward(const MoeWeights& w, const ModelArgs& args, RouterWeights mode, const LayerContext& c,
                                const float* x, std::ptrdiff_t T, float* y) noexcept {
-  const Buffers b(w, args, c.arena, T);
+  const Buffers b(w, args, c.arena, T, c.pool.size());
   PartScope part(c.profiler, ModelPart::kRouter);
   choose_experts(w, args, mode, c, x, T, b);
   part.next(ModelPart::kExperts);

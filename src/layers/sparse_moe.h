@@ -34,7 +34,7 @@ class KimiSparseMoE {
                          const float* x, std::ptrdiff_t T, float* y) noexcept;
 
   /// Takes the arena space forward() will take for T tokens.
-  static void plan(const MoeWeights& w, const ModelArgs& args, Arena& arena, std::ptrdiff_t T);
+  static void plan(const MoeWeights& w, const ModelArgs& args, Arena& arena, std::ptrdiff_t T, int workers);
 };
 
 }  // namespace kl

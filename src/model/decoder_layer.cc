@@ -71,9 +71,9 @@ void KimiDecoderLayer::plan(const LayerWeights& w, const ModelArgs& args, const 
     KimiMLAAttention::plan(args, settings.mla_form, arena, T, workers);
   }
   if (const auto* moe = std::get_if<MoeWeights>(&w.feed_forward)) {
-    KimiSparseMoE::plan(*moe, args, arena, T);
+    KimiSparseMoE::plan(*moe, args, arena, T, workers);
   } else {
-    KimiMLP::plan(*std::get_if<MlpWeights>(&w.feed_forward), arena, T);
+    KimiMLP::plan(*std::get_if<MlpWeights>(&w.feed_forward), arena, T, workers);
   }
 }
 

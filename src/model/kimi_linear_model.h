@@ -33,9 +33,11 @@ class KimiLinearModel {
 
   std::size_t scratch_bytes() const { return (arena_.capacity() + x_.size()) * sizeof(float); }
 
- private:
+  /// What the layers of such a model take of it for passes of up to max_tokens.
   static std::size_t scratch_floats(const ModelArgs& args, const ModelWeights& weights, const LayerSettings& settings,
                                     std::ptrdiff_t max_tokens, int workers);
+
+ private:
   void report(const ForwardPass& pass, int layer, const Routing& routing, ForwardObserver& observer) const;
 
   const ModelArgs& args_;

@@ -6,6 +6,7 @@
 #include <system_error>
 #include <unordered_set>
 
+#include "base/cpu_topology.h"
 #include "base/float_environment.h"
 #include "checkpoint/checkpoint.h"
 #include "kernels/select.h"
@@ -26,6 +27,22 @@ ModelArgs load_args(const std::filesystem::path& dir, const ModelOptions& option
   if (options.kv_a_norm_eps > 0) args.kv_a_norm_eps = options.kv_a_norm_eps;
   if (options.l2_norm_eps > 0) args.l2_norm_eps = options.l2_norm_eps;
   return args;
+}
+
+/// ModelOptions::chunk_tokens.  Many tokens share one pass over the weights and one expansion of MLA's keys, but every
+/// buffer of a pass grows with them.
+std::ptrdiff_t pass_tokens(const ModelOptions& options, const ModelArgs& args, const ModelWeights& weights,
+                           const LayerSettings& settings, int threads) {
+  constexpr std::ptrdiff_t kLeast = 512, kMost = 2048;
+  constexpr std::size_t kShareOfWeights = 64;
+  if (options.chunk_tokens > 0) return options.chunk_tokens;
+  const std::size_t budget = (weights.mapped_bytes + weights.copied_bytes) / kShareOfWeights;
+  const auto fits = [&](std::ptrdiff_t tokens) {
+    return KimiLinearModel::scratch_floats(args, weights, settings, tokens, threads) * sizeof(float) <= budget;
+  };
+  std::ptrdiff_t tokens = kMost;
+  while (tokens > kLeast && !fits(tokens)) tokens /= 2;
+  return tokens;
 }
 
 LatentType latent_type(CacheType type, const ModelWeights& weights) {
@@ -61,8 +78,9 @@ struct Model::Impl {
         weights(bind_weights(args, Checkpoint::open(dir), load_encoding(dir).get())),
         pool(o.threads > 0 ? o.threads : num_usable_cores()),
         latents(latent_type(o.cache_type, weights)),
-        max_tokens(std::max(o.chunk_tokens, 1)),
-        backbone(args, weights, {o.mla_form, o.router_weights, o.compute == Compute::kAuto}, kernels, pool, max_tokens),
+        settings{o.mla_form, o.router_weights, o.compute == Compute::kAuto},
+        max_tokens(pass_tokens(o, args, weights, settings, pool.size())),
+        backbone(args, weights, settings, kernels, pool, max_tokens),
         wanted_hidden(static_cast<std::size_t>(kLogitRows * args.hidden_size)),
         wanted_quantized(static_cast<std::size_t>(quantized_floats(kLogitRows, args.hidden_size))),
         logits(static_cast<std::size_t>(kLogitRows * args.vocab_size)) {}
@@ -78,6 +96,7 @@ struct Model::Impl {
   const ModelWeights weights;
   ThreadPool pool;
   const LatentType latents;
+  const LayerSettings settings;
   const std::ptrdiff_t max_tokens;
   KimiLinearModel backbone;
   const std::shared_ptr<const int> identity = std::make_shared<const int>(0);  // states of this model carry it
@@ -105,6 +124,7 @@ Model Model::open(const std::filesystem::path& dir, const ModelOptions& options)
 const ModelArgs& Model::args() const { return impl_->args; }
 const char* Model::isa() const { return impl_->kernels.isa; }
 int Model::threads() const { return impl_->pool.size(); }
+int Model::chunk_tokens() const { return static_cast<int>(impl_->max_tokens); }
 void Model::set_profile(Profile* profile) { impl_->profile = profile; }
 
 MemoryPlan Model::memory_plan() const {

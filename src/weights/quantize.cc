@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/aligned_buffer.h"
+#include "base/cpu_topology.h"
 #include "base/output_file.h"
 #include "base/read_file.h"
 #include "base/thread_pool.h"

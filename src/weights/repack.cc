@@ -33,7 +33,7 @@ WeightMatrix Repacking::add(std::shared_ptr<const StoredMatrix> stored, const Ro
                                                         : m.N * m.K * static_cast<std::ptrdiff_t>(size_of(m.type)));
   bytes_ += bytes;
   if (only_sizes_) return m;
-  AlignedBuffer& buffer = buffers_.emplace_back(AlignedBuffer::uninitialised((bytes + 3) / 4));
+  AlignedBuffer& buffer = buffers_.emplace_back((bytes + 3) / 4);
   m.data = buffer.data();
   jobs_.emplace_back(std::move(stored), rows, m, reinterpret_cast<std::byte*>(buffer.data()), std::move(tensor));
   return m;

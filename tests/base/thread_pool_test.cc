@@ -7,6 +7,8 @@
 #include <thread>
 #include <vector>
 
+#include "base/cpu_topology.h"
+
 namespace kl {
 namespace {
 

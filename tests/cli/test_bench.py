@@ -115,7 +115,7 @@ def test_csv_is_a_line_per_test(ok):
     (["-n", "1,2"], "--generate: expected a whole number from 0 to 10000000, got 1,2"),
     (["-r", "0"], "--repeats: expected a whole number from 1 to 1000, got 0"),
     (["-o", "xml"], "--output: expected md or json or csv, got xml"),
-    (["--plot", "roof.png"], "--plot: expected a name that ends in .svg, got roof.png"),
+    (["--plot", "roof.png"], "--plot: expected a name that ends in .svg (rsvg-convert makes a PNG of it), got roof.png"),
     (["demo"], "demo: expected a flag of kl bench"),
 ])
 def test_bad_flags_are_refused_before_anything_runs(kl, tmp_path, args, named):

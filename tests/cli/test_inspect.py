@@ -47,6 +47,14 @@ def test_the_released_dimensions_are_counted_from_the_config_alone(ok, big_confi
     assert "49,122,681,728" in text and "20,493" in text
 
 
+def test_scratch_of_a_pass_is_given_for_the_flags_asked_for(ok):
+    memory = {chunk: report(ok, "-t", "2", "--chunk", chunk, "--cache-type", "int8")["memory"] for chunk in ("64", "512")}
+    assert [memory[chunk]["chunk"] for chunk in memory] == [64, 512]
+    assert 4 < memory["512"]["scratch"] / memory["64"]["scratch"] < 8  # what a thread needs does not grow
+    assert memory["64"]["state_per_token"] < report(ok)["memory"]["state_per_token"]
+    assert report(ok)["memory"]["chunk"] == 512  # the model is small: a larger pass would not be
+
+
 def test_memory_is_given_for_the_context_asked_for(ok, big_config):
     memory = report(ok, "-m", big_config, "--context", "1048576")["memory"]
     assert memory["state_fixed"] == 20 * (32 * 128 * 128 + 3 * 3 * 4096) * 4

@@ -65,7 +65,7 @@ std::vector<float> alphas_of(const Kernels& kernels, const std::vector<float>& f
   const std::vector<float> one(f.size(), 1), zero(f.size());
   std::vector<float> record(static_cast<std::size_t>(KdaRecord::floats(K)));
   kernels.kda_prepare(
-      {one.data(), one.data(), f.data(), K, one.data(), 1, zero.data(), A_log, 1e-6f, K, 1, record.data()});
+      {one.data(), one.data(), K, f.data(), K, one.data(), 1, zero.data(), A_log, 1e-6f, K, 1, record.data()});
   return {record.begin(), record.begin() + K};
 }
 

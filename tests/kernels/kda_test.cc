@@ -39,7 +39,7 @@ struct Head {
 
 std::vector<float> records_of(const Kernels& kernels, const Head& head, float A_log = 0) {
   std::vector<float> records(static_cast<std::size_t>(head.T * KdaRecord::floats(head.K)), NAN);
-  kernels.kda_prepare({head.q.data(), head.k.data(), head.f.data(), head.stride(), head.b.data(), 2,
+  kernels.kda_prepare({head.q.data(), head.k.data(), head.stride(), head.f.data(), head.stride(), head.b.data(), 2,
                        head.dt_bias.data(), A_log, 1e-6f, head.K, head.T, records.data()});
   return records;
 }
@@ -216,7 +216,7 @@ TEST(KdaRecurrence, PaddingColumnsStayZero) {
 TEST(KdaPrepare, ReferenceIsTheEquation) {
   const float q[] = {3, 4}, k[] = {0, 2}, f[] = {0, 1}, b[] = {0}, dt_bias[] = {0, -1};
   float r[KdaRecord::floats(2)];
-  reference::kernels.kda_prepare({q, k, f, 2, b, 1, dt_bias, std::log(2.0f), 0, 2, 1, r});
+  reference::kernels.kda_prepare({q, k, 2, f, 2, b, 1, dt_bias, std::log(2.0f), 0, 2, 1, r});
   // g = -2 ln 2 in both channels, alpha = 1/4; |q| = 5, scaled by 1/sqrt 2; |k| = 2
   const double h = 1 / std::sqrt(2.0);
   const double expected[] = {0.25, 0.25, 0, 1, 0, 0.25, 0.6 * h / 4, 0.8 * h / 4, 0.8 * h, 0.5};

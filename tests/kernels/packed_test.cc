@@ -115,6 +115,23 @@ TEST(QuantizeRow, GivesTheSameBytesOnEveryTable) {
   }
 }
 
+TEST(QuantizeRow, PartsGiveTheBytesOfTheWhole) {
+  Random random(7);
+  for_each_table([&](const Kernels& kernels) {
+    for (const std::ptrdiff_t K : {64, 65, 100, 300, 1024}) {
+      const std::vector<float> x = random.normals(K);
+      const QuantizedRows whole(kernels, x, 1, K);
+      for (const std::ptrdiff_t step : {64, 128, 192}) {
+        std::vector<std::byte> row(static_cast<std::size_t>(ActivationRow::bytes(K)));
+        for (std::ptrdiff_t k = 0; k < K; k += step)
+          kernels.quantize_row(x.data() + k, K, row.data(), k, std::min(K, k + step));
+        EXPECT_EQ(std::memcmp(row.data(), whole.data(), row.size()), 0)
+            << kernels.isa << " K " << K << " step " << step;
+      }
+    }
+  });
+}
+
 TEST(QuantizeRow, IsTheDefinition) {
   std::vector<float> x(64, 0.0f);
   x[0] = 127, x[1] = -63.5f, x[2] = 0.5f, x[3] = 1.5f, x[40] = -2.54f, x[41] = 1.27f;

@@ -69,7 +69,7 @@ class QuantizedRows {
     std::memset(bytes_.data(), 0, size_);
     for (std::ptrdiff_t m = 0; m < M; ++m)
       kernels.quantize_row(x.data() + m * stride, K,
-                           reinterpret_cast<std::byte*>(bytes_.data()) + m * ActivationRow::bytes(K));
+                           reinterpret_cast<std::byte*>(bytes_.data()) + m * ActivationRow::bytes(K), 0, K);
   }
   const std::byte* data() const { return reinterpret_cast<const std::byte*>(bytes_.data()); }
   std::string bytes() const { return {reinterpret_cast<const char*>(bytes_.data()), size_}; }

@@ -11,7 +11,8 @@ void kda_prepare(const KdaPrepareArgs& a) noexcept {
   const std::ptrdiff_t K = a.K;
   const F32 minus_A = broadcast(-exp(a.A_log));
   for (std::ptrdiff_t t = 0; t < a.T; ++t) {
-    const float *q_t = a.q + t * a.stride, *k_t = a.k + t * a.stride, *f_t = a.f + t * a.stride;
+    const float *q_t = a.q + t * a.stride, *k_t = a.k + t * a.stride, *f_t = a.f + t * a.f_stride;
+    if (t + kRowsAhead < a.T) prefetch_row(f_t + kRowsAhead * a.f_stride, K);
     float* r = a.records + t * KdaRecord::floats(K);
     const double eps = static_cast<double>(a.l2_eps);
     const double q_scale = 1 / __builtin_sqrt((dot64(q_t, q_t, K) + eps) * static_cast<double>(K));

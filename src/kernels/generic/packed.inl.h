@@ -227,8 +227,10 @@ void packed_blocks(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) {
     PackedPanel panel{first, block_bytes, f.tile_bytes(), f.tiles(a.w.K), ScaleLayout(f), nullptr};
     for (std::ptrdiff_t tile = 0; tile < tiles; ++tile) {  // of equal size, or one token less
       const std::ptrdiff_t m = a.M * tile / tiles, end = a.M * (tile + 1) / tiles;
-      const bool is_last = tile + 1 == tiles && a.M > 2 && n + blocks * kTileOutputs < n1;
-      panel.ahead = is_last ? first + blocks * block_bytes : nullptr;
+      if (tile + 1 == tiles && a.M > 2) {
+        panel.ahead =
+            n + blocks * kTileOutputs < n1 ? first + blocks * block_bytes : static_cast<const std::byte*>(a.next);
+      }
       packed_up_to<F, kPackedTokens, V>(end - m, a, m, n, n1, panel, tokens);
     }
   }

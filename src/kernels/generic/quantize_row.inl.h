@@ -7,23 +7,24 @@ namespace {
 
 constexpr int kGroupVectors = static_cast<int>(kActivationGroup / kWidth);
 
-/// 32 inputs of x from `at` on, zeros beyond K.
-inline void load_group(const float* x, std::ptrdiff_t K, std::ptrdiff_t at, F32 (&out)[kGroupVectors]) {
+/// 32 numbers of x [n] from `at` on, zeros beyond n.
+inline void load_group(const float* x, std::ptrdiff_t n, std::ptrdiff_t at, F32 (&out)[kGroupVectors]) {
   for (int v = 0; v < kGroupVectors; ++v) {
     const std::ptrdiff_t i = at + v * kWidth;
-    out[v] = i + kWidth <= K ? load(x + i) : i < K ? load(x + i, Partial{K - i}) : zero();
+    out[v] = i + kWidth <= n ? load(x + i) : i < n ? load(x + i, Partial{n - i}) : zero();
   }
 }
 
-void quantize_row(const float* x, std::ptrdiff_t K, std::byte* row) noexcept {
-  auto* q = reinterpret_cast<std::int8_t*>(row);
+void quantize_row(const float* x, std::ptrdiff_t K, std::byte* row, std::ptrdiff_t k0, std::ptrdiff_t k1) noexcept {
+  auto* q = reinterpret_cast<std::int8_t*>(row) + k0;
   auto* scale = reinterpret_cast<float*>(row + ActivationRow::scale_at(K));
   auto* zeros = reinterpret_cast<std::int32_t*>(row + ActivationRow::zero_at(K));
   auto* sum = reinterpret_cast<float*>(row + ActivationRow::sum_at(K));
   auto* pair_sum = reinterpret_cast<float*>(row + ActivationRow::pair_sum_at(K));
-  for (std::ptrdiff_t g = 0; g < ActivationRow::groups(K); ++g, q += kActivationGroup) {
+  const std::ptrdiff_t last = k1 < K ? k1 / kActivationGroup : ActivationRow::groups(K);
+  for (std::ptrdiff_t g = k0 / kActivationGroup; g < last; ++g, q += kActivationGroup) {
     F32 x_g[kGroupVectors];
-    load_group(x, K, g * kActivationGroup, x_g);
+    load_group(x, k1 - k0, g * kActivationGroup - k0, x_g);
     F32 largest = x_g[0];
     for (int v = 1; v < kGroupVectors; ++v) largest = max_abs(largest, x_g[v]);
     const float most = max_abs(largest);

@@ -30,7 +30,10 @@ inline void convolve(const ShortConvArgs& a, std::ptrdiff_t t, std::ptrdiff_t c0
 
 /// ShortConvFn: all tokens, then the last W - 1 rows become the state.
 void short_conv(const ShortConvArgs& a, std::ptrdiff_t c0, std::ptrdiff_t c1) noexcept {
-  for (std::ptrdiff_t t = 0; t < a.T; ++t) a.W == 4 ? convolve<4>(a, t, c0, c1) : convolve<0>(a, t, c0, c1);
+  for (std::ptrdiff_t t = 0; t < a.T; ++t) {
+    if (t + kRowsAhead < a.T) prefetch_row(a.x + (t + kRowsAhead) * a.x_stride + c0, c1 - c0);
+    a.W == 4 ? convolve<4>(a, t, c0, c1) : convolve<0>(a, t, c0, c1);
+  }
   for (std::ptrdiff_t r = 0; r < a.W - 1; ++r) {  // ascending: a row of the state is read before it is overwritten
     const std::size_t bytes = static_cast<std::size_t>(c1 - c0) * sizeof(float);
     __builtin_memmove(a.state + r * a.state_stride + c0, stream_row(a, a.T - (a.W - 1) + r) + c0, bytes);

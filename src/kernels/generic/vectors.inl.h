@@ -18,6 +18,14 @@ inline void for_each_vector(std::ptrdiff_t n, F f) {
   if (i < n) f(i, Partial{n - i});
 }
 
+/// A head's part of a row is short and the next row far away: the CPU does not foresee it.  Kernels that walk over such
+/// rows ask for them this many ahead.
+constexpr std::ptrdiff_t kRowsAhead = 4;
+
+inline void prefetch_row(const float* row, std::ptrdiff_t n) {
+  for (std::ptrdiff_t i = 0; i < n; i += 16) __builtin_prefetch(row + i);
+}
+
 /// Calls f with a value of the C++ type in which row-major weights of `type` are stored.
 template <class F>
 inline void with_weight_type(DType type, F f) {

@@ -22,7 +22,7 @@ double inverse_l2(const float* x, float eps, std::ptrdiff_t n) {
 void kda_prepare(const KdaPrepareArgs& a) noexcept {
   const std::ptrdiff_t K = a.K;
   for (std::ptrdiff_t t = 0; t < a.T; ++t) {
-    const float *q_t = a.q + t * a.stride, *k_t = a.k + t * a.stride, *f_t = a.f + t * a.stride;
+    const float *q_t = a.q + t * a.stride, *k_t = a.k + t * a.stride, *f_t = a.f + t * a.f_stride;
     float* r = a.records + t * KdaRecord::floats(K);
     const double q_scale = inverse_l2(q_t, a.l2_eps, K) / std::sqrt(static_cast<double>(K));
     const double k_scale = inverse_l2(k_t, a.l2_eps, K);

@@ -18,7 +18,7 @@ double softplus(double x);  ///< ln(1 + e^x)
 
 // Each is the function of the same name in kernels.h, where its equation and shapes are.
 void weight_row(const WeightMatrix& w, std::ptrdiff_t n, float* dst) noexcept;
-void quantize_row(const float* x, std::ptrdiff_t K, std::byte* row) noexcept;
+void quantize_row(const float* x, std::ptrdiff_t K, std::byte* row, std::ptrdiff_t k0, std::ptrdiff_t k1) noexcept;
 void matmul(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept;
 void matmul_packed(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept;  // in integers
 void matmul_transposed(const MatmulArgs& a) noexcept;

@@ -51,15 +51,16 @@ double weight_at(const WeightMatrix& w, std::ptrdiff_t n, std::ptrdiff_t k) {
   return scale_at(w.format, p) * quant_at(w.format, p) + minimum_at(w.format, p);
 }
 
-void quantize_row(const float* x, std::ptrdiff_t K, std::byte* row) noexcept {
+void quantize_row(const float* x, std::ptrdiff_t K, std::byte* row, std::ptrdiff_t k0, std::ptrdiff_t k1) noexcept {
+  const std::ptrdiff_t first = k0 / kActivationGroup, last = k1 < K ? k1 / kActivationGroup : ActivationRow::groups(K);
   auto* q = part<std::int8_t>(row, 0);
   auto* scale = part<float>(row, ActivationRow::scale_at(K));
   auto* zero = part<std::int32_t>(row, ActivationRow::zero_at(K));
   auto* sum = part<float>(row, ActivationRow::sum_at(K));
-  for (std::ptrdiff_t g = 0; g < ActivationRow::groups(K); ++g) {
+  for (std::ptrdiff_t g = first; g < last; ++g) {
     float largest = 0;
     bool is_nan = false;
-    const auto x_at = [&](std::ptrdiff_t i) { return i < K ? x[i] : 0.0f; };
+    const auto x_at = [&](std::ptrdiff_t i) { return i < k1 ? x[i - k0] : 0.0f; };
     for (std::ptrdiff_t i = g * kActivationGroup; i < (g + 1) * kActivationGroup; ++i) {
       largest = std::fmax(largest, std::fabs(x_at(i)));
       is_nan |= std::isnan(x_at(i));
@@ -77,7 +78,7 @@ void quantize_row(const float* x, std::ptrdiff_t K, std::byte* row) noexcept {
     sum[g] = scale[g] * static_cast<float>(total);
   }
   auto* pair_sum = part<float>(row, ActivationRow::pair_sum_at(K));
-  for (std::ptrdiff_t g = 0; g < ActivationRow::groups(K); g += 2) pair_sum[g / 2] = sum[g] + sum[g + 1];
+  for (std::ptrdiff_t g = first; g < last; g += 2) pair_sum[g / 2] = sum[g] + sum[g + 1];
 }
 
 void matmul_packed(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept {
