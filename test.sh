@@ -64,13 +64,13 @@ forced_isa() {
 # One clang build serves three purposes: a second compiler's warnings, the sanitizers, and the fuzz targets.  The program's own
 # files are only looked at: no sanitized test runs them.
 build_dev() {
-  configure dev && build dev checkpoint_test weights_test text_test model_test fuzz-targets &&
+  configure dev && build dev gguf_test checkpoint_test weights_test text_test model_test fuzz-targets &&
     printf '%s\0' src/cli/*.cc | xargs -0 -P "$jobs" -n 4 clang++ -std=c++20 -fsyntax-only -Wall -Wextra -Wpedantic -Wshadow \
       -Wno-missing-field-initializers -Werror -Iinclude -Isrc
 }
 
 # The slowest are left out: the reference table's splits, threads and long texts, whose kernels the goldens run as well.
-sanitized_tests() { GTEST_FILTER='-Tables/Exactness*/reference:*Greedy*reference*' run_ctest dev -R '^(checkpoint|weights|text|model)$'; }
+sanitized_tests() { GTEST_FILTER='-Tables/Exactness*/reference:*Greedy*reference*' run_ctest dev -R '^(gguf|checkpoint|weights|text|model)$'; }
 
 fuzz() {
   local target name found=no

@@ -63,7 +63,7 @@ struct ModelReport {
   // --- from the files -----------------------------------------------------------------------------------------------
   bool has_weights = false;  ///< false for a lone config.json
   std::string
-      naming;  ///< "kl quantize", "Hugging Face", "transformers", "mlx-lm", "mlx-lm (before absorbed attention)"
+      naming;  ///< "kl quantize", "Hugging Face", "transformers", "mlx-lm", "mlx-lm (before absorbed attention)", "GGUF (llama.cpp)"
   std::vector<FileReport> files;
   std::vector<TensorReport> tensors;  ///< by name
   std::map<std::string, DTypeReport> dtypes;

@@ -89,7 +89,7 @@ struct ModelArgs {
   }
   int num_layers_of(LayerKind kind) const;  ///< layers of this kind
 
-  /// Reads and validates DIR/config.json, or the file itself.
+  /// Reads and validates DIR/config.json, or the file itself, or the metadata of a GGUF file.
   /// Throws Error with *all* problems in one message: kNotFound, kCorrupt (not JSON, wrong types, impossible values),
   /// or kUnsupported (a field that changes the mathematics, named together with the model family it suggests).
   static ModelArgs load(const std::filesystem::path& dir_or_file);

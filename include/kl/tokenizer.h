@@ -32,13 +32,14 @@ struct TokenizerFiles;
 ///   3. Behind the family's ranks a slot that the file leaves out or calls reserved has the name the family gives it:
 ///      some released folders lack the tool markers.
 ///   4. A slot that still has no name is called "<|reserved_token_ID|>" and is never skipped.
+///   A GGUF file says the same in its metadata: ranks are its normal tokens, slots its other ones (docs/formats.md).
 ///   Names at ids below num_ranks(), or beyond the last slot unless reserved, and one name for two slots are errors.
 ///
 /// Thread safety: const after open(); all methods may be called from many threads.
 class Tokenizer {
  public:
   /// Opens DIR/tiktoken.model with DIR/tokenizer_config.json, DIR/config.json and DIR/generation_config.json where
-  /// present. DIR may hold nothing but tiktoken.model, or be such a file itself, whatever its name.
+  /// present. DIR may hold nothing but tiktoken.model, or be such a file itself, whatever its name, or a GGUF model.
   /// Throws Error(kNotFound | kCorrupt) naming file and line.
   static Tokenizer open(const std::filesystem::path& dir);
 
@@ -74,6 +75,9 @@ class Tokenizer {
   /// Ids that end a text: generation_config.json's eos ids, else config.json's, joined with the family's end tokens
   /// (<|im_end|>, [EOS], [EOT]) this vocabulary has.
   std::span<const Token> stop_tokens() const;
+
+  /// Does the model bring a chat template?  Models that answer in chats do, models that continue texts do not.
+  bool has_chat_template() const;
 
  private:
   std::unique_ptr<const TokenizerFiles> files_;

@@ -10,7 +10,9 @@
 
 #include "base/json.h"
 #include "base/printable.h"
+#include "gguf/gguf_file.h"
 #include "kl/error.h"
+#include "kl/gguf.h"
 
 namespace kl {
 namespace {
@@ -75,19 +77,41 @@ std::size_t Checkpoint::bytes() const {
 }
 
 void Checkpoint::add_shard(const fs::path& path, Problems& problems) {
+  std::shared_ptr<const SafetensorsFile> file;
   try {
-    shards_.emplace_back(path);
+    file = std::make_shared<const SafetensorsFile>(path);
   } catch (const Error& error) {
     if (error.code() == ErrorCode::kOutOfMemory) throw;
     problems.add(error.code(), error.what());
     return;
   }
-  for (const auto& [tensor, data] : shards_.back().tensors()) {
+  shards_.push_back({file->name(), file->bytes(), file->tensors().size(), file});
+  for (const auto& [tensor, data] : file->tensors()) {
     const auto [it, is_new] = tensors_.emplace(tensor, Tensor{data, shards_.size() - 1});
     if (!is_new) {
-      problems.add(fmt::format("{}: tensor {}: also in {}", shards_.back().name(), printable(tensor),
-                               shards_[it->second.shard].name()));
+      problems.add(
+          fmt::format("{}: tensor {}: also in {}", file->name(), printable(tensor), shards_[it->second.shard].name));
     }
+  }
+}
+
+void Checkpoint::open_gguf(const fs::path& path, Problems& problems) {
+  is_gguf_ = true;
+  std::shared_ptr<const GgufFile> file;
+  try {
+    file = GgufFile::open(path);
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kOutOfMemory) throw;
+    problems.add(error.code(), error.what());
+    return;
+  }
+  for (const GgufFile::Part& part : file->parts()) {
+    shards_.push_back({part.name, part.bytes, part.num_tensors, part.file});
+  }
+  for (const auto& [name, tensor] : file->tensors()) {
+    tensors_.emplace_hint(
+        tensors_.end(), name,
+        Tensor{{std::string(tensor.type->name), tensor.shape, tensor.data, tensor.bytes}, tensor.part});
   }
 }
 
@@ -112,14 +136,14 @@ void Checkpoint::open_indexed(const fs::path& dir, const fs::path& index_path, P
 
   for (const auto& [tensor, shard] : index.shard_of) {
     const auto it = tensors_.find(tensor);
-    if (it == tensors_.end() || shards_[it->second.shard].name() != (dir / shard).string()) {
+    if (it == tensors_.end() || shards_[it->second.shard].name != (dir / shard).string()) {
       problems.add(fmt::format("{}: tensor {}: missing, though {} places it there", (dir / shard).string(),
                                printable(tensor), index_path.filename().string()));
     }
   }
   for (const auto& [tensor, found] : tensors_) {
     if (index.shard_of.count(tensor) == 0) {
-      problems.add(fmt::format("{}: tensor {}: not listed in {}", shards_[found.shard].name(), printable(tensor),
+      problems.add(fmt::format("{}: tensor {}: not listed in {}", shards_[found.shard].name, printable(tensor),
                                index_path.filename().string()));
     }
   }
@@ -153,6 +177,10 @@ std::shared_ptr<const Checkpoint> Checkpoint::open(const fs::path& dir, Problems
   const std::shared_ptr<Checkpoint> checkpoint(new Checkpoint);
   checkpoint->name_ = dir.string();
   std::error_code error;
+  if (kl::is_gguf(dir)) {
+    checkpoint->open_gguf(dir, problems);
+    return checkpoint;
+  }
   if (!fs::is_directory(dir, error)) {
     problems.add(ErrorCode::kNotFound, fmt::format("{}: expected a model folder, got {}", dir.string(),
                                                    fs::exists(dir, error) ? "a file" : "nothing"));

@@ -10,7 +10,7 @@
 
 namespace kl {
 
-/// All tensors of a model folder by name, whatever files they lie in.
+/// All tensors of a model folder, or of a GGUF model, by the names its files give them, whatever files they lie in.
 ///
 /// With model.safetensors.index.json the shards it names are opened and must agree with it exactly; without,
 /// model.safetensors or else every model*.safetensors.  Files may be symbolic links (as in the Hugging Face cache),
@@ -21,15 +21,22 @@ class Checkpoint {
     FileTensor data;
     std::size_t shard = 0;  ///< index into shards()
   };
+  struct Shard {
+    std::string name;  ///< the path
+    std::size_t bytes = 0, num_tensors = 0;
+    std::shared_ptr<const void> file;  ///< keeps the mapping
+  };
 
-  /// Throws Error with every problem of every file.  kNotFound if there is no folder or no model file, else kCorrupt.
+  /// Throws Error with every problem of every file.  kNotFound if there is no folder or no model file, else kCorrupt, or
+  /// kUnsupported for a GGUF file of another version.
   static std::shared_ptr<const Checkpoint> open(const std::filesystem::path& dir);
 
   /// As open(), but what is wrong goes to `problems` and whatever could be read is kept: for `kl inspect`.
   static std::shared_ptr<const Checkpoint> open(const std::filesystem::path& dir, Problems& problems);
 
-  const std::string& name() const { return name_; }  ///< the folder, for messages
-  const std::vector<SafetensorsFile>& shards() const { return shards_; }
+  const std::string& name() const { return name_; }  ///< the folder or file, for messages
+  bool is_gguf() const { return is_gguf_; }          ///< then dtypes are ggml's and shapes the slowest dimension first
+  const std::vector<Shard>& shards() const { return shards_; }
   const std::map<std::string, Tensor, std::less<>>& tensors() const { return tensors_; }
   std::size_t bytes() const;  ///< of all tensors
 
@@ -38,9 +45,11 @@ class Checkpoint {
   void add_shard(const std::filesystem::path& path, Problems& problems);
   void open_indexed(const std::filesystem::path& dir, const std::filesystem::path& index, Problems& problems);
   void open_unindexed(const std::filesystem::path& dir, Problems& problems);
+  void open_gguf(const std::filesystem::path& path, Problems& problems);
 
   std::string name_;
-  std::vector<SafetensorsFile> shards_;
+  bool is_gguf_ = false;
+  std::vector<Shard> shards_;
   std::map<std::string, Tensor, std::less<>> tensors_;
 };
 

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "base/json.h"
 #include "cli/model_location.h"
 #include "kl/error.h"
 
@@ -19,16 +18,6 @@ Engine Engine::open(const std::string& given_dir, const ModelOptions& options) {
                             engine.tokenizer.num_ranks(), known));
   }
   return engine;
-}
-
-bool Engine::has_chat_template() const {
-  std::error_code ignored;
-  if (std::filesystem::exists(dir / "chat_template.jinja", ignored)) return true;
-  const std::filesystem::path config = dir / "tokenizer_config.json";
-  if (!std::filesystem::exists(config, ignored)) return false;
-  const Json json = Json::load(config);
-  const Json* chat_template = json.find("chat_template");
-  return chat_template != nullptr && !chat_template->is_null();
 }
 
 std::string Engine::description() const {

@@ -17,9 +17,6 @@ struct Engine {
   /// Throws what Model::open and Tokenizer::open throw, and Error(kCorrupt) if the tokenizer has ids the model has not.
   static Engine open(const std::string& given_dir, const ModelOptions& options);
 
-  /// Whether the folder was made for conversation: it carries a chat template, in either place Hugging Face keeps one.
-  bool has_chat_template() const;
-
   /// "avx512, 2 threads"
   std::string description() const;
 };

@@ -94,7 +94,7 @@ CLI::Validator dash_only(const char* hint) {
 }
 
 void add_model_flag(CLI::App& command, std::string& dir) {
-  command.add_option("-m,--model", dir, "model folder (default: $KL_MODEL, else the bundled demo model)")
+  command.add_option("-m,--model", dir, "model folder or GGUF file (default: $KL_MODEL, else the bundled demo model)")
       ->type_name("DIR")
       ->check(not_empty());
 }

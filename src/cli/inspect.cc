@@ -13,6 +13,7 @@
 #include "cli/model_location.h"
 #include "cli/output.h"
 #include "cli/quantities.h"
+#include "kl/gguf.h"
 #include "kl/inspect.h"
 #include "kl/model.h"
 #include "kl/tokenizer.h"
@@ -47,7 +48,10 @@ std::string row(const char* subject, const std::string& fact) {
   return fmt::format("  {:<12} {}\n", subject, printable_lines(fact));
 }
 
-std::string dimensions(const ModelArgs& a) {
+/// What the dimensions are read from.
+const char* source_of(const ModelReport& report) { return is_gguf(report.path) ? "the metadata" : "config.json"; }
+
+std::string dimensions(const ModelArgs& a, const char* source) {
   std::string kinds;
   for (const LayerKind kind : a.layer_kinds) kinds += kind == LayerKind::kKda ? " K" : " M";
   std::string text = row("layers", fmt::format("{}:{} (K = KDA, M = MLA)", a.num_hidden_layers, kinds));
@@ -67,7 +71,7 @@ std::string dimensions(const ModelArgs& a) {
                                    a.num_shared_experts, name_of(a.router_activation), a.routed_scaling_factor));
   }
   if (a.model_max_length > 0)
-    text += row("context", fmt::format("up to {} tokens, says config.json", grouped(a.model_max_length)));
+    text += row("context", fmt::format("up to {} tokens, says {}", grouped(a.model_max_length), source));
   return text;
 }
 
@@ -81,8 +85,9 @@ std::string files(const ModelReport& report) {
     text += row("file", fmt::format("{}: {}, {} tensors", file.name, bytes_text(file.bytes), grouped(file.tensors)));
   }
   for (const EncodingReport& e : report.encodings) {
-    text += row("encoding", fmt::format("{}: {} matrices, {} weights in {:.2f} bits each, held as {}", e.name,
-                                        grouped(e.matrices), grouped(e.weights), bits_per_weight(e), e.held_as));
+    text += row("encoding",
+                fmt::format("{}: {} matri{}, {} weights in {:.2f} bits each, held as {}", e.name, grouped(e.matrices),
+                            e.matrices == 1 ? "x" : "ces", grouped(e.weights), bits_per_weight(e), e.held_as));
   }
   for (const auto& [dtype, part] : report.dtypes) {
     text += row("type", fmt::format("{}: {} in {} tensors", dtype, bytes_text(part.bytes), grouped(part.tensors)));
@@ -135,10 +140,10 @@ std::string tensor_table(const ModelReport& report) {
 std::string table(const ModelReport& report, const std::optional<Scratch>& scratch, const InspectFlags& flags) {
   std::string text = printable_lines(report.path) + '\n';
   if (report.args) {
-    text += dimensions(*report.args);
+    text += dimensions(*report.args, source_of(report));
     text += row("parameters", fmt::format("{}, {} of them at work for a token", grouped(report.config_parameters),
                                           grouped(report.active_parameters)));
-    text += row("tensors", fmt::format("{} by config.json", grouped(report.config_tensors)));
+    text += row("tensors", fmt::format("{} by {}", grouped(report.config_tensors), source_of(report)));
     text += report.has_weights ? files(report) : row("weights", "none here");
     text += memory(report, scratch, flags.context);
   }
@@ -236,11 +241,11 @@ OrderedJson object(const ModelReport& report, const std::optional<Scratch>& scra
   return json;
 }
 
-/// A folder may do without a tokenizer, but not with a broken one.
+/// A folder may do without a tokenizer, but not with a broken one; a GGUF file has one.
 void check_tokenizer(const std::filesystem::path& dir, ModelReport& report) {
   std::error_code ignored;
   const auto status = std::filesystem::symlink_status(dir / "tiktoken.model", ignored);
-  if (!report.args || !std::filesystem::exists(status)) return;
+  if (!report.args || !(std::filesystem::exists(status) || is_gguf(dir))) return;
   try {
     Tokenizer::open(dir);
   } catch (const Error& error) {

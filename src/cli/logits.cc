@@ -12,6 +12,7 @@
 #include "cli/model_location.h"
 #include "cli/progress.h"
 #include "kl/error.h"
+#include "kl/gguf.h"
 #include "kl/safetensors.h"
 
 namespace kl::cli {
@@ -73,8 +74,10 @@ void check_output(const LogitsFlags& flags, const std::filesystem::path& dir) {
     throw Error(ErrorCode::kInvalidArgument, fmt::format("--out: expected a new file, got {}, {}", flags.out, what));
   };
   if (flags.tokens != "-" && is_output(flags.tokens)) refuse("which --tokens names");
-  for (const auto& entry : std::filesystem::directory_iterator(dir, ignored)) {
-    if (is_output(entry.path())) refuse("a part of the model");
+  const bool is_file = is_gguf(dir);  // which may be one of several in its folder
+  const std::filesystem::path folder = is_file ? std::filesystem::absolute(dir).parent_path() : dir;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+    if (is_output(entry.path()) && (!is_file || is_gguf(entry.path()))) refuse("a part of the model");
   }
 }
 

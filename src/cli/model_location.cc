@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "kl/error.h"
+#include "kl/gguf.h"
 
 namespace kl::cli {
 namespace {
@@ -19,7 +20,7 @@ std::string what_is_at(const fs::path& path) {
   if (fs::exists(path, ignored)) {
     return fs::exists(folder / "config.json", ignored)
                ? fmt::format("a file; name the folder it lies in, {}", folder.empty() ? "." : folder.string())
-               : "a file; kl reads folders that hold config.json, .safetensors files and tiktoken.model";
+               : "a file; kl reads GGUF files and folders that hold config.json, .safetensors files and tiktoken.model";
   }
   const bool like_owner_and_name = std::distance(path.begin(), path.end()) == 2 && path.is_relative() &&
                                    folder != "." && folder != ".." && !fs::exists(folder, ignored);
@@ -27,11 +28,28 @@ std::string what_is_at(const fs::path& path) {
                              : "nothing there";
 }
 
+/// People download GGUF files into a folder of their own and then name that.
+void refuse_folder_of_gguf(const fs::path& dir) {
+  std::error_code ignored;
+  if (fs::exists(dir / "config.json", ignored)) return;
+  std::string first;
+  for (const auto& entry : fs::directory_iterator(dir, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (entry.path().extension() == ".gguf" && (first.empty() || name < first)) first = name;
+  }
+  if (first.empty()) return;
+  throw Error(
+      ErrorCode::kNotFound,
+      fmt::format("{}: expected a model folder or a GGUF file, got a folder of GGUF files; name one of them, {}",
+                  dir.string(), first));
+}
+
 fs::path checked(const fs::path& dir, const char* origin) {
   std::error_code ignored;
-  if (fs::is_directory(dir, ignored)) return dir;
-  throw Error(ErrorCode::kNotFound,
-              fmt::format("{}: expected a model folder{}, got {}", dir.string(), origin, what_is_at(dir)));
+  if (fs::is_directory(dir, ignored)) refuse_folder_of_gguf(dir);
+  if (fs::is_directory(dir, ignored) || is_gguf(dir)) return dir;
+  throw Error(ErrorCode::kNotFound, fmt::format("{}: expected a model folder or a GGUF file{}, got {}", dir.string(),
+                                                origin, what_is_at(dir)));
 }
 
 }  // namespace
@@ -48,11 +66,10 @@ fs::path find_model(const std::string& given) {
   for (const fs::path& dir : {built, installed}) {
     if (fs::is_directory(dir, ignored)) return dir;
   }
-  throw Error(
-      ErrorCode::kNotFound,
-      fmt::format("-m: expected a model folder, got none, and the bundled model is neither at {} nor at {}; name "
-                  "a folder with -m DIR or $KL_MODEL",
-                  built.string(), installed.string()));
+  throw Error(ErrorCode::kNotFound,
+              fmt::format("-m: expected a model, got none, and the bundled model is neither at {} nor at {}; name "
+                          "one with -m DIR or $KL_MODEL",
+                          built.string(), installed.string()));
 }
 
 }  // namespace kl::cli

@@ -4,10 +4,10 @@
 
 namespace kl::cli {
 
-/// The folder a command works on: `given` (-m) if not empty, else $KL_MODEL, else the bundled demo model, looked for
+/// The folder or GGUF file a command works on: `given` (-m) if not empty, else $KL_MODEL, else the bundled demo model, looked for
 /// where the build tree has it (../../../models/demo from the program) and where an installation has it
 /// (../share/kl/models/demo).
-/// Throws Error(kNotFound) if the folder does not exist, or naming all places looked at.
+/// Throws Error(kNotFound) if there is no such folder or file, or naming all places looked at.
 std::filesystem::path find_model(const std::string& given);
 
 }  // namespace kl::cli

@@ -73,7 +73,7 @@ bool is_chat(const RunFlags& flags, const Engine& engine) {
   if (flags.chat || !flags.system.empty()) return true;
   if (flags.raw || flags.special) return false;
   const bool has_prompt = flags.prompt.text || flags.prompt.file;
-  return has_prompt && engine.has_chat_template();
+  return has_prompt && engine.tokenizer.has_chat_template();
 }
 
 /// The prompt as tokens.  Nothing at all becomes the model's beginning-of-text token, so that it can start by itself.

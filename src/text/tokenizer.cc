@@ -134,6 +134,8 @@ Token Tokenizer::special_id(std::string_view name) const { return files_->contro
 
 std::span<const Token> Tokenizer::stop_tokens() const { return files_->stop_tokens; }
 
+bool Tokenizer::has_chat_template() const { return files_->has_chat_template; }
+
 StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool skip_special)
     : tokenizer_(&tokenizer), skip_special_(skip_special) {}
 

@@ -10,7 +10,10 @@
 #include "base/printable.h"
 #include "base/problems.h"
 #include "base/read_file.h"
+#include "gguf/gguf_file.h"
 #include "kl/error.h"
+#include "kl/gguf.h"
+#include "text/gguf_tokenizer.h"
 
 namespace kl {
 namespace {
@@ -34,6 +37,10 @@ class Reader {
 
   ControlTokens control_tokens();
   std::vector<Token> stop_tokens(const ControlTokens& control);
+  bool has_chat_template() const {
+    const Json* value = tokenizer_config_.find("chat_template");
+    return value != nullptr && !value->is_null();
+  }
 
  private:
   using Names = std::map<Token, ControlToken>;
@@ -197,10 +204,11 @@ TokenizerFiles parse_tokenizer_files(const TokenizerTexts& texts, const std::fil
   Reader reader(texts, dir, vocabulary.size());
   ControlTokens control = reader.control_tokens();
   std::vector<Token> stop_tokens = reader.stop_tokens(control);
-  return {std::move(vocabulary), std::move(control), std::move(stop_tokens)};
+  return {std::move(vocabulary), std::move(control), std::move(stop_tokens), reader.has_chat_template()};
 }
 
 TokenizerFiles read_tokenizer_files(const std::filesystem::path& dir) {
+  if (is_gguf(dir)) return gguf_tokenizer_files(*GgufFile::open(dir));
   std::error_code error;
   const bool is_file = std::filesystem::is_regular_file(dir, error);
   const std::filesystem::path ranks = is_file ? dir : dir / "tiktoken.model";
@@ -212,7 +220,9 @@ TokenizerFiles read_tokenizer_files(const std::filesystem::path& dir) {
   };
   const TokenizerTexts texts{read_file(ranks, Vocabulary::kMaxFileBytes), read_if_present("tokenizer_config.json"),
                              read_if_present("config.json"), read_if_present("generation_config.json")};
-  return parse_tokenizer_files(texts, ranks);
+  TokenizerFiles files = parse_tokenizer_files(texts, ranks);
+  files.has_chat_template = files.has_chat_template || std::filesystem::exists(dir / "chat_template.jinja", error);
+  return files;
 }
 
 }  // namespace kl

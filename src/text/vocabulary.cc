@@ -153,4 +153,17 @@ Vocabulary Vocabulary::parse(std::string_view text, const std::string& name) {
   return vocabulary;
 }
 
+Vocabulary Vocabulary::from_tokens(std::span<const std::string> tokens, const std::string& name) {
+  if (tokens.empty()) fail(name, 1, "expected tokens, got none");
+  Vocabulary vocabulary;
+  for (const std::string& token : tokens) {
+    if (vocabulary.size() == kMaxRanks || vocabulary.bytes_.size() > kMaxFileBytes) {
+      fail(name, vocabulary.size() + 1, fmt::format("expected at most {} bytes in all, got more", kMaxFileBytes));
+    }
+    vocabulary.append(token, name);
+  }
+  vocabulary.build_tables(name);
+  return vocabulary;
+}
+
 }  // namespace kl

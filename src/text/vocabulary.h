@@ -1,6 +1,7 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,6 +32,9 @@ class Vocabulary {
   /// Parses the text of a tiktoken.model file: lines of "base64 rank\n", in the order of the ranks from 0.
   /// `name` stands for the file in messages.  Throws Error(kCorrupt) with the line at the first breach.
   static Vocabulary parse(std::string_view text, const std::string& name);
+
+  /// The same from the bytes of every token, rank after rank.
+  static Vocabulary from_tokens(std::span<const std::string> tokens, const std::string& name);
 
   std::uint32_t size() const noexcept { return static_cast<std::uint32_t>(starts_.size() - 1); }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <utility>
 
@@ -70,6 +71,7 @@ const float* Binder::vector(std::string_view role, int layer) {
   const TensorRule& rule = rules_.at(role);
   const auto found = find_plain(rule, layer, 0);
   if (!found) return rule.is_optional ? zeros(rule.rows) : nullptr;
+  if (found->is_negated_exp) return logarithms(*found, rule.rows);
   if (found->type == DType::kF32 && is_aligned(found->data, alignof(float))) {
     weights_.mapped_bytes += found->bytes;
     return reinterpret_cast<const float*>(found->data);
@@ -88,6 +90,21 @@ const float* Binder::taps_first(std::string_view role, int layer) {
     for (std::int64_t w = 0; w < rule.cols; ++w) {
       out[w * rule.rows + c] = widen(found->data, found->type, c * rule.cols + w);
     }
+  }
+  return out;
+}
+
+/// x of the file's -exp(x), rounded once to f32.
+const float* Binder::logarithms(const Found& found, std::int64_t n) {
+  float* out = zeros(n);
+  for (std::int64_t i = 0; i < n; ++i) {
+    const float value = widen(found.data, found.type, i);
+    if (!(value < 0) || std::isinf(value)) {
+      complain(ErrorCode::kCorrupt, found.name,
+               fmt::format("expected finite numbers below 0, -exp(A_log), got {}", value));
+      return out;
+    }
+    out[i] = static_cast<float>(std::log(-static_cast<double>(value)));
   }
   return out;
 }
@@ -146,11 +163,10 @@ const StoredModule& Binder::stored_module(const std::string& module, const std::
   if (!is_new) return it->second;
   it->second = encoding_->find(module, shape, *this);
   if (const auto& matrix = it->second.matrix) {
-    StoredUse& use = weights_.stored[matrix->encoding()];
+    StoredUse& use = weights_.stored[{matrix->encoding(), held_text(matrix->held_as())}];
     ++use.matrices;
     use.weights += matrix->rows() * matrix->cols();
     use.bytes += static_cast<std::int64_t>(matrix->bytes());
-    use.held_as = matrix->held_as();
   }
   return it->second;
 }
@@ -172,8 +188,12 @@ std::optional<Binder::Found> Binder::find_plain(const TensorRule& rule, int laye
     }
     const std::int64_t first =
         (spelling.first_row + spelling.row_step * index) * (spelling.is_transposed ? rule.rows : rule.cols);
-    return Found{tensor->data + static_cast<std::size_t>(first) * size_of(*type), *type,
-                 static_cast<std::size_t>(rule.rows * rule.cols) * size_of(*type), spelling.is_transposed};
+    return Found{tensor->data + static_cast<std::size_t>(first) * size_of(*type),
+                 *type,
+                 static_cast<std::size_t>(rule.rows * rule.cols) * size_of(*type),
+                 spelling.is_transposed,
+                 spelling.is_negated_exp,
+                 name};
   }
   if (!rule.is_optional) complain_missing(rule, layer, index);
   return {};

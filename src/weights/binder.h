@@ -51,6 +51,8 @@ class Binder : private TensorSource {
     DType type;
     std::size_t bytes;
     bool is_transposed;
+    bool is_negated_exp;
+    std::string name;  // of the tensor
   };
 
   const FileTensor* find(const std::string& name) override;
@@ -64,6 +66,7 @@ class Binder : private TensorSource {
   void complain_unused();
   bool is_module(std::string_view name);
 
+  const float* logarithms(const Found& found, std::int64_t n);
   void* new_buffer(std::size_t bytes);
   float* zeros(std::int64_t n) { return static_cast<float*>(new_buffer(static_cast<std::size_t>(n) * sizeof(float))); }
   const void* transposed(const Found& found, const TensorRule& rule);

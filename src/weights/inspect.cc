@@ -12,6 +12,7 @@
 #include "base/problems.h"
 #include "checkpoint/checkpoint.h"
 #include "kernels/kernels.h"
+#include "kl/gguf.h"
 #include "weights/packed_name.h"
 #include "weights/quantization_config.h"
 #include "weights/sanitize.h"
@@ -30,6 +31,7 @@ std::int64_t elements_of(const FileTensor& tensor) {
 
 /// What follows from the dimensions alone.
 void describe_config(const ModelArgs& args, ModelReport& report) {
+  const char* source = is_gguf(report.path) ? "metadata" : "config.json";
   const ReleasedSize size = released_size(args);
   report.config_parameters = static_cast<std::int64_t>(size.parameters);
   report.config_tensors = static_cast<std::int64_t>(size.tensors);
@@ -55,15 +57,16 @@ void describe_config(const ModelArgs& args, ModelReport& report) {
   report.active_parameters = report.config_parameters - idle;
 
   for (const std::string& key : args.unknown_keys)
-    report.notes.push_back(fmt::format("config.json: {} is unknown and ignored", key));
+    report.notes.push_back(fmt::format("{}: {} is unknown and ignored", source, key));
   for (const int id : args.eos_token_ids) {
     if (id >= args.vocab_size)
-      report.notes.push_back(fmt::format("config.json: eos_token_id {} lies beyond the vocabulary", id));
+      report.notes.push_back(fmt::format("{}: eos_token_id {} lies beyond the vocabulary", source, id));
   }
 }
 
 /// Whose names the tensors have, for people.
 std::string naming_text(const Checkpoint& checkpoint) {
+  if (checkpoint.is_gguf()) return "GGUF (llama.cpp)";
   for (const auto& [name, tensor] : checkpoint.tensors()) {
     if (parse_packed_suffix(std::string_view(name).substr(name.rfind('.') + 1))) return "kl quantize";
   }
@@ -95,9 +98,9 @@ Contents contents_of(std::string_view name, const FileTensor& tensor) {
 
 /// What the files hold, tensor by tensor.
 void describe_files(const Checkpoint& checkpoint, ModelReport& report) {
-  for (const SafetensorsFile& shard : checkpoint.shards()) {
-    report.files.push_back({fs::path(shard.name()).filename().string(), static_cast<std::int64_t>(shard.bytes()),
-                            static_cast<std::int64_t>(shard.tensors().size())});
+  for (const Checkpoint::Shard& shard : checkpoint.shards()) {
+    report.files.push_back({fs::path(shard.name).filename().string(), static_cast<std::int64_t>(shard.bytes),
+                            static_cast<std::int64_t>(shard.num_tensors)});
   }
   report.has_weights = !report.files.empty();
   if (report.has_weights) report.naming = naming_text(checkpoint);
@@ -143,7 +146,7 @@ ModelReport inspect(const fs::path& path) {
     problems.add(error.code(), error.what());
   }
   std::error_code error;
-  if (fs::is_directory(path, error)) {
+  if (fs::is_directory(path, error) || is_gguf(path)) {
     const auto checkpoint = Checkpoint::open(path, problems);
     describe_files(*checkpoint, report);
     if (report.args && report.has_weights && problems.empty()) {
@@ -152,11 +155,8 @@ ModelReport inspect(const fs::path& path) {
           bind_weights(*report.args, checkpoint, encoding.get(), problems, Binding::kCheckOnly);
       report.weights_mapped = static_cast<std::int64_t>(weights.mapped_bytes);
       report.weights_copied = static_cast<std::int64_t>(weights.copied_bytes);
-      for (const auto& [name, use] : weights.stored) {
-        const HeldForm& held = use.held_as;
-        report.encodings.push_back({name, use.matrices, use.weights, use.bytes,
-                                    held.type == DType::kPacked ? packed_suffix(held.format) : name_of(held.type)});
-      }
+      for (const auto& [form, use] : weights.stored)
+        report.encodings.push_back({form.first, use.matrices, use.weights, use.bytes, form.second});
       if (weights.has_packed) {  // CacheType::kAuto
         const LatentFormat latents{LatentType::kBf16, report.args->kv_lora_rank, report.args->qk_rope_head_dim};
         report.state_per_token = report.args->num_layers_of(LayerKind::kMla) * latents.row_bytes();

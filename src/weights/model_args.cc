@@ -13,6 +13,8 @@
 #include "base/read_file.h"
 #include "kernels/kernels.h"
 #include "kl/error.h"
+#include "kl/gguf.h"
+#include "weights/gguf_config.h"
 #include "weights/quantization_config.h"
 #include "weights/refused_fields.h"
 #include "weights/tensor_table.h"
@@ -378,6 +380,7 @@ ModelArgs ModelArgs::parse(std::string_view json, const std::string& name) {
 }
 
 ModelArgs ModelArgs::load(const std::filesystem::path& dir_or_file) {
+  if (is_gguf(dir_or_file)) return gguf_model_args(*GgufFile::open(dir_or_file));
   std::error_code error;
   const bool is_dir = std::filesystem::is_directory(dir_or_file, error);
   const std::filesystem::path path = is_dir ? dir_or_file / "config.json" : dir_or_file;

@@ -15,6 +15,10 @@ std::string packed_suffix(const PackedFormat& f) {
   return fmt::format("q{}_g{}{}_{}", f.bits, f.group, f.has_minimum ? "m" : "", name_of_scale(f.scale_type));
 }
 
+std::string held_text(const HeldForm& form) {
+  return form.type == DType::kPacked ? packed_suffix(form.format) : name_of(form.type);
+}
+
 std::optional<PackedFormat> parse_packed_suffix(std::string_view suffix) {
   for (const std::uint8_t bits : {4, 8}) {
     for (const std::uint8_t group : {32, 64}) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/packed.h"
+#include "weights/encodings/stored_matrix.h"
 #include "weights/predicates.h"
 
 namespace kl {
@@ -15,6 +16,9 @@ namespace kl {
 ///     q4_g32_f16     4 bits, groups of 32 with an f16 scale, minimum -8 scale
 ///     q8_g64m_bf16   8 bits, groups of 64 with scale and minimum in bf16
 std::string packed_suffix(const PackedFormat& format);
+
+/// The same of any form in memory: that, or "BF16" and the like.
+std::string held_text(const HeldForm& form);
 
 /// The format a suffix names, or nothing.
 std::optional<PackedFormat> parse_packed_suffix(std::string_view suffix);

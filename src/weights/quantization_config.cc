@@ -1,4 +1,6 @@
 #include "weights/quantization_config.h"
+#include "kl/gguf.h"
+#include "weights/encodings/ggml.h"
 
 #include <fmt/format.h>
 
@@ -55,6 +57,7 @@ std::unique_ptr<const Encoding> read_encoding(const Json& config, Problems& prob
 }
 
 std::unique_ptr<const Encoding> load_encoding(const std::filesystem::path& dir) {
+  if (is_gguf(dir)) return std::make_unique<GgmlEncoding>();
   Problems problems;
   const std::filesystem::path path = dir / "config.json";
   auto encoding = read_encoding(Json::load(path, 16u << 20), problems);

@@ -14,7 +14,7 @@ namespace kl {
 /// Errors    settings that are impossible (kCorrupt) or that kl does not read (kUnsupported) go to `problems`.
 std::unique_ptr<const Encoding> read_encoding(const Json& config, Problems& problems);
 
-/// The same of DIR/config.json, which ModelArgs::load() has found sound.
+/// The same of DIR/config.json, or of a GGUF file, which ModelArgs::load() has found sound.
 /// Throws Error as it does.
 std::unique_ptr<const Encoding> load_encoding(const std::filesystem::path& dir);
 

@@ -20,6 +20,7 @@
 #include "checkpoint/checkpoint.h"
 #include "kernels/select.h"
 #include "kl/error.h"
+#include "kl/gguf.h"
 #include "kl/model_args.h"
 #include "kl/safetensors.h"
 #include "weights/model_folder.h"
@@ -227,6 +228,11 @@ void check(const fs::path& from, const fs::path& to, const QuantizeOptions& opti
   }
   if (options.group_size != 32 && options.group_size != 64) {
     throw Error(ErrorCode::kInvalidArgument, fmt::format("group size: expected 32 or 64, got {}", options.group_size));
+  }
+  if (is_gguf(from)) {
+    throw Error(
+        ErrorCode::kUnsupported,
+        fmt::format("{}: expected a folder to quantise, got a GGUF file, which kl runs as it is", from.string()));
   }
   std::error_code ignored;
   const fs::path source = fs::weakly_canonical(from, ignored), target = fs::weakly_canonical(to, ignored);

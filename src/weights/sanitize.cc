@@ -85,6 +85,7 @@ bool is_left_alone(std::string_view name, const FileTensor& tensor) {
 }
 
 Naming detect_naming(const Checkpoint& checkpoint) {
+  if (checkpoint.is_gguf()) return Naming::kGguf;
   for (const auto& [name, tensor] : checkpoint.tensors()) {
     const auto has = [&name = name](std::string_view part) { return name.find(part) != name.npos; };
     if (has(".switch_mlp.") || has("_conv.conv.weight") || has(".embed_q.")) return Naming::kMlx;

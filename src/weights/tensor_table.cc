@@ -38,32 +38,45 @@ std::vector<TensorRule> tensor_rules(const ModelArgs& a) {
   using enum Naming;
   using enum Part;
 
-  // A weight of a linear layer, spelled alike everywhere.
-  const auto linear = [](Part part, std::string_view role, std::string name, std::int64_t rows, std::int64_t cols) {
-    return TensorRule{part, role, rows, cols, {{kAny, name + ".weight", {{rows, cols}}}}};
+  // A weight of a linear layer, spelled alike everywhere but in GGUF files.
+  const auto linear = [](Part part, std::string_view role, const std::string& name, const std::string& gguf,
+                         std::int64_t rows, std::int64_t cols) {
+    const Shapes shapes{{rows, cols}};
+    return TensorRule{part, role, rows, cols, {{kAny, name + ".weight", shapes}, {kGguf, gguf + ".weight", shapes}}};
   };
-  const auto norm = [](Part part, std::string_view role, std::string name, std::int64_t n) {
-    return TensorRule{part, role, n, 1, {{kAny, name + ".weight", {{n}}}}};
+  const auto norm = [](Part part, std::string_view role, const std::string& name, const std::string& gguf,
+                       std::int64_t n) {
+    return TensorRule{part, role, n, 1, {{kAny, name + ".weight", {{n}}}, {kGguf, gguf + ".weight", {{n}}}}};
+  };
+  // Those of q, k and v may be one tensor in a GGUF file.
+  const auto kda_stream = [&](std::string_view role, const std::string& stream, std::int64_t index) {
+    TensorRule rule = linear(kKda, role, "self_attn." + stream + "_proj", "attn_" + stream, C, D);
+    rule.spellings.push_back({kGguf, "attn_qkv.weight", {{3 * C, D}}, index * C});
+    return rule;
   };
   // transformers moves the forget gate into a module of its own.
-  const auto forget_gate = [](std::string_view role, const std::string& name, std::int64_t rows, std::int64_t cols,
-                              const Shapes& shapes) {
+  const auto forget_gate = [](std::string_view role, const std::string& name, const std::string& gguf,
+                              std::int64_t rows, std::int64_t cols, const Shapes& shapes) {
     return TensorRule{kKda,
                       role,
                       rows,
                       cols,
-                      {{kReleased, "self_attn." + name, shapes}, {kNative, "self_attn.forget_gate." + name, shapes}}};
+                      {{kReleased, "self_attn." + name, shapes},
+                       {kNative, "self_attn.forget_gate." + name, shapes},
+                       {kGguf, gguf, shapes, 0, 0, false, name == "A_log"}}};
   };
   // Taps vary fastest in all layouts.  transformers stacks the three streams q, k, v in memory.
   const auto conv = [&](std::string_view role, const std::string& stream, std::int64_t index) {
     const Shapes one{{C, 1, W}, {C, W, 1}, {C, W}}, three{{3 * C, 1, W}, {3 * C, W, 1}, {3 * C, W}};
+    const Shapes gguf{{C, 1, W}, {1, C, 1, W}, {C, W}};
     return TensorRule{kKda,
                       role,
                       C,
                       W,
                       {{kReleased, "self_attn." + stream + "_conv1d.weight", one},
                        {kMlx, "self_attn." + stream + "_conv.conv.weight", one},
-                       {kNative, "self_attn.conv1d.weight", three, index * C}}};
+                       {kNative, "self_attn.conv1d.weight", three, index * C},
+                       {kGguf, "ssm_conv1d_" + stream + ".weight", gguf}}};
   };
   // w1 = gate, w3 = up, w2 = down.  Stacked forms hold expert after expert; transformers puts gate above up.
   const auto expert = [&](std::string_view role, const std::string& released, std::int64_t rows, std::int64_t cols,
@@ -73,35 +86,43 @@ std::vector<TensorRule> tensor_rules(const ModelArgs& a) {
         kExpert, role, rows, cols,
         under_moe("experts.{e}." + released + ".weight", {{rows, cols}}) +
             under_moe("experts.{e}." + name + ".weight", {{rows, cols}}) +
-            std::vector<Spelling>{{kMlx, "mlp.switch_mlp." + name + ".weight", {{E, rows, cols}}, 0, rows},
-                                  std::move(native)}};
+            std::vector<Spelling>{
+                {kMlx, "mlp.switch_mlp." + name + ".weight", {{E, rows, cols}}, 0, rows},
+                std::move(native),
+                {kGguf, "ffn_" + name.substr(0, name.find('_')) + "_exps.weight", {{E, rows, cols}}, 0, rows}}};
+  };
+  const auto shared = [](const std::string& name, std::int64_t rows, std::int64_t cols) {
+    const Shapes shapes{{rows, cols}};
+    std::vector<Spelling> spellings = under_moe("shared_experts." + name + "_proj.weight", shapes);
+    spellings.push_back({kGguf, "ffn_" + name + "_shexp.weight", shapes});
+    return spellings;
   };
 
   return {
-      linear(kTop, "embed_tokens", "model.embed_tokens", vocab, D),
+      linear(kTop, "embed_tokens", "model.embed_tokens", "token_embd", vocab, D),
 
-      norm(kLayer, "input_norm", "input_layernorm", D),
-      norm(kLayer, "post_attention_norm", "post_attention_layernorm", D),
+      norm(kLayer, "input_norm", "input_layernorm", "attn_norm", D),
+      norm(kLayer, "post_attention_norm", "post_attention_layernorm", "ffn_norm", D),
 
-      linear(kKda, "kda.q_proj", "self_attn.q_proj", C, D),
-      linear(kKda, "kda.k_proj", "self_attn.k_proj", C, D),
-      linear(kKda, "kda.v_proj", "self_attn.v_proj", C, D),
+      kda_stream("kda.q_proj", "q", 0),
+      kda_stream("kda.k_proj", "k", 1),
+      kda_stream("kda.v_proj", "v", 2),
       conv("kda.q_conv", "q", 0),
       conv("kda.k_conv", "k", 1),
       conv("kda.v_conv", "v", 2),
-      forget_gate("kda.A_log", "A_log", h, 1, {{1, 1, h, 1}, {h}, {h, 1}}),
-      forget_gate("kda.dt_bias", "dt_bias", C, 1, {{C}, {h, K}}),
-      forget_gate("kda.f_a_proj", "f_a_proj.weight", K, D, {{K, D}}),
-      forget_gate("kda.f_b_proj", "f_b_proj.weight", C, K, {{C, K}}),
-      linear(kKda, "kda.b_proj", "self_attn.b_proj", h, D),
-      linear(kKda, "kda.g_a_proj", "self_attn.g_a_proj", K, D),
-      linear(kKda, "kda.g_b_proj", "self_attn.g_b_proj", C, K),
-      norm(kKda, "kda.o_norm", "self_attn.o_norm", K),
-      linear(kKda, "kda.o_proj", "self_attn.o_proj", D, C),
+      forget_gate("kda.A_log", "A_log", "ssm_a", h, 1, {{1, 1, h, 1}, {h}, {h, 1}}),
+      forget_gate("kda.dt_bias", "dt_bias", "ssm_dt.bias", C, 1, {{C}, {h, K}}),
+      forget_gate("kda.f_a_proj", "f_a_proj.weight", "ssm_f_a.weight", K, D, {{K, D}}),
+      forget_gate("kda.f_b_proj", "f_b_proj.weight", "ssm_f_b.weight", C, K, {{C, K}}),
+      linear(kKda, "kda.b_proj", "self_attn.b_proj", "ssm_beta", h, D),
+      linear(kKda, "kda.g_a_proj", "self_attn.g_a_proj", "ssm_g_a", K, D),
+      linear(kKda, "kda.g_b_proj", "self_attn.g_b_proj", "ssm_g_b", C, K),
+      norm(kKda, "kda.o_norm", "self_attn.o_norm", "ssm_norm", K),
+      linear(kKda, "kda.o_proj", "self_attn.o_proj", "attn_output", D, C),
 
-      linear(kMla, "mla.q_proj", "self_attn.q_proj", H * (N + P), D),
-      linear(kMla, "mla.kv_a_proj", "self_attn.kv_a_proj_with_mqa", R + P, D),
-      norm(kMla, "mla.kv_a_norm", "self_attn.kv_a_layernorm", R),
+      linear(kMla, "mla.q_proj", "self_attn.q_proj", "attn_q", H * (N + P), D),
+      linear(kMla, "mla.kv_a_proj", "self_attn.kv_a_proj_with_mqa", "attn_kv_a_mqa", R + P, D),
+      norm(kMla, "mla.kv_a_norm", "self_attn.kv_a_layernorm", "attn_kv_a_norm", R),
       // kv_b_proj [H * (N + V), R] holds, head after head, N rows that make keys and V rows that make values.  mlx-lm
       // stores the halves apart, the keys' transposed.
       {kMla,
@@ -109,33 +130,38 @@ std::vector<TensorRule> tensor_rules(const ModelArgs& a) {
        R,
        N,
        {{kAny, "self_attn.kv_b_proj.weight", {{H * (N + V), R}}, 0, N + V, true},
-        {kMlx, "self_attn.embed_q.weight", {{H, R, N}}, 0, R}}},
+        {kMlx, "self_attn.embed_q.weight", {{H, R, N}}, 0, R},
+        {kGguf, "attn_k_b.weight", {{H, R, N}}, 0, R},
+        {kGguf, "attn_kv_b.weight", {{H * (N + V), R}}, 0, N + V, true}}},
       {kMla,
        "mla.w_uv",
        V,
        R,
        {{kAny, "self_attn.kv_b_proj.weight", {{H * (N + V), R}}, N, N + V},
-        {kMlx, "self_attn.unembed_out.weight", {{H, V, R}}, 0, V}}},
-      linear(kMla, "mla.o_proj", "self_attn.o_proj", D, H * V),
+        {kMlx, "self_attn.unembed_out.weight", {{H, V, R}}, 0, V},
+        {kGguf, "attn_v_b.weight", {{H, V, R}}, 0, V},
+        {kGguf, "attn_kv_b.weight", {{H * (N + V), R}}, N, N + V}}},
+      linear(kMla, "mla.o_proj", "self_attn.o_proj", "attn_output", D, H * V),
 
-      linear(kDense, "mlp.gate_proj", "mlp.gate_proj", I, D),
-      linear(kDense, "mlp.up_proj", "mlp.up_proj", I, D),
-      linear(kDense, "mlp.down_proj", "mlp.down_proj", D, I),
+      linear(kDense, "mlp.gate_proj", "mlp.gate_proj", "ffn_gate", I, D),
+      linear(kDense, "mlp.up_proj", "mlp.up_proj", "ffn_up", I, D),
+      linear(kDense, "mlp.down_proj", "mlp.down_proj", "ffn_down", D, I),
 
-      {kMoe, "moe.router", E, D, under_moe("gate.weight", {{E, D}})},
+      {kMoe, "moe.router", E, D,
+       under_moe("gate.weight", {{E, D}}) + std::vector<Spelling>{{kGguf, "ffn_gate_inp.weight", {{E, D}}}}},
       {kMoe, "moe.correction_bias", E, 1,
        under_moe("gate.e_score_correction_bias", {{E}}) +
-           std::vector<Spelling>{{kMlx, "mlp.e_score_correction_bias", {{E}}}},
+           std::vector<Spelling>{{kMlx, "mlp.e_score_correction_bias", {{E}}}, {kGguf, "exp_probs_b.bias", {{E}}}},
        true},
       expert("expert.gate_proj", "w1", F, D, {kNative, "mlp.experts.gate_up_proj", {{E, 2 * F, D}}, 0, 2 * F}),
       expert("expert.up_proj", "w3", F, D, {kNative, "mlp.experts.gate_up_proj", {{E, 2 * F, D}}, F, 2 * F}),
       expert("expert.down_proj", "w2", D, F, {kNative, "mlp.experts.down_proj", {{E, D, F}}, 0, D}),
-      {kShared, "shared.gate_proj", S, D, under_moe("shared_experts.gate_proj.weight", {{S, D}})},
-      {kShared, "shared.up_proj", S, D, under_moe("shared_experts.up_proj.weight", {{S, D}})},
-      {kShared, "shared.down_proj", D, S, under_moe("shared_experts.down_proj.weight", {{D, S}})},
+      {kShared, "shared.gate_proj", S, D, shared("gate", S, D)},
+      {kShared, "shared.up_proj", S, D, shared("up", S, D)},
+      {kShared, "shared.down_proj", D, S, shared("down", D, S)},
 
-      norm(kTop, "norm", "model.norm", D),
-      linear(kLmHead, "lm_head", "lm_head", vocab, D),
+      norm(kTop, "norm", "model.norm", "output_norm", D),
+      linear(kLmHead, "lm_head", "lm_head", "output", vocab, D),
   };
 }
 
@@ -158,6 +184,8 @@ bool layer_has_part(const ModelArgs& args, int layer, Part part) {
 }
 
 std::string tensor_name(const Spelling& spelling, Part part, int layer, std::int64_t expert) {
+  if (spelling.naming == Naming::kGguf)
+    return is_top(part) ? spelling.name : fmt::format("blk.{}.{}", layer, spelling.name);
   std::string name = is_top(part) ? spelling.name : fmt::format("model.layers.{}.{}", layer, spelling.name);
   if (const std::size_t at = name.find("{e}"); at != name.npos) name.replace(at, 3, std::to_string(expert));
   return name;

@@ -15,6 +15,7 @@ enum class Naming : std::uint8_t {
   kReleased,  ///< moonshotai's own files: block_sparse_moe.experts.N.w1, q_conv1d, kv_b_proj
   kNative,    ///< transformers' in-memory names: forget_gate.*, conv1d, mlp.experts.gate_up_proj
   kMlx,       ///< mlx-lm: mlp.switch_mlp.*, q_conv.conv, embed_q and unembed_out (older files: kv_b_proj)
+  kGguf,      ///< llama.cpp's GGUF files: blk.N.attn_q.weight, blk.N.ffn_gate_exps.weight
 };
 
 /// Which part of the model a tensor belongs to; all but the first two are repeated per layer.
@@ -23,14 +24,15 @@ enum class Part : std::uint8_t { kTop, kLmHead, kLayer, kKda, kMla, kDense, kMoe
 /// One way a file may hold what a role needs.
 struct Spelling {
   Naming naming = Naming::kAny;
-  std::string name;  ///< after "model.layers.N." unless the part is at the top; "{e}" stands for the expert
+  std::string name;  ///< after "model.layers.N." (GGUF: "blk.N.") unless the part is at the top; "{e}" is the expert
   std::vector<std::vector<std::int64_t>> shapes;  ///< accepted; all have the same elements in the same order
 
   // Where the role's rows lie if the tensor, seen as rows of `cols` elements, holds more than them: they begin at
   // first_row + row_step * (expert or head).
   std::int64_t first_row = 0;
   std::int64_t row_step = 0;
-  bool is_transposed = false;  ///< the file holds [cols, rows]
+  bool is_transposed = false;   ///< the file holds [cols, rows]
+  bool is_negated_exp = false;  ///< the file holds -exp of what is needed
 };
 
 /// What the model needs: a [rows, cols] matrix (vectors: cols = 1), per expert or head where the part has them.

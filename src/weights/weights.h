@@ -5,11 +5,11 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
 #include "kernels/kernels.h"
-#include "weights/encodings/stored_matrix.h"
 
 namespace kl {
 
@@ -67,7 +67,6 @@ struct StoredUse {
   std::int64_t matrices = 0;  // tensors; stacked ones count once
   std::int64_t weights = 0;
   std::int64_t bytes = 0;  // in the files
-  HeldForm held_as;        // in memory; transposed ones are f32
 };
 
 /// The whole model.  `storage` keeps mapped files and converted tensors alive.
@@ -79,9 +78,9 @@ struct ModelWeights {
 
   bool has_packed = false;  // any matrix
 
-  std::size_t mapped_bytes = 0;             // tensors used where they lie in the files
-  std::size_t copied_bytes = 0;             // tensors widened, transposed, split or repacked at load
-  std::map<std::string, StoredUse> stored;  // by encoding; plain and packed tensors are not counted
+  std::size_t mapped_bytes = 0;  // tensors used where they lie in the files
+  std::size_t copied_bytes = 0;  // tensors widened, transposed, split or repacked at load
+  std::map<std::pair<std::string, std::string>, StoredUse> stored;  // by encoding and form in memory
   std::shared_ptr<const void> storage;
 };
 

@@ -49,8 +49,14 @@ def test_a_file_of_a_model_folder_is_answered_with_the_folder(demo, tmp_path):
     for name in ("model.safetensors", "config.json"):
         assert f"got a file; name the folder it lies in, {demo}" in refused(EXIT_BAD_INPUT, "run", "-m", demo / name)
     assert "lies in, .\n" in refused(EXIT_BAD_INPUT, "run", "-m", "config.json", cwd=demo)
-    (tmp_path / "model.gguf").write_text("GGUF")
-    assert "got a file; kl reads folders" in refused(EXIT_BAD_INPUT, "run", "-m", tmp_path / "model.gguf")
+    (tmp_path / "model.bin").write_text("x")
+    assert "got a file; kl reads GGUF files and folders" in refused(EXIT_BAD_INPUT, "run", "-m", tmp_path / "model.bin")
+
+
+def test_a_folder_of_gguf_files_is_answered_with_one_of_them(tmp_path):
+    for name in ("b-00002-of-00002.gguf", "b-00001-of-00002.gguf"):
+        (tmp_path / name).write_text("GGUF")
+    assert "name one of them, b-00001-of-00002.gguf" in refused(EXIT_BAD_INPUT, "run", "-m", tmp_path)
 
 
 def test_a_name_from_a_hub_is_not_downloaded(tmp_path):
