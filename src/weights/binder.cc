@@ -178,7 +178,10 @@ std::optional<Binder::Found> Binder::find_plain(const TensorRule& rule, int laye
     if (tensor == nullptr) continue;
     const auto type = parse_dtype(tensor->dtype);
     if (!type) {
-      complain(ErrorCode::kUnsupported, name, fmt::format("expected F32, F16 or BF16, got {}", tensor->dtype));
+      complain(
+          ErrorCode::kUnsupported, name,
+          fmt::format("expected F32, F16 or BF16{}, got {}",
+                      encoding_ == nullptr ? " as config.json says nothing of quantised weights" : "", tensor->dtype));
       return {};
     }
     if (std::find(spelling.shapes.begin(), spelling.shapes.end(), tensor->shape) == spelling.shapes.end()) {
@@ -227,8 +230,9 @@ void Binder::complain_unused() {
   for (const auto& [name, tensor] : checkpoint_.tensors()) {
     if (used_.count(name) > 0 || is_left_alone(name, tensor.data)) continue;
     if (args_.tie_word_embeddings && name.starts_with("lm_head.")) continue;
-    if (encoding_ == nullptr &&
-        (name.ends_with(".scales") || name.ends_with(".weight_scale") || name.ends_with(".weight_packed"))) {
+    const bool is_of_quantised = name.ends_with(".scales") || name.ends_with(".biases") ||
+                                 name.ends_with(".weight_scale") || name.ends_with(".weight_packed");
+    if (encoding_ == nullptr && is_of_quantised) {
       complain(ErrorCode::kUnsupported, name, "belongs to quantised weights, of which config.json says nothing");
     } else {
       complain(ErrorCode::kCorrupt, name,

@@ -1,6 +1,7 @@
 #include "weights/repack.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <utility>
 
@@ -13,7 +14,22 @@ namespace {
 constexpr std::int64_t kRowsPerTask = 128;  // whole blocks of packed rows
 
 bool all_finite(const float* x, std::int64_t n) {
-  return std::all_of(x, x + n, [](float v) { return std::isfinite(v); });
+  constexpr std::uint32_t kExponent = 0x7f800000u;
+  std::uint32_t found = 0;
+  for (std::int64_t i = 0; i < n; ++i) found |= (std::bit_cast<std::uint32_t>(x[i]) & kExponent) == kExponent ? 1u : 0u;
+  return found == 0;
+}
+
+/// Puts n weights `step` elements apart.   REQUIRES: they fit the type exactly.
+void put_floats(const float* w, std::int64_t n, DType type, std::int64_t step, std::byte* to) {
+  if (type == DType::kBF16) {
+    auto* bf16 = reinterpret_cast<std::uint16_t*>(to);
+    for (std::int64_t k = 0; k < n; ++k)
+      bf16[k * step] = static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(w[k]) >> 16);
+  } else {
+    auto* f32 = reinterpret_cast<float*>(to);
+    for (std::int64_t k = 0; k < n; ++k) f32[k * step] = w[k];
+  }
 }
 
 }  // namespace
@@ -39,40 +55,33 @@ WeightMatrix Repacking::add(std::shared_ptr<const StoredMatrix> stored, const Ro
   return m;
 }
 
-/// Rows first .. first + count - 1 of a job's file rows; answers whether all weights are finite.
-bool Repacking::convert(const Job& job, std::int64_t first, std::int64_t count, Scratch& s) noexcept {
-  const WeightMatrix& m = job.matrix;
-  const std::int64_t cols = job.stored->cols();
-  bool is_finite = true;
-  for (std::int64_t r = first; r < first + count; ++r) {
-    if (m.type == DType::kPacked) {
-      std::byte* block = job.data + r / kTileOutputs * m.format.block_bytes(cols);
-      if (r % kTileOutputs == 0 && job.rows.count - r < kTileOutputs)
-        std::fill_n(block, m.format.block_bytes(cols), std::byte{0});
-      const PackedRow row{s.q.data(), s.scale.data(), s.minimum.data()};
-      job.stored->packed_row(job.rows.first + r, row);
-      const std::int64_t groups = (cols + m.format.group - 1) / m.format.group;
-      if (!m.format.has_minimum) {
-        for (std::int64_t g = 0; g < groups; ++g)
-          s.minimum[static_cast<std::size_t>(g)] = -std::ldexp(row.scale[g], m.format.bits - 1);
-      }
-      is_finite = is_finite && all_finite(row.scale, groups) && all_finite(row.minimum, groups);
-      put_packed_row(row, cols, m.format, r % kTileOutputs, block);
-      continue;
-    }
-    job.stored->decode_row(job.rows.first + r, s.row.data());
-    is_finite = is_finite && all_finite(s.row.data(), cols);
-    const std::int64_t start = job.rows.is_transposed ? r : r * cols, step = job.rows.is_transposed ? m.K : 1;
-    for (std::int64_t k = 0; k < cols; ++k) {
-      const float w = s.row[static_cast<std::size_t>(k)];
-      if (m.type == DType::kBF16) {
-        reinterpret_cast<std::uint16_t*>(job.data)[start + k * step] = f32_to_bf16(w);
-      } else {
-        reinterpret_cast<float*>(job.data)[start + k * step] = w;
-      }
-    }
+/// Row r of a job's, packed; answers whether all its weights are finite.
+bool Repacking::convert_packed(const Job& job, std::int64_t r, Scratch& s) noexcept {
+  const PackedFormat& f = job.matrix.format;
+  const std::int64_t cols = job.stored->cols(), groups = (cols + f.group - 1) / f.group;
+  std::byte* block = job.data + r / kTileOutputs * f.block_bytes(cols);
+  if (r % kTileOutputs == 0 && job.rows.count - r < kTileOutputs) std::fill_n(block, f.block_bytes(cols), std::byte{0});
+  const PackedRow row{s.q.data(), s.scale.data(), s.minimum.data()};
+  job.stored->packed_row(job.rows.first + r, row);
+  if (!f.has_minimum) {
+    const float middle = -std::ldexp(1.0f, f.bits - 1);
+    for (std::int64_t g = 0; g < groups; ++g) row.minimum[g] = middle * row.scale[g];
   }
-  return is_finite;
+  put_packed_row(row, cols, f, r % kTileOutputs, block);
+  return all_finite(row.scale, groups) && all_finite(row.minimum, groups);
+}
+
+/// The same in single floats.
+bool Repacking::convert_floats(const Job& job, std::int64_t r, Scratch& s) noexcept {
+  const WeightMatrix& m = job.matrix;
+  const std::int64_t cols = job.stored->cols(), size = static_cast<std::int64_t>(size_of(m.type));
+  job.stored->decode_row(job.rows.first + r, s.row.data());
+  if (job.rows.is_transposed) {
+    put_floats(s.row.data(), cols, m.type, m.K, job.data + r * size);
+  } else {
+    put_floats(s.row.data(), cols, m.type, 1, job.data + r * cols * size);
+  }
+  return all_finite(s.row.data(), cols);
 }
 
 std::vector<std::string> Repacking::run() {
@@ -98,7 +107,9 @@ std::vector<std::string> Repacking::run() {
   pool.parallel_for(static_cast<std::ptrdiff_t>(tasks.size()), [&](std::ptrdiff_t i, int worker) {
     const auto [job, first] = tasks[static_cast<std::size_t>(i)];
     const std::int64_t count = std::min(kRowsPerTask, job->rows.count - first);
-    if (!convert(*job, first, count, scratch[static_cast<std::size_t>(worker)])) job->is_finite = false;
+    const auto convert = job->matrix.type == DType::kPacked ? convert_packed : convert_floats;
+    for (std::int64_t r = first; r < first + count; ++r)
+      if (!convert(*job, r, scratch[static_cast<std::size_t>(worker)])) job->is_finite = false;
   });
   for (const Job& job : jobs_)
     if (!job.is_finite) bad.push_back(job.tensor);

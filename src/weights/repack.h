@@ -51,7 +51,8 @@ class Repacking {
   /// Numbers of one row on their way, one set a thread.
   struct Scratch;
 
-  static bool convert(const Job& job, std::int64_t first, std::int64_t count, Scratch& s) noexcept;
+  static bool convert_packed(const Job& job, std::int64_t r, Scratch& s) noexcept;
+  static bool convert_floats(const Job& job, std::int64_t r, Scratch& s) noexcept;
 
   bool only_sizes_;
   std::size_t bytes_ = 0;

@@ -46,7 +46,7 @@ TEST_F(BrokenFolder, TensorsOfATypeWeDoNotReadAreUnsupported) {
     write_tensors(dir_ / "model.safetensors", tensors);
     expect_refused(dir_.path(),
                    {ErrorCode::kUnsupported,
-                    {dir_.path().string(), kTensor, "expected F32, F16 or BF16, got " + std::string(dtype)}});
+                    {dir_.path().string(), kTensor, "expected F32, F16 or BF16", "got " + std::string(dtype)}});
   }
 }
 

@@ -301,7 +301,6 @@ TEST(CompressedInt, ValuesByHand) {
                                  std::string(reinterpret_cast<const char*>(&scale), 4) +
                                      std::string(reinterpret_cast<const char*>(&scale), 4)});
   tensors.put("m.weight_shape", {"I64", {2}, shape_bytes(2, 32)});
-  tensors.put("m.weight_zero_point", {"I32", {1, 1}, zero_points});
   const std::string settings = R"({"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32, "symmetric": )";
   const Stored symmetric = find(compressed("pack-quantized", settings + "true}"), tensors, 2, 32);
   EXPECT_EQ(row_of(symmetric, 0)[0], -4);
@@ -309,6 +308,7 @@ TEST(CompressedInt, ValuesByHand) {
   EXPECT_EQ(row_of(symmetric, 0)[2], 0);
   EXPECT_EQ(row_of(symmetric, 1)[30], 1);
   EXPECT_EQ(row_of(symmetric, 1)[31], -2.5);
+  tensors.put("m.weight_zero_point", {"I32", {1, 1}, zero_points});
   const Stored zeroed = find(compressed("pack-quantized", settings + "false}"), tensors, 2, 32);
   EXPECT_EQ(row_of(zeroed, 0)[0], -5);
   EXPECT_EQ(row_of(zeroed, 1)[31], -3);

@@ -34,10 +34,12 @@ inline void unpack_bits(const std::byte* row, int bits, std::int64_t n, std::uin
     case 3:
       return unpack_eights<3>(row, n, q);
     case 4:
-      for (std::int64_t j = 0; j < n; ++j) {
-        const auto byte = static_cast<unsigned>(row[j / 2]);
-        q[j] = static_cast<std::uint8_t>(j % 2 == 0 ? byte & 15u : byte >> 4);
+      for (std::int64_t i = 0; i < n / 2; ++i) {
+        const auto byte = static_cast<unsigned>(row[i]);
+        q[2 * i] = static_cast<std::uint8_t>(byte & 15u);
+        q[2 * i + 1] = static_cast<std::uint8_t>(byte >> 4);
       }
+      if (n % 2 != 0) q[n - 1] = static_cast<std::uint8_t>(static_cast<unsigned>(row[n / 2]) & 15u);
       return;
     case 5:
       return unpack_eights<5>(row, n, q);

@@ -87,8 +87,7 @@ class CompressedFp8 : public StoredMatrix {
 
   void decode_row(std::int64_t row, float* w) const noexcept override {
     const float scale = widen(scale_, type_, is_per_tensor_ ? 0 : row);
-    for (std::int64_t k = 0; k < cols(); ++k)
-      w[k] = scale * e4m3_to_f32(static_cast<std::uint8_t>(weight_[row * cols() + k]));
+    for (std::int64_t k = 0; k < cols(); ++k) w[k] = scale * kE4m3[static_cast<std::size_t>(weight_[row * cols() + k])];
   }
 
   HeldForm held_as() const noexcept override { return {}; }
@@ -110,9 +109,10 @@ class CompressedNvfp4 : public StoredMatrix {
         global_(widen(p.global_scale->data, DType::kF32, 0)) {}
 
   void decode_row(std::int64_t row, float* w) const noexcept override {
-    for (std::int64_t k = 0; k < cols(); ++k) {
-      const float scale = e4m3_to_f32(static_cast<std::uint8_t>(scale_[(row * cols() + k) / kGroup]));
-      w[k] = 0.5f * static_cast<float>(twice_e2m1(bits_at(weight_ + row * cols() / 2, 4, k))) * scale / global_;
+    for (std::int64_t k = 0; k < cols(); k += kGroup) {
+      const std::int64_t at = row * cols() + k;
+      decode_e2m1(weight_ + at / 2, kGroup, 0.5f * kE4m3[static_cast<std::size_t>(scale_[at / kGroup])], w + k);
+      for (std::int64_t i = k; i < k + kGroup; ++i) w[i] /= global_;
     }
   }
 

@@ -108,7 +108,9 @@ class PartsReader {
       case Kind::kInt:
         parts.weight = take(".weight_packed", "I32", with_cols(shape_, (cols * s_.bits + 31) / 32));
         parts.scale = take(".weight_scale", kAnyFloat, scales);
-        if (!s_.is_symmetric)
+        if (s_.is_symmetric)
+          expect_none(".weight_zero_point", "as config.json says that the integers are symmetric");
+        else
           parts.zero_point = take(".weight_zero_point", "I32", {(rows_of(shape_) * s_.bits + 31) / 32, scale_cols});
         check_shape(take(".weight_shape", "I64", {2}));
         break;
@@ -131,6 +133,12 @@ class PartsReader {
     const FileTensor* tensor = require_tensor(source_, module_ + suffix, dtype, shape, why_);
     is_sound_ = is_sound_ && tensor != nullptr;
     return tensor;
+  }
+
+  void expect_none(const char* suffix, const std::string& why) {
+    if (source_.find(module_ + suffix) == nullptr) return;
+    is_sound_ = false;
+    source_.complain(ErrorCode::kCorrupt, module_ + suffix, "expected none, " + why);
   }
 
   void check_shape(const FileTensor* stated) {
@@ -218,7 +226,7 @@ CompressedTensorsEncoding::CompressedTensorsEncoding(const Json& block, Problems
 /// Of the schemes of this kind the one whose shapes are those of the tensors, or else the first; null if there is none.
 const CompressedScheme* CompressedTensorsEncoding::scheme_of(Kind kind, const FileTensor* scale,
                                                              const std::vector<std::int64_t>& shape,
-                                                             const FileTensor* packed) const {
+                                                             const FileTensor* packed, bool has_zero_point) const {
   const CompressedScheme* first = nullptr;
   for (const CompressedScheme& s : schemes_) {
     if (s.kind != kind) continue;
@@ -228,7 +236,8 @@ const CompressedScheme* CompressedTensorsEncoding::scheme_of(Kind kind, const Fi
                                                  packed->shape.back() == (cols * s.bits + 31) / 32);
     const bool has_scales = scale != nullptr && !scale->shape.empty() && scale->shape.back() == scales &&
                             (scale->shape.size() == 1) == s.is_per_tensor;
-    if (has_bits && has_scales) return &s;
+    const bool has_zeros = kind != Kind::kInt || s.is_symmetric != has_zero_point;
+    if (has_bits && has_scales && has_zeros) return &s;
   }
   return first;
 }
@@ -242,8 +251,11 @@ StoredModule CompressedTensorsEncoding::find(const std::string& module, const st
   if (packed == nullptr && scale == nullptr && !is_fp8) return {};
   for (const char* activations : {".input_scale", ".input_global_scale"}) source.find(module + activations);
 
-  const Kind kind = packed == nullptr ? Kind::kFp8 : packed->dtype == "U8" ? Kind::kNvfp4 : Kind::kInt;
-  const CompressedScheme* s = scheme_of(kind, scale, shape, packed);
+  Kind kind = packed == nullptr ? Kind::kFp8 : packed->dtype == "U8" ? Kind::kNvfp4 : Kind::kInt;
+  if (packed == nullptr && weight == nullptr && !schemes_.empty())
+    kind = schemes_.front().kind;  // names what is missing
+  const bool has_zero_point = kind == Kind::kInt && source.find(module + ".weight_zero_point") != nullptr;
+  const CompressedScheme* s = scheme_of(kind, scale, shape, packed, has_zero_point);
   const std::int64_t cols = shape.back();
   if (s == nullptr) {
     const FileTensor* tensor = packed != nullptr ? packed : weight;

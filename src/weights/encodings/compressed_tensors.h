@@ -50,7 +50,8 @@ class CompressedTensorsEncoding : public Encoding {
 
  private:
   const CompressedScheme* scheme_of(CompressedScheme::Kind kind, const FileTensor* scale,
-                                    const std::vector<std::int64_t>& shape, const FileTensor* packed) const;
+                                    const std::vector<std::int64_t>& shape, const FileTensor* packed,
+                                    bool has_zero_point) const;
 
   std::vector<CompressedScheme> schemes_;
 };

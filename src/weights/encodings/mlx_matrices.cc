@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cmath>
+#include <cstring>
 
 #include "weights/encodings/bit_rows.h"
 #include "weights/encodings/small_floats.h"
@@ -75,19 +76,29 @@ class MlxMxfp4 : public MlxMatrix {
   using MlxMatrix::MlxMatrix;
 
   void decode_row(std::int64_t row, float* w) const noexcept override {
-    for (std::int64_t k = 0; k < cols(); ++k)
-      w[k] = static_cast<float>(twice_e2m1(bits_at(words(row), 4, k))) * half_scale(row, k / group_);
+    for (std::int64_t g = 0; g < groups_; ++g)
+      decode_e2m1(words(row) + g * group_ / 2, group_, half_scale(row, g), w + g * group_);
   }
 
   HeldForm held_as() const noexcept override { return {DType::kPacked, {8, 32, false, DType::kBF16}}; }
 
   void packed_row(std::int64_t row, const PackedRow& out) const noexcept override {
-    unpack_bits(words(row), 4, cols(), out.q);
-    for (std::int64_t k = 0; k < cols(); ++k) out.q[k] = static_cast<std::uint8_t>(128 + twice_e2m1(out.q[k]));
+    const std::byte* codes = words(row);
+    for (std::int64_t k = 0; k < cols(); k += 2)
+      std::memcpy(out.q + k, kPairs[static_cast<std::size_t>(codes[k / 2])].data(), 2);
     for (std::int64_t g = 0; g < groups_; ++g) out.scale[g] = half_scale(row, g);
   }
 
  private:
+  /// 128 + twice e2m1 of both codes of a byte.
+  static constexpr auto kPairs = [] {
+    std::array<std::array<std::uint8_t, 2>, 256> pairs{};
+    for (unsigned byte = 0; byte < 256; ++byte)
+      pairs[byte] = {static_cast<std::uint8_t>(128 + twice_e2m1(byte & 15u)),
+                     static_cast<std::uint8_t>(128 + twice_e2m1(byte >> 4))};
+    return pairs;
+  }();
+
   float half_scale(std::int64_t row, std::int64_t g) const { return 0.5f * e8m0_to_f32(scale_byte(row, g)); }
 };
 
@@ -98,8 +109,12 @@ class MlxMxfp8 : public MlxMatrix {
       : MlxMatrix(s, p, rows, cols), fits_bf16_(all_fit_bf16()) {}
 
   void decode_row(std::int64_t row, float* w) const noexcept override {
-    for (std::int64_t k = 0; k < cols(); ++k)
-      w[k] = e4m3_to_f32(static_cast<std::uint8_t>(words(row)[k])) * e8m0_to_f32(scale_byte(row, k / group_));
+    const std::byte* codes = words(row);
+    for (std::int64_t g = 0; g < groups_; ++g) {
+      const float scale = e8m0_to_f32(scale_byte(row, g));
+      for (std::int64_t k = g * group_; k < (g + 1) * group_; ++k)
+        w[k] = kE4m3[static_cast<std::size_t>(codes[k])] * scale;
+    }
   }
 
   HeldForm held_as() const noexcept override { return {fits_bf16_ ? DType::kBF16 : DType::kF32, {}}; }
@@ -126,9 +141,8 @@ class MlxNvfp4 : public MlxMatrix {
   using MlxMatrix::MlxMatrix;
 
   void decode_row(std::int64_t row, float* w) const noexcept override {
-    for (std::int64_t k = 0; k < cols(); ++k)
-      w[k] =
-          static_cast<float>(twice_e2m1(bits_at(words(row), 4, k))) * (0.5f * e4m3_to_f32(scale_byte(row, k / group_)));
+    for (std::int64_t g = 0; g < groups_; ++g)
+      decode_e2m1(words(row) + g * group_ / 2, group_, 0.5f * kE4m3[scale_byte(row, g)], w + g * group_);
   }
 
   HeldForm held_as() const noexcept override { return {DType::kBF16, {}}; }
