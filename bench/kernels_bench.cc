@@ -219,6 +219,62 @@ void attend(State& state, const Kernels& kernels, bool absorbed) {
   set_rates(state, 2.0 * static_cast<double>(keys * kLanes * (C + kPe + Dv)), static_cast<double>(keys * stride) * 4);
 }
 
+/// 32 query rows against bf16 keys: absorbed with `keys` latents, which from RAM are prefetched block by block and come
+/// without pairs of values, or expanded (one head, pairs of values there already).
+void attend_bf16(State& state, const Kernels& kernels, bool absorbed, std::ptrdiff_t keys) {
+  const std::ptrdiff_t C = absorbed ? kRank + kPe : kHeadDim + kPe, Dv = absorbed ? kRank : kHeadDim, stride = C / 2;
+  Random random(1);
+  const std::vector<float> q_f32 = random.normals(C * kLanes);
+  std::vector<Bf16Pair> q(static_cast<std::size_t>(C / 2 * kLanes)), v(static_cast<std::size_t>(kKeyBlock / 2 * Dv));
+  kernels.pair_rows({q_f32.data(), DType::kF32, kLanes, C, kLanes, q.data(), kLanes});
+  Buffer k(static_cast<std::size_t>(keys * C * 2));
+  fill(random, DType::kBF16, keys * C, k.as<void>());
+  kernels.pair_rows({k.as<void>(), DType::kBF16, C, kKeyBlock, Dv, v.data(), Dv});
+  const std::vector<std::int64_t> limit(kLanes, keys);
+  std::vector<float> m(kLanes), l(kLanes), O(static_cast<std::size_t>(Dv * kLanes)), scores(kKeyBlock * kLanes);
+  for (auto _ : state) {
+    m.assign(m.size(), -INFINITY);
+    l.assign(l.size(), 0);
+    O.assign(O.size(), 0);
+    for (std::ptrdiff_t p = 0; p < keys; p += kKeyBlock) {
+      const Bf16Pair *rows = k.as<Bf16Pair>() + p * stride, *next = rows + kKeyBlock * stride;
+      const bool more = absorbed && p + kKeyBlock < keys;
+      if (absorbed) kernels.pair_rows({rows, DType::kBF16, C, kKeyBlock, Dv, v.data(), Dv});
+      kernels.attend_bf16({.q = q.data(),
+                           .limit = limit.data(),
+                           .k = rows,
+                           .k_stride = stride,
+                           .v = v.data(),
+                           .C = C,
+                           .Dv = Dv,
+                           .n = kKeyBlock,
+                           .position = p,
+                           .scale = 0.07f,
+                           .state = {m.data(), l.data(), O.data()},
+                           .scores = scores.data(),
+                           .next = more ? next : nullptr,
+                           .next_bytes = more ? kKeyBlock * stride * 4 : 0});
+    }
+    benchmark::DoNotOptimize(O.data());
+  }
+  set_rates(state, 2.0 * static_cast<double>(keys * kLanes * (C + Dv)), static_cast<double>(keys * C) * 2);
+}
+
+/// Keys or values [128, 128] = latents [128, 512] W: the expansion of one block of bf16 latents for one head.
+void matmul_bf16(State& state, const Kernels& kernels) {
+  const std::ptrdiff_t M = kKeyBlock, K = kRank, N = kHeadDim, stride = (kRank + kPe) / 2;
+  Random random(1);
+  Buffer weights(static_cast<std::size_t>(N * K * 2)), x(static_cast<std::size_t>(M * stride * 4));
+  fill(random, DType::kBF16, N * K, weights.as<void>());
+  fill(random, DType::kBF16, M * stride * 2, x.as<void>());
+  std::vector<float> y(static_cast<std::size_t>(M * N));
+  for (auto _ : state) {
+    kernels.matmul_bf16({weights.as<Bf16Pair>(), N, K, x.as<Bf16Pair>(), stride, y.data(), N, M});
+    benchmark::DoNotOptimize(y.data());
+  }
+  set_rates(state, 2.0 * static_cast<double>(M * N * K), 0);
+}
+
 void read_limit(State& state, ReadLoop read) {
   const std::ptrdiff_t bytes = std::ptrdiff_t{256} << 20;
   Buffer buffer(static_cast<std::size_t>(bytes));
@@ -269,6 +325,10 @@ void add_benchmarks_of(const Kernels& kernels) {
   add("short_conv", short_conv);
   add("attend/absorbed", [](State& s, const Kernels& t) { attend(s, t, true); });
   add("attend/expanded", [](State& s, const Kernels& t) { attend(s, t, false); });
+  add("attend_bf16/absorbed", [](State& s, const Kernels& t) { attend_bf16(s, t, true, 4096); });
+  add("attend_bf16/absorbed/keys:32768", [](State& s, const Kernels& t) { attend_bf16(s, t, true, 32768); });
+  add("attend_bf16/expanded", [](State& s, const Kernels& t) { attend_bf16(s, t, false, 4096); });
+  add("matmul_bf16/M:128", matmul_bf16);
 }
 
 }  // namespace

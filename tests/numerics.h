@@ -25,5 +25,8 @@ constexpr Budget kKdaChunked{8, "64 decays multiplied, 64 corrections solved in 
 constexpr Budget kRouterWeights{2.5, "two scores of 2.5 ulp in a quotient [1.7]"};
 constexpr Budget kMoeCombine{0.6, "double up to the one rounding of the result [0.1]"};
 constexpr Budget kAttention{8, "a weight carries eps times the size of its score, here up to 6 [5.1]"};
+constexpr Budget kAttentionBf16{
+    0x1p15, "a weight between two bf16 may be rounded to either: 2^15 eps of it, and it is a part of the sum [8.6e3]"};
+constexpr Budget kMatmulBf16{6, "one f32 sum of K <= 513 exact products [3.4]"};
 
 }  // namespace kl::test

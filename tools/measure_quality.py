@@ -31,7 +31,10 @@ ROWS = [
     ("4 bits, groups of 32", ["--bits", "4"], []),
     ("4 bits, groups of 64", ["--bits", "4", "--group-size", "64"], []),
     ("4 bits, groups of 32, f32 arithmetic", ["--bits", "4"], ["--compute", "f32"]),
+    ("4 bits, groups of 32, latents in bf16", ["--bits", "4"], ["--cache-type", "bf16"]),
+    ("latents in bf16, f32 arithmetic", None, ["--cache-type", "bf16", "--compute", "f32"]),
     ("latents in bf16", None, ["--cache-type", "bf16"]),
+    ("latents in bf16, MLA expanded", None, ["--cache-type", "bf16", "--mla", "expanded"]),
     ("latents in int8", None, ["--cache-type", "int8"]),
     ("KDA states in bf16", None, ["--state-type", "bf16"]),
 ]

@@ -17,7 +17,7 @@ namespace kl {
 struct MachineLimits {
   /// How fast independent copies of one instruction run on registers.
   struct Peak {
-    std::string isa;          ///< the kernel tables that use it: "avx2", "avx512"
+    std::string isa;          ///< how the kernel tables that use it begin: "avx2", "avx512"
     std::string instruction;  ///< "vpdpbusd, 512 bit"
     Arithmetic arithmetic = Arithmetic::kFma;
     double ops_per_second = 0;  ///< all threads; a multiply-add is two

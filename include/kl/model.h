@@ -22,9 +22,10 @@ enum class MlaForm : std::uint8_t {
   kExpanded,  ///< always expanded (also exact, but slow for single tokens)
 };
 
-/// How products with quantised weights are computed.  Other weights are always multiplied in f32.
+/// How products with quantised weights, and attention over latents in bf16, are computed.  Everything else is f32.
 enum class Compute : std::uint8_t {
-  kAuto,  ///< activations are rounded to 8 bits, 32 sharing a scale, and multiplied in integers: fastest
+  kAuto,  ///< activations are rounded to 8 bits, 32 sharing a scale, and multiplied in integers; what meets bf16 latents
+          ///< is rounded to bf16: fastest
   kF32,   ///< weights are widened and activations stay f32: the model that the file describes, exactly
 };
 
@@ -144,7 +145,13 @@ struct MemoryPlan {
   std::size_t scratch = 0;          ///< buffers of one pass, all threads
   std::size_t state_fixed = 0;      ///< per sequence, whatever its length (KDA)
   std::size_t state_per_token = 0;  ///< per sequence and token (MLA latents)
+  int chunk_tokens = 0;             ///< most tokens of one pass
+  int threads = 0;
 };
+
+/// What Model::open(dir, options).memory_plan() would say, without converting a weight or allocating any of it.
+/// Throws as Model::open does.
+MemoryPlan plan_memory(const std::filesystem::path& dir, const ModelOptions& options = {});
 
 /// A Kimi Linear model ready to run: `KimiLinearModel` and its language-model head.
 ///
@@ -162,7 +169,6 @@ class Model {
   const ModelArgs& args() const;
   const char* isa() const;  ///< the kernel table in use
   int threads() const;
-  int chunk_tokens() const;  ///< most tokens of one pass
 
   /// From now on forward() adds what it costs to *profile; null, as at first, makes it count nothing.
   void set_profile(Profile* profile);

@@ -112,7 +112,7 @@ void measure_peak(ThreadPool& pool, const PeakLoop& loop, MachineLimits& limits)
 double MachineLimits::peak(Arithmetic kind) const {
   double best = 0;
   for (const Peak& p : peaks)
-    if (p.arithmetic == kind && (p.isa == isa || isa == reference::kernels.isa))
+    if (p.arithmetic == kind && (isa.starts_with(p.isa) || isa == reference::kernels.isa))
       best = std::max(best, p.ops_per_second);
   return best;
 }

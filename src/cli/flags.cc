@@ -196,7 +196,7 @@ void add_engine_flags(CLI::App& command, ModelOptions& options, const char* defa
       .add_option_function<std::string>(
           "--compute",
           [&options](const std::string& how) { options.compute = how == "f32" ? Compute::kF32 : Compute::kAuto; },
-          "f32, or auto: quantised weights meet 8-bit activations")
+          "f32, or auto: quantised weights meet 8-bit activations, bf16 latents bf16")
       ->type_name("HOW")
       ->default_str("auto")
       ->check(one_of({"auto", "f32"}));

@@ -95,13 +95,7 @@ std::string files(const ModelReport& report) {
   return text;
 }
 
-/// What one pass needs beside weights and states.
-struct Scratch {
-  std::size_t bytes;
-  int tokens, threads;
-};
-
-std::string memory(const ModelReport& report, const std::optional<Scratch>& scratch, std::int64_t context) {
+std::string memory(const ModelReport& report, const std::optional<MemoryPlan>& plan, std::int64_t context) {
   std::string text;
   if (report.has_weights) {
     text += row("memory", fmt::format("weights: {} used in place, {} converted", bytes_text(report.weights_mapped),
@@ -110,10 +104,10 @@ std::string memory(const ModelReport& report, const std::optional<Scratch>& scra
   text += row("memory", fmt::format("a sequence of {} tokens: {} ({} + {} per token)", grouped(context),
                                     bytes_text(report.state_bytes(context)), bytes_text(report.state_fixed),
                                     bytes_text(report.state_per_token)));
-  if (scratch) {
+  if (plan) {
     text +=
-        row("memory", fmt::format("a pass of up to {} tokens: {} of scratch ({} thread{})", grouped(scratch->tokens),
-                                  bytes_text(scratch->bytes), scratch->threads, scratch->threads == 1 ? "" : "s"));
+        row("memory", fmt::format("a pass of up to {} tokens: {} of scratch ({} thread{})", grouped(plan->chunk_tokens),
+                                  bytes_text(plan->scratch), plan->threads, plan->threads == 1 ? "" : "s"));
   }
   return text;
 }
@@ -137,7 +131,7 @@ std::string tensor_table(const ModelReport& report) {
   return text;
 }
 
-std::string table(const ModelReport& report, const std::optional<Scratch>& scratch, const InspectFlags& flags) {
+std::string table(const ModelReport& report, const std::optional<MemoryPlan>& plan, const InspectFlags& flags) {
   std::string text = printable_lines(report.path) + '\n';
   if (report.args) {
     text += dimensions(*report.args, source_of(report));
@@ -145,7 +139,7 @@ std::string table(const ModelReport& report, const std::optional<Scratch>& scrat
                                           grouped(report.active_parameters)));
     text += row("tensors", fmt::format("{} by {}", grouped(report.config_tensors), source_of(report)));
     text += report.has_weights ? files(report) : row("weights", "none here");
-    text += memory(report, scratch, flags.context);
+    text += memory(report, plan, flags.context);
   }
   text += row("kernels", fmt::format("{} (of {})", chosen_isa(), fmt::join(available_isas(), ", ")));
   for (const std::string& note : report.notes) text += row("note", note);
@@ -203,7 +197,7 @@ OrderedJson list_of_encodings(const ModelReport& report) {
   return list;
 }
 
-OrderedJson object(const ModelReport& report, const std::optional<Scratch>& scratch, const InspectFlags& flags) {
+OrderedJson object(const ModelReport& report, const std::optional<MemoryPlan>& plan, const InspectFlags& flags) {
   OrderedJson json = {{"path", report.path}, {"config", nullptr}};
   if (report.args) json["config"] = OrderedJson::parse(report.args->to_json());
   json["parameters"] = report.config_parameters;
@@ -228,10 +222,10 @@ OrderedJson object(const ModelReport& report, const std::optional<Scratch>& scra
                     {"state_per_token", report.state_per_token},
                     {"context", flags.context},
                     {"state_at_context", report.state_bytes(flags.context)}};
-  if (scratch) {
-    json["memory"]["scratch"] = scratch->bytes;
-    json["memory"]["chunk"] = scratch->tokens;
-    json["memory"]["threads"] = scratch->threads;
+  if (plan) {
+    json["memory"]["scratch"] = plan->scratch;
+    json["memory"]["chunk"] = plan->chunk_tokens;
+    json["memory"]["threads"] = plan->threads;
   }
   json["isa"] = chosen_isa();
   json["available_isas"] = available_isas();
@@ -254,18 +248,16 @@ void check_tokenizer(const std::filesystem::path& dir, ModelReport& report) {
   }
 }
 
-/// Replaces the memory of a sound folder by that of the model opened with the caller's flags; scratch takes memory only when
-/// it is used.
-std::optional<Scratch> plan_memory(const std::filesystem::path& path, const ModelOptions& options,
+/// For a sound folder: its memory with the caller's flags, which replaces the report's.
+std::optional<MemoryPlan> plan_for(const std::filesystem::path& path, const ModelOptions& options,
                                    ModelReport& report) {
   if (!report.has_weights || !report.problems.empty()) return {};
-  const Model model = Model::open(path, options);
-  const MemoryPlan plan = model.memory_plan();
+  const MemoryPlan plan = plan_memory(path, options);
   report.weights_mapped = static_cast<std::int64_t>(plan.weights_mapped);
   report.weights_copied = static_cast<std::int64_t>(plan.weights_copied);
   report.state_fixed = static_cast<std::int64_t>(plan.state_fixed);
   report.state_per_token = static_cast<std::int64_t>(plan.state_per_token);
-  return Scratch{plan.scratch, model.chunk_tokens(), model.threads()};
+  return plan;
 }
 
 int run_inspect(const InspectFlags& flags) {
@@ -275,9 +267,9 @@ int run_inspect(const InspectFlags& flags) {
   const std::filesystem::path path = is_file ? std::filesystem::path(flags.dir) : find_model(flags.dir);
   ModelReport report = inspect(path);
   check_tokenizer(path, report);
-  const std::optional<Scratch> scratch = plan_memory(path, flags.options, report);
+  const std::optional<MemoryPlan> plan = plan_for(path, flags.options, report);
   Output output;
-  output.write(flags.json ? to_line(object(report, scratch, flags)) : table(report, scratch, flags));
+  output.write(flags.json ? to_line(object(report, plan, flags)) : table(report, plan, flags));
   output.flush();
   if (report.problems.empty()) return kExitOk;
   throw Error(report.problem_code, fmt::format("{}: expected a model that can be run, got {} problem{}", report.path,

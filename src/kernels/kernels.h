@@ -293,6 +293,66 @@ struct AttendArgs {
 /// Source    modeling_kimi.py KimiMLAAttention; online softmax of Milakov, Gimelshein 2018.
 using AttendFn = void (*)(const AttendArgs& a) noexcept;
 
+/// Pairs of bf16, as `vdpbf16ps` multiplies them: in a word the even element in the low half, the odd one in the high
+/// half.  A bf16 row in memory is a row of pairs of neighbouring elements.
+///
+/// A product of pairs is added to an f32 sum as sum <- sum + odd odd, then sum <- sum + even even, each rounded to nearest
+/// even, subnormal numbers taken and given as 0.  That is what the instruction does; FMA does the same on widened numbers
+/// (MXCSR asked to flush).  Sums run over pairs in ascending order, in one accumulator.
+using Bf16Pair = std::uint32_t;
+
+/// Rows [rows, n] that become pairs of rows.
+struct PairRowsArgs {
+  const void* x;  // [rows, n] f32 or bf16, rows x_stride elements apart
+  DType type;
+  std::ptrdiff_t x_stride;
+  std::ptrdiff_t rows, n;
+  Bf16Pair* dst;  // [ceil(rows / 2), n] rows dst_stride apart
+  std::ptrdiff_t dst_stride;
+};
+
+/// dst[s][c] = {x[2 s][c], x[2 s + 1][c]}, rounded to nearest even; a missing last row is 0.
+using PairRowsFn = void (*)(const PairRowsArgs& a) noexcept;
+
+/// A matrix in bf16 and the rows in bf16 it meets.
+struct MatmulBf16Args {
+  const Bf16Pair* w;  // [ceil(N / kLanes), ceil(K / 2), kLanes]: outputs in panels of kLanes, pairs along k
+  std::ptrdiff_t N, K;
+  const Bf16Pair* x;  // [M, ceil(K / 2)] rows x_stride apart: pairs along k
+  std::ptrdiff_t x_stride;
+  float* y;  // [M, N] rows y_stride apart; whole panels are written
+  std::ptrdiff_t y_stride;
+  std::ptrdiff_t M;
+};
+
+/// y[m][n] = sum_k W[n][k] x[m][k]: MLA expands bf16 latents to keys and values with it.
+/// Shapes    w: [N, K] in panels   x: [M, K]   y: [M, N].
+/// Numerics  products of Bf16Pair, one sum in ascending k; the same for every M.
+using MatmulBf16Fn = void (*)(const MatmulBf16Args& a) noexcept;
+
+/// kLanes query rows and one block of keys and values, all of them bf16.
+struct AttendBf16Args {
+  const Bf16Pair* q;          // [ceil(C / 2), kLanes] pairs along C; with odd C the last ones end in 0
+  const std::int64_t* limit;  // [kLanes] keys at positions >= limit are masked; 0 = idle lane
+  const Bf16Pair* k;          // [n, ceil(C / 2)] rows k_stride apart, pairs along C
+  std::ptrdiff_t k_stride;
+  const Bf16Pair* v;  // [ceil(n / 2), Dv] pairs of keys
+  std::ptrdiff_t C, Dv;
+  std::ptrdiff_t n;       // keys in this block, <= kKeyBlock
+  std::int64_t position;  // of the first key
+  float scale;            // multiplies every score
+  AttendState state;      // updated
+  float* scores;          // scratch [kKeyBlock, kLanes]
+  const void* next;       // what the caller needs after this call and may not be in cache yet; only prefetched
+  std::ptrdiff_t next_bytes;
+};
+
+/// AttendFn on bf16 numbers: the weights p are rounded to bf16 before they multiply values and are added up.
+///
+/// Shapes    q: [C, kLanes]   k: [n, C]   v: [n, Dv].
+/// Numerics  products of Bf16Pair; softmax and sums in f32.  Otherwise as AttendFn, its promises about bits included.
+using AttendBf16Fn = void (*)(const AttendBf16Args& a) noexcept;
+
 /// Folds a partial softmax over later keys into one over earlier keys; the order decides the bits: earlier first.
 ///
 ///     m' = max(m, m_part);   l <- l exp(m - m') + l_part exp(m_part - m');   O alike
@@ -307,7 +367,7 @@ using AttendFinishFn = void (*)(const AttendState& s, std::ptrdiff_t Dv, float* 
 
 /// The whole hardware contract.  Chosen once (select.h), passed by reference.
 struct Kernels {
-  const char* isa;               // "reference", "avx2", "avx512"
+  const char* isa;               // "reference", "avx2", "avx512", "avx512bf16"
   bool (*supported)() noexcept;  // does this CPU run it?
   WeightRowFn weight_row;
   QuantizeRowFn quantize_row;
@@ -326,6 +386,10 @@ struct Kernels {
   LoadLatentsFn load_latents;
   PackLanesFn pack_lanes;
   AttendFn attend;
+  PairRowsFn pair_rows;
+  MatmulBf16Fn matmul_bf16;
+  AttendBf16Fn attend_bf16;
+  bool has_bf16_dot;  // the last two use an instruction for pairs rather than FMA
   AttendMergeFn attend_merge;
   AttendFinishFn attend_finish;
 };
@@ -342,6 +406,7 @@ extern const Kernels kernels;
 }
 namespace avx512 {
 extern const Kernels kernels;
-}
+extern const Kernels kernels_bf16;  // "avx512bf16": products of bf16 pairs by vdpbf16ps, the same bits
+}  // namespace avx512
 
 }  // namespace kl

@@ -14,7 +14,7 @@ enum class LatentType : std::uint8_t {
 
 /// A row is one token: the normalised latent [R], then the shared key part [P].
 ///
-///     f32, bf16   R + P elements
+///     f32, bf16   R + P elements; bf16 and an odd number: one more, 0
 ///     int8        R + P signed bytes, then two f32 scales, largest / 127 of each part
 struct LatentFormat {
   LatentType type = LatentType::kF32;

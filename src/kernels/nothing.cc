@@ -36,6 +36,10 @@ const Kernels kernels = {
     .load_latents = [](const LatentFormat&, const std::byte*, std::ptrdiff_t, float*) noexcept {},
     .pack_lanes = [](const float* const*, std::ptrdiff_t, std::ptrdiff_t, float*) noexcept {},
     .attend = [](const AttendArgs&) noexcept {},
+    .pair_rows = [](const PairRowsArgs&) noexcept {},
+    .matmul_bf16 = [](const MatmulBf16Args&) noexcept {},
+    .attend_bf16 = [](const AttendBf16Args&) noexcept {},
+    .has_bf16_dot = false,
     .attend_merge = [](const AttendState&, const AttendState&, std::ptrdiff_t) noexcept {},
     .attend_finish = [](const AttendState&, std::ptrdiff_t, float* const*, std::ptrdiff_t) noexcept {},
 };

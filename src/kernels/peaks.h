@@ -10,7 +10,7 @@ namespace kl {
 
 /// Independent instructions on registers.
 struct PeakLoop {
-  const char* isa;          // of the kernel tables that use the instruction: "avx2", "avx512"
+  const char* isa;          // how the kernel tables that use the instruction begin: "avx2", "avx512"
   const char* instruction;  // "vpdpbusd, 512 bit"
   Arithmetic arithmetic;
   bool (*supported)() noexcept;

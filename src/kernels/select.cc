@@ -1,15 +1,42 @@
 #include "kernels/select.h"
 
+#include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdlib>
+#include <limits>
 #include <vector>
 
+#include "kernels/peaks.h"
 #include "kl/error.h"
 
 namespace kl {
 namespace {
 
-constexpr std::array kCompiledIn = {&avx512::kernels, &avx2::kernels, &reference::kernels};  // best first
+// Best first, but for what bf16_dot_is_faster() says.
+constexpr std::array kCompiledIn = {&avx512::kernels_bf16, &avx512::kernels, &avx2::kernels, &reference::kernels};
+
+/// Nanoseconds an operation of a peak loop takes: the best of a few tries of about 10 microseconds.
+double nanoseconds_per_op(const PeakLoop& loop) {
+  using Clock = std::chrono::steady_clock;
+  constexpr int kTries = 10, kRounds = 2000;
+  double best = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < kTries; ++i) {
+    const Clock::time_point start = Clock::now();
+    loop.run(kRounds);
+    best = std::min(best, std::chrono::duration<double, std::nano>(Clock::now() - start).count());
+  }
+  return best / (kRounds * loop.ops_per_round);
+}
+
+/// vdpbf16ps takes half as long as the FMA it stands for on some CPUs, and twice as long on others.
+bool bf16_dot_is_faster() {
+  const auto loop = [](Arithmetic kind) -> const PeakLoop& {
+    return *std::find_if(std::begin(avx512::peaks), std::end(avx512::peaks),
+                         [kind](const PeakLoop& l) { return l.arithmetic == kind; });
+  };
+  return nanoseconds_per_op(loop(Arithmetic::kBf16Dot)) < 0.9 * nanoseconds_per_op(loop(Arithmetic::kFma));
+}
 
 std::string names_of(std::span<const Kernels* const> tables) {
   std::string names;
@@ -28,6 +55,7 @@ std::span<const Kernels* const> available_kernels() {
     for (const Kernels* table : kCompiledIn) {
       if (table->supported()) tables.push_back(table);
     }
+    if (tables.front() == &avx512::kernels_bf16 && !bf16_dot_is_faster()) std::swap(tables[0], tables[1]);
     return tables;
   }();
   return available;

@@ -17,7 +17,8 @@ struct LayerContext {
   const Kernels& kernels;
   ThreadPool& pool;
   Arena& arena;
-  bool integers = true;          ///< packed weights meet quantised activations; else everything is computed in f32
+  bool integers = true;          ///< packed weights meet quantised activations, and bf16 latents queries in bf16; else
+                                 ///< everything is computed in f32
   Profiler* profiler = nullptr;  ///< null: nobody counts
 };
 

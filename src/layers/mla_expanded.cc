@@ -76,7 +76,9 @@ WeightMatrix unpacked(const Kernels& kernels, const WeightMatrix& w, float* stor
 
 // Rounded up to a cache line: two threads never write to the same one.
 MlaExpanded::MlaExpanded(const MlaCore& core, Arena& arena, std::ptrdiff_t T, int workers)
-    : core_(core), stride_(ceil_div(HeadScratch::floats(core, T), 16) * 16), scratch_(arena.take(workers * stride_)) {}
+    : core_(core),
+      stride_(ceil_div(std::max(HeadScratch::floats(core, T), bf16_floats(core, T)), 16) * 16),
+      scratch_(arena.take(workers * stride_)) {}
 
 void MlaExpanded::attend_head(const MlaWeights& w, const LayerContext& c, const Segment& segment, const MlaCache& cache,
                               std::ptrdiff_t head, float* scratch) noexcept {
@@ -130,15 +132,17 @@ void MlaExpanded::attend_head(const MlaWeights& w, const LayerContext& c, const 
 void MlaExpanded::forward(const MlaWeights& w, const LayerContext& c, const Segment& segment,
                           const MlaCache& cache) noexcept {
   if (c.profiler != nullptr) {
+    const Arithmetic kind = arithmetic_of(c, cache);
     for (const auto* matrices : {&w.w_uk, &w.w_uv})
       for (const WeightMatrix& matrix : *matrices)
-        c.profiler->count_product(matrix, static_cast<std::ptrdiff_t>(cache.num_tokens()));
+        c.profiler->count_product(matrix, static_cast<std::ptrdiff_t>(cache.num_tokens()), kind);
     const std::ptrdiff_t per_pair = core_.H * (core_.N + core_.P + core_.V);
-    c.profiler->count_ops(Arithmetic::kFma,
-                          2 * count_pairs(segment, cache.num_tokens()) * static_cast<double>(per_pair));
+    c.profiler->count_ops(kind, 2 * count_pairs(segment, cache.num_tokens()) * static_cast<double>(per_pair));
   }
+  const bool bf16 = multiplies_bf16(c, cache);
   c.pool.parallel_for(core_.H, [&](std::ptrdiff_t head, int worker) {
-    attend_head(w, c, segment, cache, head, scratch_ + worker * stride_);
+    float* scratch = scratch_ + worker * stride_;
+    bf16 ? attend_head_bf16(w, c, segment, cache, head, scratch) : attend_head(w, c, segment, cache, head, scratch);
   });
 }
 

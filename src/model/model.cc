@@ -6,60 +6,16 @@
 #include <system_error>
 #include <unordered_set>
 
-#include "base/cpu_topology.h"
 #include "base/float_environment.h"
 #include "checkpoint/checkpoint.h"
 #include "kernels/select.h"
 #include "kl/error.h"
 #include "model/kimi_linear_model.h"
+#include "model/memory_plan.h"
 #include "weights/quantization_config.h"
 #include "weights/sanitize.h"
 
 namespace kl {
-namespace {
-
-// Rows of logits computed at a time: one pass over lm_head serves them all, and 16 x 163,840 floats are 10 MiB.
-constexpr std::ptrdiff_t kLogitRows = 16;
-
-/// config.json, with the conventions the caller overrides.
-ModelArgs load_args(const std::filesystem::path& dir, const ModelOptions& options) {
-  ModelArgs args = ModelArgs::load(dir);
-  if (options.kv_a_norm_eps > 0) args.kv_a_norm_eps = options.kv_a_norm_eps;
-  if (options.l2_norm_eps > 0) args.l2_norm_eps = options.l2_norm_eps;
-  return args;
-}
-
-/// ModelOptions::chunk_tokens.  Many tokens share one pass over the weights and one expansion of MLA's keys, but every
-/// buffer of a pass grows with them.
-std::ptrdiff_t pass_tokens(const ModelOptions& options, const ModelArgs& args, const ModelWeights& weights,
-                           const LayerSettings& settings, int threads) {
-  constexpr std::ptrdiff_t kLeast = 512, kMost = 2048;
-  constexpr std::size_t kShareOfWeights = 64;
-  if (options.chunk_tokens > 0) return options.chunk_tokens;
-  const std::size_t budget = (weights.mapped_bytes + weights.copied_bytes) / kShareOfWeights;
-  const auto fits = [&](std::ptrdiff_t tokens) {
-    return KimiLinearModel::scratch_floats(args, weights, settings, tokens, threads) * sizeof(float) <= budget;
-  };
-  std::ptrdiff_t tokens = kMost;
-  while (tokens > kLeast && !fits(tokens)) tokens /= 2;
-  return tokens;
-}
-
-LatentType latent_type(CacheType type, const ModelWeights& weights) {
-  switch (type) {
-    case CacheType::kF32:
-      return LatentType::kF32;
-    case CacheType::kBf16:
-      return LatentType::kBf16;
-    case CacheType::kInt8:
-      return LatentType::kInt8;
-    case CacheType::kAuto:
-      break;
-  }
-  return weights.has_packed ? LatentType::kBf16 : LatentType::kF32;
-}
-
-}  // namespace
 
 std::vector<std::string> available_isas() {
   std::vector<std::string> names;
@@ -76,16 +32,14 @@ struct Model::Impl {
         kernels(select_kernels(o.isa)),
         args(load_args(dir, o)),
         weights(bind_weights(args, Checkpoint::open(dir), load_encoding(dir).get())),
-        pool(o.threads > 0 ? o.threads : num_usable_cores()),
-        latents(latent_type(o.cache_type, weights)),
-        settings{o.mla_form, o.router_weights, o.compute == Compute::kAuto},
-        max_tokens(pass_tokens(o, args, weights, settings, pool.size())),
-        backbone(args, weights, settings, kernels, pool, max_tokens),
+        choices(choose(o, args, weights)),
+        max_tokens(choices.max_tokens),
+        pool(choices.threads),
+        backbone(args, weights, choices.settings, kernels, pool, max_tokens),
         wanted_hidden(static_cast<std::size_t>(kLogitRows * args.hidden_size)),
         wanted_quantized(static_cast<std::size_t>(quantized_floats(kLogitRows, args.hidden_size))),
         logits(static_cast<std::size_t>(kLogitRows * args.vocab_size)) {}
 
-  DType state_type() const { return options.bf16_state ? DType::kBF16 : DType::kF32; }
   void check(std::span<const SequenceInput> batch) const;
   void fill_pass(std::span<const SequenceInput> batch, std::span<std::int64_t> done);
   void report_logits(const float* x, ForwardObserver& observer, Profiler* profiler);
@@ -94,10 +48,9 @@ struct Model::Impl {
   const Kernels& kernels;
   const ModelArgs args;
   const ModelWeights weights;
-  ThreadPool pool;
-  const LatentType latents;
-  const LayerSettings settings;
+  const ModelChoices choices;
   const std::ptrdiff_t max_tokens;
+  ThreadPool pool;
   KimiLinearModel backbone;
   const std::shared_ptr<const int> identity = std::make_shared<const int>(0);  // states of this model carry it
   AlignedBuffer wanted_hidden;     // [kLogitRows, D] normed rows whose logits are wanted
@@ -124,31 +77,13 @@ Model Model::open(const std::filesystem::path& dir, const ModelOptions& options)
 const ModelArgs& Model::args() const { return impl_->args; }
 const char* Model::isa() const { return impl_->kernels.isa; }
 int Model::threads() const { return impl_->pool.size(); }
-int Model::chunk_tokens() const { return static_cast<int>(impl_->max_tokens); }
 void Model::set_profile(Profile* profile) { impl_->profile = profile; }
 
-MemoryPlan Model::memory_plan() const {
-  const ModelArgs& a = impl_->args;
-  const auto kda_layers = static_cast<std::size_t>(a.num_layers_of(LayerKind::kKda));
-  const auto mla_layers = static_cast<std::size_t>(a.num_layers_of(LayerKind::kMla));
-  std::size_t kda_floats = 0;
-  if (kda_layers > 0) {
-    const KdaCache cache(a, impl_->state_type());
-    kda_floats = cache.S.size() + cache.conv.size();
-  }
-  return {
-      .weights_mapped = impl_->weights.mapped_bytes,
-      .weights_copied = impl_->weights.copied_bytes,
-      .scratch = impl_->backbone.scratch_bytes() + (impl_->wanted_hidden.size() + impl_->logits.size()) * sizeof(float),
-      .state_fixed = kda_layers * kda_floats * sizeof(float),
-      .state_per_token =
-          mla_layers *
-          static_cast<std::size_t>(LatentFormat{impl_->latents, a.kv_lora_rank, a.qk_rope_head_dim}.row_bytes())};
-}
+MemoryPlan Model::memory_plan() const { return kl::memory_plan(impl_->args, impl_->weights, impl_->choices); }
 
 SequenceState Model::make_cache() const {
-  return SequenceState(
-      std::make_unique<SequenceState::Impl>(impl_->args, impl_->state_type(), impl_->latents, impl_->identity));
+  return SequenceState(std::make_unique<SequenceState::Impl>(impl_->args, impl_->choices.state_type,
+                                                             impl_->choices.latents, impl_->identity));
 }
 
 void Model::Impl::check(std::span<const SequenceInput> batch) const {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <utility>
 
+#include "base/cpu_topology.h"
 #include "base/thread_pool.h"
 #include "weights/pack.h"
 
@@ -39,6 +40,20 @@ struct Repacking::Scratch {
   std::vector<std::uint8_t> q;
 };
 
+/// Matrices share large buffers: these lie in large pages, which kernels read faster (docs/benchmarks.md).
+std::byte* Repacking::take(std::size_t bytes) {
+  constexpr std::size_t kBufferBytes = std::size_t{256} << 20, kLine = AlignedBuffer::kAlignment;
+  const std::size_t whole = (bytes + kLine - 1) / kLine * kLine;
+  if (buffers_.empty() || whole > left_) {
+    left_ = std::max(whole, kBufferBytes);
+    buffers_.emplace_back(left_ / sizeof(float));
+  }
+  const AlignedBuffer& buffer = buffers_.back();
+  auto* data = reinterpret_cast<std::byte*>(buffers_.back().data()) + buffer.size() * sizeof(float) - left_;
+  left_ -= whole;
+  return data;
+}
+
 WeightMatrix Repacking::add(std::shared_ptr<const StoredMatrix> stored, const RowRange& rows, std::string tensor) {
   HeldForm form = stored->held_as();
   if (rows.is_transposed && form.type == DType::kPacked) form = {};
@@ -49,9 +64,9 @@ WeightMatrix Repacking::add(std::shared_ptr<const StoredMatrix> stored, const Ro
                                                         : m.N * m.K * static_cast<std::ptrdiff_t>(size_of(m.type)));
   bytes_ += bytes;
   if (only_sizes_) return m;
-  AlignedBuffer& buffer = buffers_.emplace_back((bytes + 3) / 4);
-  m.data = buffer.data();
-  jobs_.emplace_back(std::move(stored), rows, m, reinterpret_cast<std::byte*>(buffer.data()), std::move(tensor));
+  std::byte* data = take(bytes);
+  m.data = data;
+  jobs_.emplace_back(std::move(stored), rows, m, data, std::move(tensor));
   return m;
 }
 

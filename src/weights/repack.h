@@ -51,6 +51,7 @@ class Repacking {
   /// Numbers of one row on their way, one set a thread.
   struct Scratch;
 
+  std::byte* take(std::size_t bytes);
   static bool convert_packed(const Job& job, std::int64_t r, Scratch& s) noexcept;
   static bool convert_floats(const Job& job, std::int64_t r, Scratch& s) noexcept;
 
@@ -58,6 +59,7 @@ class Repacking {
   std::size_t bytes_ = 0;
   std::deque<Job> jobs_;  // atomics do not move
   std::vector<AlignedBuffer> buffers_;
+  std::size_t left_ = 0;  // bytes of the last buffer that nobody has
 };
 
 }  // namespace kl

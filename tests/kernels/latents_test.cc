@@ -68,6 +68,16 @@ TEST(Latents, RowsHaveTheSizesTheDocsState) {
   EXPECT_EQ((LatentFormat{LatentType::kBf16, 3, 0}.row_bytes()), 8);
 }
 
+TEST(Latents, Bf16RowsAreWholePairs) {
+  const LatentFormat f{LatentType::kBf16, 2, 1};
+  const std::vector<float> row = {1, 2, 3};
+  for_each_table([&](const Kernels& k) {
+    std::vector<std::uint16_t> dst(4, 0x7fc0);
+    k.store_latent(f, row.data(), reinterpret_cast<std::byte*>(dst.data()));
+    EXPECT_EQ(dst, (std::vector<std::uint16_t>{0x3f80, 0x4000, 0x4040, 0}));
+  });
+}
+
 TEST(Latents, NanAndInfinityStayVisible) {
   for (const LatentType type : kTypes) {
     for (const float bad : {static_cast<float>(NAN), static_cast<float>(INFINITY)}) {

@@ -57,6 +57,19 @@ const Shape kShapes[] = {
     {"SinglePrecision", [](ModelArgs&) {}, "f32"},
 };
 
+/// The largest difference, as a part of the largest expected value.
+double worst_error(const std::vector<std::vector<float>>& rows, const std::vector<std::vector<float>>& expected) {
+  double worst = 0, largest = 0;
+  for (std::size_t t = 0; t < rows.size(); ++t) {
+    for (std::size_t i = 0; i < rows[t].size(); ++i) {
+      const double error = std::fabs(double{rows[t][i]} - expected[t][i]);
+      worst = std::isnan(error) ? INFINITY : std::fmax(worst, error);
+      largest = std::fmax(largest, std::fabs(double{expected[t][i]}));
+    }
+  }
+  return worst / largest;
+}
+
 class OddShapes : public testing::TestWithParam<Shape> {
  protected:
   OddShapes() : dir_(std::filesystem::temp_directory_path() / ("kl_shapes_" + std::to_string(getpid()))) {
@@ -64,36 +77,51 @@ class OddShapes : public testing::TestWithParam<Shape> {
   }
   ~OddShapes() override { std::filesystem::remove_all(dir_); }
 
+  std::vector<Token> synthesize_model(std::size_t count) const {
+    ModelArgs args = ModelArgs::like("tiny");
+    GetParam().change(args);
+    SynthOptions options;
+    options.dtype = GetParam().dtype;
+    options.seed = 3;
+    synthesize(args, dir_, options);
+
+    std::vector<Token> tokens;
+    for (std::size_t t = 0; t < count; ++t) tokens.push_back(static_cast<Token>(t * 37) % args.vocab_size);
+    return tokens;
+  }
+
   std::filesystem::path dir_;
 };
 
 TEST_P(OddShapes, TablesAgreeAndSplitsDoNotMatter) {
-  ModelArgs args = ModelArgs::like("tiny");
-  GetParam().change(args);
-  SynthOptions options;
-  options.dtype = GetParam().dtype;
-  options.seed = 3;
-  synthesize(args, dir_, options);
-
-  std::vector<Token> tokens;
-  for (int t = 0; t < 70; ++t) tokens.push_back(t * 37 % args.vocab_size);
+  const std::vector<Token> tokens = synthesize_model(70);
   Model reference = Model::open(dir_, {.threads = 1, .isa = "reference", .mla_form = MlaForm::kAbsorbed});
   const auto expected = logits_of(reference, tokens);
   for (const Kernels* k : available_kernels()) {
     for (const MlaForm form : {MlaForm::kAbsorbed, MlaForm::kExpanded}) {
       Model model = Model::open(dir_, {.threads = 2, .isa = k->isa, .mla_form = form});
       const auto rows = logits_of(model, tokens);
-      double worst = 0, largest = 0;
-      for (std::size_t t = 0; t < rows.size(); ++t) {
-        for (std::size_t i = 0; i < rows[t].size(); ++i) {
-          const double error = std::fabs(double{rows[t][i]} - expected[t][i]);
-          worst = std::isnan(error) ? INFINITY : std::fmax(worst, error);
-          largest = std::fmax(largest, std::fabs(double{expected[t][i]}));
-        }
-      }
-      EXPECT_GT(largest, 0);
-      EXPECT_LE(worst, 2e-5 * largest) << k->isa;
+      EXPECT_LE(worst_error(rows, expected), 2e-5) << k->isa;
       EXPECT_EQ(logits_of(model, tokens, {1, 2, 30}), rows) << k->isa;
+    }
+  }
+}
+
+TEST_P(OddShapes, AttentionOnBf16IsTheSameBitsOnEveryFastTableAndForEverySplit) {
+  const std::vector<Token> tokens = synthesize_model(140);
+  Model f32 = Model::open(dir_, {.threads = 1});
+  const auto close_to = logits_of(f32, tokens);
+  for (const MlaForm form : {MlaForm::kAbsorbed, MlaForm::kExpanded}) {
+    std::vector<std::vector<float>> first;
+    for (const Kernels* k : available_kernels()) {
+      ModelOptions options{.threads = 2, .isa = k->isa, .mla_form = form, .cache_type = CacheType::kBf16};
+      Model model = Model::open(dir_, options);
+      const auto rows = logits_of(model, tokens);
+      EXPECT_LE(worst_error(rows, close_to), 0.03) << k->isa;
+      EXPECT_EQ(logits_of(model, tokens, {1, 2, 30, 96}), rows) << k->isa;
+      if (k == &reference::kernels) continue;  // by budget only
+      if (first.empty()) first = rows;
+      EXPECT_EQ(rows, first) << k->isa;
     }
   }
 }

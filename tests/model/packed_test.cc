@@ -66,19 +66,21 @@ TEST_F(PackedModel, SplitsChunksThreadsAndTablesChangeNothing) {
 }
 
 TEST_F(PackedModel, RaggedBatchEqualsSingles) {
-  Model model = open("4", {.threads = 2, .chunk_tokens = 50});
-  std::vector<std::vector<Token>> prompts;
-  for (const std::ptrdiff_t n : {1, 2, 5, 33, 70}) prompts.push_back(tokens(n, static_cast<std::uint64_t>(n)));
-  std::vector<SequenceState> states;
-  for (std::size_t i = 0; i < prompts.size(); ++i) states.push_back(model.make_cache());
-  std::vector<SequenceInput> batch;
-  for (std::size_t i = 0; i < prompts.size(); ++i) batch.push_back({&states[i], prompts[i], WantLogits::kAll});
-  Recorder together;
-  model.forward(batch, together);
-  for (std::size_t i = 0; i < prompts.size(); ++i) {
-    const Rows alone = logits_of(model, prompts[i]);
-    for (std::size_t t = 0; t < alone.size(); ++t)
-      ASSERT_EQ(together.logits.at({static_cast<int>(i), static_cast<std::int64_t>(t)}), alone[t]);
+  for (const MlaForm form : {MlaForm::kAbsorbed, MlaForm::kExpanded}) {
+    Model model = open("4", {.threads = 2, .chunk_tokens = 50, .mla_form = form});
+    std::vector<std::vector<Token>> prompts;
+    for (const std::ptrdiff_t n : {1, 2, 5, 33, 70}) prompts.push_back(tokens(n, static_cast<std::uint64_t>(n)));
+    std::vector<SequenceState> states;
+    for (std::size_t i = 0; i < prompts.size(); ++i) states.push_back(model.make_cache());
+    std::vector<SequenceInput> batch;
+    for (std::size_t i = 0; i < prompts.size(); ++i) batch.push_back({&states[i], prompts[i], WantLogits::kAll});
+    Recorder together;
+    model.forward(batch, together);
+    for (std::size_t i = 0; i < prompts.size(); ++i) {
+      const Rows alone = logits_of(model, prompts[i]);
+      for (std::size_t t = 0; t < alone.size(); ++t)
+        ASSERT_EQ(together.logits.at({static_cast<int>(i), static_cast<std::int64_t>(t)}), alone[t]);
+    }
   }
 }
 
@@ -130,6 +132,30 @@ TEST_F(PackedModel, EveryCacheTypeKeepsTheContract) {
       }
     }
   }
+}
+
+TEST_F(PackedModel, AttentionOnBf16IsUsedWhereItShouldBeAndClose) {
+  const auto prompt = tokens(300, 9);
+  const std::filesystem::path demo = std::filesystem::path(KL_SOURCE_DIR) / "models/demo";
+  // Unquantised weights are multiplied in f32 either way: what differs is attention alone.
+  for (const MlaForm form : {MlaForm::kAbsorbed, MlaForm::kExpanded}) {
+    const auto run = [&](Compute compute, CacheType type) {
+      Model model = Model::open(demo, {.mla_form = form, .compute = compute, .cache_type = type});
+      return logits_of(model, prompt);
+    };
+    const double d = distance(run(Compute::kAuto, CacheType::kBf16), run(Compute::kF32, CacheType::kBf16));
+    EXPECT_GT(d, 0);
+    EXPECT_LE(d, 0.01);
+    EXPECT_EQ(run(Compute::kAuto, CacheType::kF32), run(Compute::kF32, CacheType::kF32));
+    EXPECT_EQ(run(Compute::kAuto, CacheType::kInt8), run(Compute::kF32, CacheType::kInt8));
+  }
+}
+
+TEST_F(PackedModel, LongContextOnBf16IsTheSameFromStretchesSpreadOverThreads) {
+  // 1100 tokens are two stretches of attention: one thread walks them in order, several take one each.
+  const auto prompt = tokens(1100, 10);
+  Model one = open("8", {.threads = 1}), three = open("8", {.threads = 3, .chunk_tokens = 300});
+  EXPECT_EQ(logits_of(three, prompt, {1090, 1}), logits_of(one, prompt));
 }
 
 TEST_F(PackedModel, StateInBf16KeepsTheContract) {

@@ -58,14 +58,17 @@ inline F32 load(const F16* p, Lanes lanes = {}) {
   return widen(load16(p, lanes), F16{});
 }
 
-/// Rounds to nearest even; NaN stays NaN.
-inline void store(Bf16* p, F32 x) {
+/// As bf16 in the low half of each lane: rounds to nearest even; NaN stays NaN.
+inline __m256i bf16_bits(F32 x) {
   const __m256i bits = _mm256_castps_si256(x),
                 odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
   const __m256i rounded =
       _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), odd), 16);
   const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
-  const __m256i result = _mm256_blendv_epi8(rounded, _mm256_set1_epi32(0x7fc0), nan);
+  return _mm256_blendv_epi8(rounded, _mm256_set1_epi32(0x7fc0), nan);
+}
+inline void store(Bf16* p, F32 x) {
+  const __m256i result = bf16_bits(x);
   const __m256i words = _mm256_permute4x64_epi64(_mm256_packus_epi32(result, result), 0x08);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(words));
 }
@@ -118,7 +121,12 @@ constexpr int kPackedTokens =
     2;  // packed tile: 1 block of weights x 2 tokens, integer and float sums, 8 of 16 registers
 
 inline I32 broadcast(std::int32_t x) { return _mm256_set1_epi32(x); }
-inline I32 load_integers(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline I32 load_integers(const void* p, Full = {}) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline I32 load_integers(const void* p, Partial n) {
+  return _mm256_maskload_epi32(static_cast<const int*>(p), mask_of(n));
+}
+inline void store_integers(void* p, I32 x, Full = {}) { _mm256_storeu_si256(static_cast<__m256i*>(p), x); }
+inline void store_integers(void* p, I32 x, Partial n) { _mm256_maskstore_epi32(static_cast<int*>(p), mask_of(n), x); }
 inline I32 low_nibbles(I32 x) { return _mm256_and_si256(x, _mm256_set1_epi8(15)); }
 inline I32 high_nibbles(I32 x) { return low_nibbles(_mm256_srli_epi32(x, 4)); }
 template <int n>
@@ -140,6 +148,17 @@ inline void add_products(I32& sum, I32 w, I32 x) {
     const I32 x_even = _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8), x_odd = _mm256_srai_epi16(x, 8);
     sum = _mm256_add_epi32(sum, _mm256_add_epi32(_mm256_madd_epi16(w_even, x_even), _mm256_madd_epi16(w_odd, x_odd)));
   }
+}
+
+// Pairs of bf16: a lane holds the even one in its low half and the odd one in its high half.
+inline F32 even_of(I32 pair) { return _mm256_castsi256_ps(_mm256_slli_epi32(pair, 16)); }
+inline F32 odd_of(I32 pair) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_srli_epi32(pair, 16), 16)); }
+inline I32 round_pair(F32 even, F32 odd) {
+  return _mm256_or_si256(bf16_bits(even), _mm256_slli_epi32(bf16_bits(odd), 16));
+}
+/// Of numbers that are bf16 already.
+inline I32 join_pair(F32 even, F32 odd) {
+  return _mm256_or_si256(_mm256_srli_epi32(_mm256_castps_si256(even), 16), _mm256_castps_si256(odd));
 }
 
 /// Rounds to nearest even and stores as signed bytes; NaN becomes -128.

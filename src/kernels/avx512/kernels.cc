@@ -15,8 +15,19 @@ bool supported() noexcept {
          __builtin_cpu_supports("avx512vnni");
 }
 
+bool supported_bf16() noexcept { return supported() && __builtin_cpu_supports("avx512bf16"); }
+
+constexpr Kernels make_bf16_table() {
+  Kernels table = make_table("avx512bf16", supported_bf16);
+  table.matmul_bf16 = matmul_bf16<DotTile<DotPairs>>;
+  table.attend_bf16 = attend_bf16<DotTile<DotPairs>>;
+  table.has_bf16_dot = true;
+  return table;
+}
+
 }  // namespace
 
 const Kernels kernels = make_table("avx512", supported);
+const Kernels kernels_bf16 = make_bf16_table();
 
 }  // namespace kl::avx512

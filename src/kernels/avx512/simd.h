@@ -56,15 +56,16 @@ inline F32 load(const F16* p, Lanes lanes = {}) {
   return widen(load16(p, lanes), F16{});
 }
 
-/// Rounds to nearest even; NaN stays NaN.
-inline void store(Bf16* p, F32 x) {
+/// As bf16 in the low half of each lane: rounds to nearest even; NaN stays NaN.
+inline __m512i bf16_bits(F32 x) {
   const __m512i bits = _mm512_castps_si512(x),
                 odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
   const __m512i rounded =
       _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd), 16);
-  const __m512i result =
-      _mm512_mask_blend_epi32(_mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), rounded, _mm512_set1_epi32(0x7fc0));
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(result));
+  return _mm512_mask_blend_epi32(_mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), rounded, _mm512_set1_epi32(0x7fc0));
+}
+inline void store(Bf16* p, F32 x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(bf16_bits(x)));
 }
 
 inline F32 fma(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }           // a b + c
@@ -116,7 +117,10 @@ constexpr int kPackedTokens =
     6;  // packed tile: 2 blocks of weights x 6 tokens, integer and float sums, 24 of 32 registers
 
 inline I32 broadcast(std::int32_t x) { return _mm512_set1_epi32(x); }
-inline I32 load_integers(const void* p) { return _mm512_loadu_si512(p); }
+inline I32 load_integers(const void* p, Full = {}) { return _mm512_loadu_si512(p); }
+inline I32 load_integers(const void* p, Partial n) { return _mm512_maskz_loadu_epi32(mask_of(n), p); }
+inline void store_integers(void* p, I32 x, Full = {}) { _mm512_storeu_si512(p, x); }
+inline void store_integers(void* p, I32 x, Partial n) { _mm512_mask_storeu_epi32(p, mask_of(n), x); }
 inline I32 low_nibbles(I32 x) { return _mm512_and_si512(x, _mm512_set1_epi8(15)); }
 inline I32 high_nibbles(I32 x) { return low_nibbles(_mm512_srli_epi32(x, 4)); }
 template <int n>
@@ -133,6 +137,25 @@ template <int Bits>
 inline void add_products(I32& sum, I32 w, I32 x) {
   asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
 }
+
+// Pairs of bf16: a lane holds the even one in its low half and the odd one in its high half.
+inline F32 even_of(I32 pair) { return _mm512_castsi512_ps(_mm512_slli_epi32(pair, 16)); }
+inline F32 odd_of(I32 pair) {
+  return _mm512_castsi512_ps(_mm512_and_si512(pair, _mm512_set1_epi32(static_cast<int>(0xffff0000))));
+}
+inline I32 round_pair(F32 even, F32 odd) {
+  return _mm512_or_si512(bf16_bits(even), _mm512_slli_epi32(bf16_bits(odd), 16));
+}
+/// Of numbers that are bf16 already.
+inline I32 join_pair(F32 even, F32 odd) {
+  return _mm512_or_si512(_mm512_srli_epi32(_mm512_castps_si512(even), 16), _mm512_castps_si512(odd));
+}
+
+/// Products of pairs by the instruction for them.  Assembly: the table without it is compiled with the same flags.
+struct DotPairs {
+  /// sum + a_odd b_odd + a_even b_even, in this order, rounded twice; subnormals are taken and given as 0.
+  static void add(F32& sum, I32 a, I32 b) { asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b)); }
+};
 
 /// Rounds to nearest even and stores as signed bytes; NaN becomes -128.
 inline void store_bytes(std::int8_t* p, F32 x) {

@@ -35,19 +35,25 @@ inline void products(const AttendArgs& a, std::ptrdiff_t lane) {
                                    });
 }
 
+/// Masks the products q.k of one vector of lanes with -inf; returns the largest score so far, m included.
+inline F32 mask_products(float* scores, std::ptrdiff_t n, F32 visible, F32 scale, F32 m) {
+  const F32 masked = broadcast(-__builtin_inff());
+  for (std::ptrdiff_t i = 0; i < n; ++i) {
+    const F32 qk = select_greater(visible, broadcast(static_cast<float>(i)), load(scores + i * kLanes), masked);
+    store(scores + i * kLanes, qk);
+    m = max(m, qk * scale);
+  }
+  return m;
+}
+
 /// Products q.k of one vector of lanes become weights; m and l are updated; returns what O must be multiplied with.
 ///
 /// The exponent is one FMA of the product, scale q.k - shift: a score is never rounded by itself (the weights of
 /// attention carry eps times the size of their scores).
 inline F32 softmax_weights(const AttendArgs& a, std::ptrdiff_t lane, F32 visible) {
   float *scores = a.scores + lane, *m = a.state.m + lane, *l = a.state.l + lane;
-  const F32 old_max = load(m), masked = broadcast(-__builtin_inff()), scale = broadcast(a.scale);
-  F32 new_max = old_max;
-  for (std::ptrdiff_t i = 0; i < a.n; ++i) {
-    const F32 qk = select_greater(visible, broadcast(static_cast<float>(i)), load(scores + i * kLanes), masked);
-    store(scores + i * kLanes, qk);
-    new_max = max(new_max, qk * scale);
-  }
+  const F32 old_max = load(m), scale = broadcast(a.scale);
+  const F32 new_max = mask_products(scores, a.n, visible, scale, old_max);
   const F32 shift = shift_of(new_max), keep = exp(old_max - shift);
   F32 total = load(l) * keep;
   for (std::ptrdiff_t fold = 0; fold < a.n; fold += kTileFold) {
@@ -76,13 +82,19 @@ inline void add_values(const AttendArgs& a, std::ptrdiff_t lane, const F32 (&kee
                                    });
 }
 
+/// Keys of this block a lane may see: the first so many.
+inline void count_visible(const std::int64_t* limit, std::int64_t position, std::ptrdiff_t n,
+                          float (&visible)[kLanes]) {
+  for (std::ptrdiff_t lane = 0; lane < kLanes; ++lane) {
+    const std::int64_t keys = limit[lane] - position;
+    visible[lane] = static_cast<float>(keys < 0 ? 0 : keys > n ? n : keys);
+  }
+}
+
 /// AttendFn: products, weights and values, kGroup lanes at a time.
 void attend(const AttendArgs& a) noexcept {
-  float visible[kLanes];  // keys of this block a lane may see: the first so many
-  for (std::ptrdiff_t lane = 0; lane < kLanes; ++lane) {
-    const std::int64_t keys = a.limit[lane] - a.position;
-    visible[lane] = static_cast<float>(keys < 0 ? 0 : keys > a.n ? a.n : keys);
-  }
+  float visible[kLanes];
+  count_visible(a.limit, a.position, a.n, visible);
   for (std::ptrdiff_t lane = 0; lane < kLanes; lane += kGroup) {
     products(a, lane);
     F32 keep[2];

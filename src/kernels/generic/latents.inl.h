@@ -30,6 +30,7 @@ void store_latent(const LatentFormat& f, const float* row, std::byte* dst) noexc
     case LatentType::kBf16: {
       auto* out = reinterpret_cast<std::uint16_t*>(dst);
       for (std::ptrdiff_t i = 0; i < f.floats(); ++i) out[i] = f32_to_bf16(row[i]);
+      if (f.floats() % 2 != 0) out[f.floats()] = 0;
       return;
     }
     case LatentType::kInt8: {

@@ -1,6 +1,7 @@
 #pragma once
 // All kernels of generic/ as a table.
 #include "kernels/generic/attend.inl.h"
+#include "kernels/generic/attend_bf16.inl.h"
 #include "kernels/generic/kda.inl.h"
 #include "kernels/generic/latents.inl.h"
 #include "kernels/generic/matmul_transposed.inl.h"
@@ -35,6 +36,10 @@ constexpr Kernels make_table(const char* isa, bool (*supported)() noexcept) {
       .load_latents = load_latents,
       .pack_lanes = pack_lanes,
       .attend = attend,
+      .pair_rows = pair_rows,
+      .matmul_bf16 = matmul_bf16<FusedPairs>,
+      .attend_bf16 = attend_bf16<FusedPairs>,
+      .has_bf16_dot = false,
       .attend_merge = attend_merge,
       .attend_finish = attend_finish,
   };

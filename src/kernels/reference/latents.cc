@@ -32,6 +32,7 @@ void store_latent(const LatentFormat& f, const float* row, std::byte* dst) noexc
   if (f.type == LatentType::kF32) std::memcpy(dst, row, static_cast<std::size_t>(f.row_bytes()));
   if (f.type == LatentType::kBf16) {
     for (std::ptrdiff_t i = 0; i < f.floats(); ++i) reinterpret_cast<std::uint16_t*>(dst)[i] = f32_to_bf16(row[i]);
+    if (f.floats() % 2 != 0) reinterpret_cast<std::uint16_t*>(dst)[f.floats()] = 0;
   }
   if (f.type == LatentType::kInt8) {
     auto* q = reinterpret_cast<std::int8_t*>(dst);

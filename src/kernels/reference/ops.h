@@ -39,6 +39,9 @@ void store_latent(const LatentFormat& f, const float* row, std::byte* dst) noexc
 void load_latents(const LatentFormat& f, const std::byte* rows, std::ptrdiff_t n, float* dst) noexcept;
 void pack_lanes(const float* const* src, std::ptrdiff_t rows, std::ptrdiff_t n, float* dst) noexcept;
 void attend(const AttendArgs& a) noexcept;
+void pair_rows(const PairRowsArgs& a) noexcept;
+void matmul_bf16(const MatmulBf16Args& a) noexcept;
+void attend_bf16(const AttendBf16Args& a) noexcept;
 void attend_merge(const AttendState& into, const AttendState& part, std::ptrdiff_t Dv) noexcept;
 void attend_finish(const AttendState& s, std::ptrdiff_t Dv, float* const* dst, std::ptrdiff_t rows) noexcept;
 

@@ -27,6 +27,10 @@ const Kernels kernels{
     .load_latents = load_latents,
     .pack_lanes = pack_lanes,
     .attend = attend,
+    .pair_rows = pair_rows,
+    .matmul_bf16 = matmul_bf16,
+    .attend_bf16 = attend_bf16,
+    .has_bf16_dot = false,
     .attend_merge = attend_merge,
     .attend_finish = attend_finish,
 };
