@@ -104,7 +104,7 @@ class Reader {
     return Vocabulary::from_tokens(tokens, fmt::format("{}: {}", gguf_.name(), kTokens));
   }
 
-  /// "left right", each a token, together a token; in the order of what they make.
+  /// "left right", which together are a token; in the order of those tokens' ids, so that one walk over them finds all.
   void check_merges(const Vocabulary& vocabulary) const {
     const GgufValue* value = gguf_.find(kMerges);
     if (value == nullptr) {
@@ -113,26 +113,26 @@ class Reader {
     }
     const auto merges = value->texts();
     if (!merges) fail(kMerges, "expected an array of strings, got " + value->describe());
-    std::int64_t last = -1;
-    std::string left, right;
+    std::uint32_t next = 0;
+    std::string made;
     for (std::size_t i = 0; i < merges->size(); ++i) {
       const std::string_view merge = (*merges)[i];
-      const std::size_t space = std::min(merge.find(' '), merge.size());
-      left.clear();
-      right.clear();
-      const bool is_sound = space < merge.size() && append_gpt2_bytes(merge.substr(0, space), left) &&
-                            append_gpt2_bytes(merge.substr(space + 1), right) &&
-                            vocabulary.rank_of(left) != Vocabulary::kNoRank &&
-                            vocabulary.rank_of(right) != Vocabulary::kNoRank;
-      const std::uint32_t made = is_sound ? vocabulary.rank_of(left + right) : Vocabulary::kNoRank;
-      if (made == Vocabulary::kNoRank) {
-        fail_at(kMerges, i, fmt::format("expected two tokens that make a third, got \"{}\"", printable(merge, 60)));
+      const std::size_t space = merge.find(' ');
+      made.clear();
+      const bool is_pair = space != merge.npos && space > 0 && space + 1 < merge.size() &&
+                           append_gpt2_bytes(merge.substr(0, space), made) &&
+                           append_gpt2_bytes(merge.substr(space + 1), made);
+      if (!is_pair || (vocabulary.bytes_of(std::min(next, vocabulary.size() - 1)) != made &&
+                       vocabulary.rank_of(made) == Vocabulary::kNoRank)) {
+        fail_at(kMerges, i, fmt::format("expected two parts of a token, got \"{}\"", printable(merge, 60)));
       }
-      if (made <= last) {
+      while (next < vocabulary.size() && vocabulary.bytes_of(next) != made) ++next;
+      if (next == vocabulary.size()) {
         fail_at(kMerges, i,
-                fmt::format("expected merges in the order of the ids they make, got {} after {}", made, last));
+                fmt::format("expected merges in the order of the ids they make, got that of {} late",
+                            vocabulary.rank_of(made)));
       }
-      last = made;
+      ++next;
     }
   }
 

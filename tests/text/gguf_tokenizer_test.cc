@@ -102,15 +102,13 @@ TEST(GgufTokenizer, BrokenVocabulariesAreRefusedByKeyAndEntry) {
       {"a long name",
        [](Tokens& t) { t.tokens[259] = std::string(257, 'n'); },
        {"tokenizer.ggml.tokens[259]", "got 257"}},
-      {"a merge without a space",
-       [](Tokens& t) { t.merges[0] = "ab"; },
-       {"merges[0]: expected two tokens that make a third"}},
+      {"a merge without a space", [](Tokens& t) { t.merges[0] = "ab"; }, {"merges[0]: expected two parts of a token"}},
       {"a merge of nothing", [](Tokens& t) { t.merges[0] = " ab"; }, {"merges[0]"}},
       {"a merge of no token", [](Tokens& t) { t.merges[1] = "b ab"; }, {"merges[1]", "\"b ab\""}},
       {"merges out of order",
        [](Tokens& t) { std::swap(t.merges[0], t.merges[1]); },
-       {"merges[1]: expected merges in the order", "256 after 257"}},
-      {"a merge twice", [](Tokens& t) { t.merges.push_back("ab c"); }, {"merges[2]", "257 after 257"}},
+       {"merges[1]: expected merges in the order", "that of 256 late"}},
+      {"a merge twice", [](Tokens& t) { t.merges.push_back("ab c"); }, {"merges[2]", "that of 257 late"}},
   };
   for (const BrokenCase& broken : cases) {
     SCOPED_TRACE(broken.name);
