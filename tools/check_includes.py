@@ -13,17 +13,21 @@ import sys
 #   "<nlohmann/...>"   a library outside the standard one, in .cc files only
 MAY_INCLUDE = {
     "include/kl":      ["kl/"],
-    "src/base":        ["kl/error.h", "<system>", "<fmt/...>", "<nlohmann/...>"],
+    "src/base":        ["kl/error.h", "<system>", "<fmt/...>", "<nlohmann/...>", "<openssl/...>"],
     "src/kernels":     ["base/", "kl/error.h", "kl/arithmetic.h"],
     "src/gguf":        ["base/", "kl/error.h", "kl/gguf.h", "<fmt/...>"],
     "src/checkpoint":  ["base/", "gguf/", "kl/error.h", "kl/gguf.h", "kl/safetensors.h", "<system>", "<fmt/...>", "<nlohmann/...>"],
     "src/text":        ["base/", "gguf/", "kl/error.h", "kl/gguf.h", "kl/tokenizer.h", "kl/chat.h", "<fmt/...>", "<nlohmann/...>"],
     "src/weights":     ["base/", "gguf/", "kernels/", "checkpoint/", "kl/error.h", "kl/gguf.h", "kl/inspect.h", "kl/model_args.h",
-                        "kl/quantize.h", "kl/safetensors.h", "kl/synth.h", "<fmt/...>", "<nlohmann/...>"],
+                        "kl/quantize.h", "kl/safetensors.h", "kl/synth.h", "kl/verify.h", "<fmt/...>", "<nlohmann/...>"],
+    "src/convert":     ["base/", "gguf/", "kernels/", "checkpoint/", "text/", "weights/", "kl/error.h", "kl/convert.h", "kl/gguf.h",
+                        "kl/model_args.h", "kl/quantize.h", "kl/safetensors.h", "kl/tokenizer.h", "kl/version.h", "<system>",
+                        "<fmt/...>", "<nlohmann/...>"],
     "src/layers":      ["base/", "kernels/", "weights/", "kl/model.h", "kl/model_args.h", "kl/profile.h"],
     "src/model":       ["base/", "kernels/", "checkpoint/", "weights/", "layers/", "kl/", "<fmt/...>", "<nlohmann/...>"],
     "src/runtime":     ["base/", "text/", "model/", "kl/", "<fmt/...>"],
     "src/benchmark":   ["base/", "kernels/", "model/", "kl/", "<system>"],
+    "src/verify":      ["base/", "kernels/", "checkpoint/", "weights/", "kl/", "<fmt/...>"],
     "src/cli":         ["base/", "kl/", "<system>", "<fmt/...>", "<nlohmann/...>", "<CLI/...>", "<editline/...>"],
     "examples":        ["kl/"],
 }

@@ -13,10 +13,10 @@
 #include "cli/model_location.h"
 #include "cli/output.h"
 #include "cli/quantities.h"
+#include "cli/tokenizer_problem.h"
 #include "kl/gguf.h"
 #include "kl/inspect.h"
 #include "kl/model.h"
-#include "kl/tokenizer.h"
 
 namespace kl::cli {
 namespace {
@@ -235,19 +235,6 @@ OrderedJson object(const ModelReport& report, const std::optional<MemoryPlan>& p
   return json;
 }
 
-/// A folder may do without a tokenizer, but not with a broken one; a GGUF file has one.
-void check_tokenizer(const std::filesystem::path& dir, ModelReport& report) {
-  std::error_code ignored;
-  const auto status = std::filesystem::symlink_status(dir / "tiktoken.model", ignored);
-  if (!report.args || !(std::filesystem::exists(status) || is_gguf(dir))) return;
-  try {
-    Tokenizer::open(dir);
-  } catch (const Error& error) {
-    if (report.problems.empty()) report.problem_code = error.code();
-    report.problems.emplace_back(error.what());
-  }
-}
-
 /// For a sound folder: its memory with the caller's flags, which replaces the report's.
 std::optional<MemoryPlan> plan_for(const std::filesystem::path& path, const ModelOptions& options,
                                    ModelReport& report) {
@@ -266,7 +253,10 @@ int run_inspect(const InspectFlags& flags) {
   const bool is_file = std::filesystem::is_regular_file(flags.dir, ignored);
   const std::filesystem::path path = is_file ? std::filesystem::path(flags.dir) : find_model(flags.dir);
   ModelReport report = inspect(path);
-  check_tokenizer(path, report);
+  if (const auto problem = tokenizer_problem(path); problem && report.args) {
+    if (report.problems.empty()) report.problem_code = problem->code();
+    report.problems.emplace_back(problem->what());
+  }
   const std::optional<MemoryPlan> plan = plan_for(path, flags.options, report);
   Output output;
   output.write(flags.json ? to_line(object(report, plan, flags)) : table(report, plan, flags));

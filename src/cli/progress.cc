@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "cli/notice.h"
+#include "cli/quantities.h"
 
 namespace kl::cli {
 namespace {
@@ -36,7 +37,15 @@ Progress::~Progress() {
   if (shown_) notice("\r\033[K");
 }
 
-void Progress::update(double done, double total) {
+void Progress::update(double done, double total) { draw(done, total, {}); }
+
+void Progress::update_bytes(std::int64_t done, std::int64_t total) {
+  if (!on_terminal_) return;
+  draw(static_cast<double>(done), static_cast<double>(total),
+       fmt::format("{} of {}  ", bytes_text(done), bytes_text(total)));
+}
+
+void Progress::draw(double done, double total, const std::string& amount) {
   if (!on_terminal_ || done <= 0 || total <= 0) return;
   const Clock::time_point now = Clock::now();
   const double elapsed = std::chrono::duration<double>(now - start_).count();
@@ -47,7 +56,7 @@ void Progress::update(double done, double total) {
   last_drawn_ = now;
   shown_ = true;
 
-  const std::string left = duration(elapsed / fraction - elapsed);
+  const std::string left = amount + duration(elapsed / fraction - elapsed);
   const int width = std::clamp(terminal_columns() - static_cast<int>(what_.size() + left.size()) - 17, 4, 40);
   const int filled = static_cast<int>(fraction * width);
   notice(fmt::format("\r{} [{:=<{}}{: <{}}] {:3.0f} %  {} left\033[K", what_, "", filled, "", width - filled,

@@ -1,5 +1,6 @@
 #pragma once
 #include <chrono>
+#include <cstdint>
 #include <string>
 
 namespace kl::cli {
@@ -17,7 +18,12 @@ class Progress {
   /// Tells how much is done, in any unit.  Cheap: draws at most ten times a second.
   void update(double done, double total);
 
+  /// The same for bytes, which are shown: "44.2 of 98.2 GB".
+  void update_bytes(std::int64_t done, std::int64_t total);
+
  private:
+  void draw(double done, double total, const std::string& amount);
+
   using Clock = std::chrono::steady_clock;
 
   std::string what_;

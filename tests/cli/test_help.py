@@ -6,7 +6,8 @@ import subprocess
 import pytest
 from conftest import EXIT_OK, EXIT_USAGE, KL, ROOT
 
-COMMANDS = ["run", "chat", "tokenize", "detokenize", "render", "logits", "inspect", "bench", "synth", "quantize"]
+COMMANDS = ["run", "chat", "tokenize", "detokenize", "render", "logits", "inspect", "bench", "synth", "quantize",
+            "verify"]
 
 
 def test_help_lists_every_command_with_one_line(ok):

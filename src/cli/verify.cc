@@ -1,0 +1,140 @@
+// kl verify: is a model what it should be, and does it compute what another program computes?
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "base/printable.h"
+#include "cli/exit_status.h"
+#include "cli/flags.h"
+#include "cli/interrupt.h"
+#include "cli/json_text.h"
+#include "cli/model_location.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+#include "cli/quantities.h"
+#include "cli/tokenizer_problem.h"
+#include "cli/verify_report.h"
+#include "kl/error.h"
+#include "kl/verify.h"
+
+namespace kl::cli {
+namespace {
+
+struct VerifyFlags {
+  std::string dir;
+  std::string against;
+  bool write_sums = false;
+  bool json = false;
+  ParityOptions parity;
+};
+
+void define(CLI::App& command, VerifyFlags& flags) {
+  add_model_flag(command, flags.dir);
+  CLI::Option* against =
+      command.add_option("--against", flags.against, "compare with what another program computed (docs/verify.md)");
+  against->type_name("DUMP.safetensors")->check(not_empty());
+  command.add_flag("--write-sums", flags.write_sums, "write SHA256SUMS into the folder instead")->excludes(against);
+  static const std::map<std::string, Precision> kPrecisions = {
+      {"auto", Precision::kAuto}, {"f32", Precision::kF32}, {"bf16", Precision::kBf16}};
+  command
+      .add_option_function<std::string>(
+          "--precision", [&flags](const std::string& name) { flags.parity.precision = kPrecisions.at(name); },
+          "of the other program: f32, bf16, or auto: as the dump says")
+      ->type_name("TYPE")
+      ->default_str("auto")
+      ->check(one_of({"auto", "f32", "bf16"}));
+  command.add_flag("--json", flags.json, "one object instead of the lines");
+  add_engine_flags(command, flags.parity.engine, "absorbed");
+  add_convention_flags(command, flags.parity.engine);
+}
+
+/// Bytes on a bar, and an end when the person wants it.
+std::function<void(std::int64_t, std::int64_t)> shown_on(Progress& progress) {
+  return [&progress](std::int64_t done, std::int64_t total) {
+    progress.update_bytes(done, total);
+    if (interrupted()) throw Interrupted{};
+  };
+}
+
+int write_sums(const VerifyFlags& flags, const std::filesystem::path& dir) {
+  Progress progress("hashing " + printable(dir.string()));
+  const ChecksumResult result = write_checksums(dir, {flags.parity.engine.threads, shown_on(progress)});
+  Output output;
+  if (flags.json) {
+    output.write(to_line(nlohmann::ordered_json{
+        {"path", dir.string()}, {"files_hashed", result.files}, {"bytes_hashed", result.bytes}}));
+  } else {
+    output.write(printable_lines(fmt::format("{}: {} files, {}\n", (dir / "SHA256SUMS").string(), grouped(result.files),
+                                             bytes_text(result.bytes))));
+  }
+  output.flush();
+  return kExitOk;
+}
+
+int check_integrity(const VerifyFlags& flags, const std::filesystem::path& dir) {
+  IntegrityReport report;
+  {
+    Progress progress("reading " + printable(dir.string()));
+    report = verify_integrity(dir, {flags.parity.engine.threads, shown_on(progress)});
+  }
+  if (const auto problem = tokenizer_problem(dir)) {
+    report.findings.insert(report.findings.begin(), {FindingRule::kStructure, {}, {}, problem->what(), true});
+  }
+  Output output;
+  output.write(flags.json ? integrity_json(report) : integrity_text(report));
+  output.flush();
+  if (report.findings.empty()) return kExitOk;
+  const std::int64_t problems = report.num_problems();
+  if (problems == 0) {
+    throw Error(ErrorCode::kFailure,
+                fmt::format("{}: expected a model like any other, got {} suspicious finding{}", report.path,
+                            report.findings.size(), report.findings.size() == 1 ? "" : "s"));
+  }
+  throw Error(ErrorCode::kCorrupt, fmt::format("{}: expected a sound model, got {} problem{}", report.path, problems,
+                                               problems == 1 ? "" : "s"));
+}
+
+int check_parity(const VerifyFlags& flags, const std::filesystem::path& dir) {
+  ParityOptions options = flags.parity;
+  std::unique_ptr<Progress> progress;
+  std::string shown;
+  options.progress = [&](const std::string& what, std::int64_t done, std::int64_t total) {
+    if (what != shown) progress.reset();
+    if (!progress) progress = std::make_unique<Progress>(what);
+    shown = what;
+    progress->update(static_cast<double>(done), static_cast<double>(total));
+    if (interrupted()) throw Interrupted{};
+  };
+  const ParityReport report = compare_with_dump(dir, flags.against, options);
+  progress.reset();
+  Output output;
+  output.write(flags.json ? parity_json(dir.string(), report) : parity_text(dir.string(), report));
+  output.flush();
+  if (report.answer >= 0) return kExitOk;
+  throw Error(ErrorCode::kFailure,
+              fmt::format("{}: expected the numbers of {}, got others", dir.string(), flags.against));
+}
+
+int run_verify(const VerifyFlags& flags) {
+  const std::filesystem::path dir = find_model(flags.dir);
+  catch_interrupts();
+  catch_termination();
+  if (flags.write_sums) return write_sums(flags, dir);
+  return flags.against.empty() ? check_integrity(flags, dir) : check_parity(flags, dir);
+}
+
+}  // namespace
+
+void add_verify(CLI::App& app, Action& action) {
+  add_command<VerifyFlags>(app, action, "verify", "Prove that a model is what it should be",
+                           "  kl verify\n"
+                           "  kl verify -m DIR --write-sums\n"
+                           "  kl verify -m DIR --against dump.safetensors",
+                           define, run_verify);
+}
+
+}  // namespace kl::cli
