@@ -35,6 +35,14 @@ std::optional<PackedFormat> common_format(const TargetModule& module) {
   throw Error(ErrorCode::kUnsupported, fmt::format("{}: {}", module.parts.front().tensor(), what));
 }
 
+/// Numbers of few bits would be rounded a second time.
+void require_unquantised(const TargetModule& module, const std::string& hint) {
+  const auto found =
+      std::find_if(module.parts.begin(), module.parts.end(), [](const SourceMatrix& m) { return m.is_quantised(); });
+  if (found == module.parts.end()) return;
+  refuse(module, fmt::format("expected weights that are not quantised yet, got {} ones; {}", found->family(), hint));
+}
+
 }  // namespace
 
 std::int64_t OutputModule::units() const {
@@ -78,9 +86,7 @@ EncoderPtr EncoderChoice::choose_mlx(OutputModule& out) const {
   const DType type = plain_type(out.source);
   const std::int64_t cols = out.source.shape.back();
   if (options_.mlx) {
-    if (is_quantised(out.source))
-      refuse(out.source, "expected weights that are not quantised yet, got quantised ones; without --bits, --group-size and "
-                         "--mode their numbers are kept");
+    require_unquantised(out.source, "without --bits, --group-size and --mode their numbers are kept");
     const MlxSettings base{options_.mlx->is_mxfp4 ? MlxMode::kMxfp4 : MlxMode::kAffine, options_.mlx->bits,
                            options_.mlx->group_size};
     const auto rule = quant_predicate(out.source.name, is_vector(*out.source.rule) ? 1 : 2, cols,
@@ -101,10 +107,8 @@ EncoderPtr EncoderChoice::choose_mlx(OutputModule& out) const {
 
 EncoderPtr EncoderChoice::choose_kl(OutputModule& out) const {
   if (is_vector(*out.source.rule)) return plain_encoder(DType::kF32);  // as the engine reads them: mapped
-  if (packing_ && is_quantised(out.source))
-    refuse(out.source, "expected weights that are not quantised yet, got quantised ones; kl convert --to kl keeps their "
-                       "numbers");
   if (packing_) {
+    require_unquantised(out.source, "kl convert --to kl keeps their numbers");
     const auto rule = quant_predicate(out.source.name, 2, out.source.shape.back(), *packing_);
     return rule ? packing_encoder(packed_format(*rule)) : plain_encoder(plain_type(out.source));
   }
@@ -119,8 +123,7 @@ EncoderPtr EncoderChoice::choose_gguf(OutputModule& out) const {
     return plain_encoder(DType::kF32, role == "kda.A_log");
   }
   if (options_.type == "q8_0" || options_.type == "q4_0") {
-    if (is_quantised(out.source))
-      refuse(out.source, "expected weights that are not quantised yet, got quantised ones; --type keep keeps their numbers");
+    require_unquantised(out.source, "--type keep keeps their numbers");
     const bool is_q8 = options_.type == "q8_0" || role == "lm_head";
     if (out.source.shape.back() % 32 != 0) return plain_encoder(plain_type(out.source));
     return ggml_encoder(*find_ggml_type(std::string_view(is_q8 ? "Q8_0" : "Q4_0")));

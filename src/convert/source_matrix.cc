@@ -46,6 +46,11 @@ HeldForm SourceMatrix::form() const {
   }
 }
 
+std::string SourceMatrix::family() const {
+  if (kind_ == Kind::kPacked) return "packed";
+  return stored_ ? stored_->encoding().substr(0, stored_->encoding().find(' ')) : "plain";
+}
+
 const std::byte* SourceMatrix::bytes_at(std::int64_t first) const {
   if (kind_ != Kind::kPlain || is_transposed_) return nullptr;
   return data_ + static_cast<std::size_t>(first * file_cols_) * size_of(type_);

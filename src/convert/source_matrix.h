@@ -39,6 +39,9 @@ class SourceMatrix {
   /// Is it stored in other than single floats, or packed?
   bool is_quantised() const { return kind_ == Kind::kStored || kind_ == Kind::kPacked; }
 
+  /// Whose quantised numbers these are, for messages: "packed", "MLX", "GGUF"; "plain" if they are not quantised.
+  std::string family() const;
+
   /// Can any run of rows only be had by reading the whole matrix?
   bool is_transposed() const { return is_transposed_; }
 

@@ -24,6 +24,12 @@ class GgufMetadata {
   void add_i32s(std::string_view key, std::span<const std::int32_t> values);
   void add_texts(std::string_view key, std::span<const std::string> values);
 
+  /// What another object has collected.
+  void add_all(std::string_view bytes, std::uint64_t count) {
+    bytes_ += bytes;
+    count_ += count;
+  }
+
   std::uint64_t count() const { return count_; }
   const std::string& bytes() const { return bytes_; }  ///< keys and values as the file has them
 
