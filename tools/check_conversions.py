@@ -172,7 +172,7 @@ class Check:
             self.report(what, f"{len(a)} tensors, {len(wrong)} differ {wrong[:3] or ''}", not wrong)
             blocks = [json.loads((f / "config.json").read_text()).get("quantization") for f in (ours, theirs)]
             self.report(what, "quantization of config.json is the same", blocks[0] == blocks[1])
-            self.compare(what, self.logits(ours, "--compute", "f32", "--kv-a-eps", "1e-5"), read_npy(f"{ours}.npy"), 2e-3)
+            self.compare(what, self.logits(ours, "--compute", "f32", "--cache-type", "f32", "--kv-a-eps", "1e-5"), read_npy(f"{ours}.npy"), 2e-3)
 
     def gguf(self, model):
         jobs = []
@@ -183,7 +183,7 @@ class Check:
         self.other(self.args.llama, LLAMA_CODE, jobs)
         for type_, budget in GGUF_SETTINGS:
             out = self.folder / f"{model.name}-{type_}"
-            flags = ["--kv-a-eps", "1e-5", "--l2-eps", "1e-5", "--compute", "f32"]
+            flags = ["--kv-a-eps", "1e-5", "--l2-eps", "1e-5", "--compute", "f32", "--cache-type", "f32"]
             self.compare(f"{model.name}: gguf {type_}", self.logits(out / "model.gguf", *flags), read_npy(f"{out}.npy"), budget,
                          0.6)
 

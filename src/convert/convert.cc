@@ -58,7 +58,7 @@ void check_options(const ConvertOptions& options) {
 
 void check_folders(const fs::path& from, const fs::path& to) {
   std::error_code ignored;
-  const fs::path source = fs::weakly_canonical(from, ignored), target = fs::weakly_canonical(to / "", ignored).parent_path();
+  const fs::path source = fs::weakly_canonical(from, ignored), target = fs::weakly_canonical(to, ignored);
   if (std::mismatch(source.begin(), source.end(), target.begin(), target.end()).first == source.end()) {
     refuse(fmt::format("{}: expected a folder outside {}, got one that is it or lies in it", to.string(), from.string()));
   }
@@ -127,7 +127,9 @@ ConvertResult convert_model(const fs::path& from, const fs::path& to, const Conv
     std::stable_partition(output.modules.begin(), output.modules.end(),
                           [](const OutputModule& m) { return m.encoder->unit() > 1; });
   }
-  const std::string name = fs::weakly_canonical(to / "").parent_path().filename().string();
+  fs::path folder = fs::absolute(to).lexically_normal();
+  if (folder.filename().empty()) folder = folder.parent_path();
+  const std::string name = folder.filename().string();
   if (options.to == TargetFormat::kGguf) {
     const auto tokenizer = find_tokenizer(source);
     const GgufMetadata keys = gguf_metadata(source.args(), {name, gguf_file_type(output.modules),

@@ -101,27 +101,27 @@ class MlxEncoder : public RowEncoder {
     return {scale, bias};
   }
 
-  /// w ~ e2m1 2^(e - 127): the power of two nearest, in its logarithm, to a sixth of the largest weight.
-  /// Source    mlx, fp_quantize() and fp8.h, fp4.h.
+  /// w ~ e2m1 2^(e - 127): the least power of two that is a sixth of the largest weight, so that none is cut off.
+  /// Source    mlx, fp_quantize() of the CPU.
   std::byte mxfp4(const float* w, std::uint8_t* q) const {
     float largest = 0;
     for (std::int64_t i = 0; i < s_.group_size; ++i) largest = std::max(largest, std::fabs(w[i]));
     const float sixth = largest / 6.0f;
-    const int exponent = sixth > 0 ? std::clamp(static_cast<int>(std::round(std::log2(sixth))), -127, 127) : -127;
+    int exponent = 0;
+    if (sixth > 0) exponent = std::clamp(std::ilogb(sixth), -127, 127);
+    if (exponent < 127 && std::ldexp(1.0f, exponent) < sixth) ++exponent;
     const auto code = static_cast<std::uint8_t>(exponent + 127);
     const float scale = e8m0_to_f32(code);
     for (std::int64_t i = 0; i < s_.group_size; ++i) q[i] = to_e2m1(w[i] / scale);
     return std::byte{code};
   }
 
+  /// Nearest, ties towards 0; zero has no sign.
   static std::uint8_t to_e2m1(float x) {
-    constexpr float kHalfway[] = {0.25f, 0.75f, 1.25f, 1.75f, 2.5f, 3.5f, 5.0f};  // ties to the even code
-    std::uint8_t code = 0;
-    for (int i = 0; i < 7; ++i) {
-      const bool is_above = i % 2 == 0 ? std::fabs(x) > kHalfway[i] : std::fabs(x) >= kHalfway[i];
-      if (is_above) code = static_cast<std::uint8_t>(i + 1);
-    }
-    return static_cast<std::uint8_t>(code | (std::signbit(x) ? 8u : 0u));
+    constexpr float kHalfway[] = {0.25f, 0.75f, 1.25f, 1.75f, 2.5f, 3.5f, 5.0f};
+    unsigned code = 0;
+    for (const float halfway : kHalfway) code += std::fabs(x) > halfway;
+    return static_cast<std::uint8_t>(code != 0 && x < 0 ? code | 8u : code);
   }
 
   MlxSettings s_;
