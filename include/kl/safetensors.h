@@ -66,9 +66,9 @@ struct TensorSpec {
 class SafetensorsWriter {
  public:
   /// Throws Error(kInvalidArgument) for a duplicate name, unknown dtype or impossible shape, and Error(kCannotWrite) if
-  /// the file cannot be made.
+  /// the file cannot be made.  With `wants_sha256` the file is hashed on its way.
   SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorSpec> tensors,
-                    const std::map<std::string, std::string>& metadata = {});
+                    const std::map<std::string, std::string>& metadata = {}, bool wants_sha256 = false);
   ~SafetensorsWriter();
   SafetensorsWriter(SafetensorsWriter&&) noexcept;
   SafetensorsWriter& operator=(SafetensorsWriter&&) noexcept;
@@ -80,6 +80,9 @@ class SafetensorsWriter {
   /// Flushes to disk and gives the file its name.  Throws Error(kCannotWrite), or Error(kInvalidArgument) naming the
   /// first incomplete tensor.
   void finish();
+
+  /// Of the finished file, in hexadecimal; empty unless asked for.
+  const std::string& sha256() const;
 
  private:
   struct State;

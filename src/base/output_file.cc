@@ -43,7 +43,8 @@ void remove_unfinished_files() noexcept {
   }
 }
 
-OutputFile::OutputFile(const fs::path& path) : name_(path.string()), path_(path) {
+OutputFile::OutputFile(const fs::path& path, bool wants_sha256) : name_(path.string()), path_(path) {
+  if (wants_sha256) hash_ = std::make_unique<Sha256>();
   buffer_.reserve(kBufferBytes);
   std::error_code error;
   if (fs::is_symlink(path, error)) {
@@ -97,6 +98,7 @@ void OutputFile::write(const void* data, std::size_t bytes) {
 }
 
 void OutputFile::write_through(const char* data, std::size_t bytes) {
+  if (hash_) hash_->update(data, bytes);
   while (bytes > 0) {
     const ssize_t n = ::write(fd_.get(), data, bytes);
     if (n < 0 && errno == EINTR) continue;
@@ -116,6 +118,7 @@ void OutputFile::commit() {
   if (::close(fd_.release()) != 0) fail(errno);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail(errno);
   forget_temporary();
+  if (hash_) sha256_ = hash_->hex();
   // The new name is safe on disk only when the folder is; some file systems cannot sync folders, which is no failure.
   const fs::path dir = path_.parent_path().empty() ? fs::path(".") : path_.parent_path();
   const UniqueFd dir_fd(::open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));

@@ -1,10 +1,12 @@
 #pragma once
 #include <cstddef>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/sha256.h"
 #include "base/unique_fd.h"
 
 namespace kl {
@@ -17,7 +19,8 @@ namespace kl {
 /// Errors    Error(kCannotWrite) naming file and reason, from every member.
 class OutputFile {
  public:
-  explicit OutputFile(const std::filesystem::path& path);
+  /// With `wants_sha256` what is written is hashed on its way.
+  explicit OutputFile(const std::filesystem::path& path, bool wants_sha256 = false);
   ~OutputFile();
   OutputFile(OutputFile&&) = delete;
 
@@ -25,6 +28,9 @@ class OutputFile {
   void commit();
 
   const std::string& name() const { return name_; }
+
+  /// Of the committed file, in hexadecimal; empty unless asked for.
+  const std::string& sha256() const { return sha256_; }
 
  private:
   [[noreturn]] void fail(int error) const;
@@ -37,6 +43,8 @@ class OutputFile {
   int slot_ = -1;                    // in the table of remove_unfinished_files()
   UniqueFd fd_;
   std::vector<char> buffer_;
+  std::unique_ptr<Sha256> hash_;  // null unless asked for
+  std::string sha256_;
 };
 
 /// Removes the temporary file of every OutputFile that is neither committed nor destroyed.  For a process that a signal

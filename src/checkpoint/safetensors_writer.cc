@@ -41,7 +41,8 @@ std::size_t checked_bytes(const TensorSpec& spec) {
 
 /// The file being written and how far it is.
 struct SafetensorsWriter::State {
-  State(const std::filesystem::path& path, std::vector<TensorSpec> specs) : file(path), tensors(std::move(specs)) {}
+  State(const std::filesystem::path& path, std::vector<TensorSpec> specs, bool wants_sha256)
+      : file(path, wants_sha256), tensors(std::move(specs)) {}
 
   OutputFile file;
   std::vector<TensorSpec> tensors;
@@ -51,7 +52,7 @@ struct SafetensorsWriter::State {
 };
 
 SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorSpec> tensors,
-                                     const std::map<std::string, std::string>& metadata) {
+                                     const std::map<std::string, std::string>& metadata, bool wants_sha256) {
   std::set<std::string_view> names;
   std::vector<std::size_t> ends;
   std::size_t total = 0;
@@ -75,7 +76,7 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, std::vec
     throw Error(ErrorCode::kInvalidArgument,
                 fmt::format("{}: the header would exceed {} bytes", path.string(), kMaxSafetensorsHeader));
   }
-  state_ = std::make_unique<State>(path, std::move(tensors));
+  state_ = std::make_unique<State>(path, std::move(tensors), wants_sha256);
   state_->ends = std::move(ends);
   state_->total = total;
   std::array<unsigned char, 8> length{};
@@ -106,5 +107,7 @@ void SafetensorsWriter::finish() {
   }
   state_->file.commit();
 }
+
+const std::string& SafetensorsWriter::sha256() const { return state_->file.sha256(); }
 
 }  // namespace kl

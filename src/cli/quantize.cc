@@ -49,7 +49,7 @@ int run_quantize(const QuantizeFlags& flags) {
   QuantizeOptions options = flags.options;
   Progress progress("writing " + printable(flags.out));
   options.progress = [&](std::int64_t done, std::int64_t total) {
-    progress.update(static_cast<double>(done), static_cast<double>(total));
+    progress.update_bytes(done, total);
     if (interrupted()) throw Interrupted{};
   };
   catch_interrupts();

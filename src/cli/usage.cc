@@ -65,6 +65,17 @@ constexpr Elsewhere kElsewhere[] = {
     {"--max-kv-size", "a text may be as long as memory allows"},
     {"--n-gpu-layers", "kl computes on CPUs"},
     {"--gpu-layers", "kl computes on CPUs"},
+    {"--hf-path", "it is -m here"},
+    {"--mlx-path", "it is -o here"},
+    {"--outfile", "it is -o here, and names a folder"},
+    {"--outtype", "it is --type here"},
+    {"--dtype", "it is --type here"},
+    {"-q", "it is --bits here"},
+    {"--quantize", "it is --bits here"},
+    {"--q-bits", "it is --bits here"},
+    {"--q-group-size", "it is --group-size here"},
+    {"--q-mode", "it is --mode here"},
+    {"--dequantize", "it is --type bf16 here"},
 };
 
 /// What helps with an unknown flag: what it is called here, or the flag it may be a slip of.

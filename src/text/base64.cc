@@ -47,4 +47,16 @@ bool append_base64(std::string_view base64, std::string& out) {
   return true;
 }
 
+std::string to_base64(std::string_view bytes) {
+  constexpr std::string_view digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string text;
+  for (std::size_t i = 0; i < bytes.size(); i += 3) {
+    unsigned word = 0;
+    const std::size_t n = bytes.size() - i < 3 ? bytes.size() - i : 3;
+    for (std::size_t j = 0; j < 3; ++j) word = word << 8 | (j < n ? static_cast<unsigned char>(bytes[i + j]) : 0u);
+    for (std::size_t j = 0; j < 4; ++j) text += j <= n ? digits[word >> (18 - 6 * j) & 63] : '=';
+  }
+  return text;
+}
+
 }  // namespace kl

@@ -8,4 +8,7 @@ namespace kl {
 /// strictly of that form: the standard alphabet, padded to a multiple of four, unused bits zero.
 bool append_base64(std::string_view base64, std::string& out);
 
+/// The other way.
+std::string to_base64(std::string_view bytes);
+
 }  // namespace kl

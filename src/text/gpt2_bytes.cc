@@ -1,6 +1,7 @@
 #include "text/gpt2_bytes.h"
 
 #include <array>
+#include <string>
 
 namespace kl {
 namespace {
@@ -35,6 +36,20 @@ bool append_gpt2_bytes(std::string_view text, std::string& bytes) {
     bytes += static_cast<char>(kBytes[character]);
   }
   return true;
+}
+
+void append_gpt2_text(std::string_view bytes, std::string& text) {
+  static const std::array<std::string, 256> characters = [] {
+    std::array<std::string, 256> of_byte;
+    for (std::size_t c = 0; c < kBytes.size(); ++c) {
+      if (kBytes[c] < 0) continue;
+      std::string& utf8 = of_byte[static_cast<std::size_t>(kBytes[c])];
+      if (c >= 0x80) utf8 += static_cast<char>(0xc0 | c >> 6);
+      utf8 += static_cast<char>(c < 0x80 ? c : 0x80 | (c & 0x3f));
+    }
+    return of_byte;
+  }();
+  for (const char byte : bytes) text += characters[static_cast<unsigned char>(byte)];
 }
 
 }  // namespace kl

@@ -9,4 +9,7 @@ namespace kl {
 /// Source    bytes_to_unicode() of GPT-2's encoder.py.
 bool append_gpt2_bytes(std::string_view text, std::string& bytes);
 
+/// The other way: appends the characters that stand for these bytes.
+void append_gpt2_text(std::string_view bytes, std::string& text);
+
 }  // namespace kl

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "weights/widen.h"
+
 namespace kl {
 namespace {
 
@@ -161,6 +163,30 @@ void put_packed_row(const PackedRow& row, std::ptrdiff_t K, const PackedFormat& 
       const std::ptrdiff_t at = g * kTileOutputs + r, from = k / f.group + g;
       store_scale(row.scale[from], f.scale_type, at, tile + f.quant_bytes());
       if (f.has_minimum) store_scale(row.minimum[from], f.scale_type, at, tile + f.quant_bytes() + f.scales_bytes());
+    }
+  }
+}
+
+void get_packed_row(const std::byte* block, std::ptrdiff_t K, const PackedFormat& f, std::ptrdiff_t r,
+                    const PackedRow& row) noexcept {
+  for (std::ptrdiff_t t = 0; t < f.tiles(K); ++t) {
+    const std::byte* tile = block + t * f.tile_bytes();
+    std::uint8_t* q = row.q + t * kTileInputs;
+    for (std::ptrdiff_t line = 0; line < f.quant_bytes() / 64; ++line) {
+      std::uint32_t word = 0;
+      std::memcpy(&word, tile + 64 * line + 4 * r, 4);
+      if (f.bits == 8) {
+        std::memcpy(q + 4 * line, &word, 4);
+        continue;
+      }
+      const std::uint32_t low = word & 0x0f0f0f0fu, high = word >> 4 & 0x0f0f0f0fu;
+      std::memcpy(q + 8 * line, &low, 4);
+      std::memcpy(q + 8 * line + 4, &high, 4);
+    }
+    for (std::ptrdiff_t g = 0; g < kTileInputs / f.group; ++g) {
+      const std::ptrdiff_t at = g * kTileOutputs + r, to = t * kTileInputs / f.group + g;
+      row.scale[to] = widen(tile + f.quant_bytes(), f.scale_type, at);
+      if (f.has_minimum) row.minimum[to] = widen(tile + f.quant_bytes() + f.scales_bytes(), f.scale_type, at);
     }
   }
 }

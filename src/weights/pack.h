@@ -23,4 +23,10 @@ void pack_block(const float* w, std::ptrdiff_t rows, std::ptrdiff_t K, const Pac
 void put_packed_row(const PackedRow& row, std::ptrdiff_t K, const PackedFormat& format, std::ptrdiff_t r,
                     std::byte* block) noexcept;
 
+/// The other way: the numbers of row r < 16 of a block.  Minima are left alone where the format keeps none.
+///
+/// Shapes    as put_packed_row(), and room for one tile more too.
+void get_packed_row(const std::byte* block, std::ptrdiff_t K, const PackedFormat& format, std::ptrdiff_t r,
+                    const PackedRow& row) noexcept;
+
 }  // namespace kl

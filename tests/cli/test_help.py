@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from conftest import EXIT_OK, EXIT_USAGE, KL, ROOT
 
-COMMANDS = ["run", "chat", "tokenize", "detokenize", "render", "logits", "inspect", "bench", "perplexity", "synth", "quantize",
+COMMANDS = ["run", "chat", "tokenize", "detokenize", "render", "logits", "inspect", "bench", "perplexity", "synth", "quantize", "convert",
             "verify"]
 
 

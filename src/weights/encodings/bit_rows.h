@@ -50,4 +50,14 @@ inline void unpack_bits(const std::byte* row, int bits, std::int64_t n, std::uin
   }
 }
 
+/// The other way: writes numbers of `bits` bits as such a row.   REQUIRES: n bits is a multiple of 8.
+inline void pack_bits(const std::uint8_t* q, int bits, std::int64_t n, std::byte* row) noexcept {
+  std::uint64_t pending = 0;
+  int have = 0;
+  for (std::int64_t j = 0; j < n; ++j) {
+    pending |= std::uint64_t{q[j]} << have;
+    for (have += bits; have >= 8; have -= 8, pending >>= 8) *row++ = static_cast<std::byte>(pending & 255u);
+  }
+}
+
 }  // namespace kl
