@@ -24,6 +24,7 @@
 #include "kl/safetensors.h"
 #include "weights/model_folder.h"
 #include "weights/pack.h"
+#include "weights/packed_model.h"
 #include "weights/packed_name.h"
 #include "weights/predicates.h"
 #include "weights/sanitize.h"
@@ -47,13 +48,17 @@ struct OutputTensor {
   std::int64_t bytes = 0;
   std::span<const WeightMatrix> matrices;
   std::optional<PackedFormat> format;  // of packed ones
+  const PackedTensor* packed = nullptr;  // what they become, if that is made already
+  std::string module = {};
   std::vector<float> numbers;
 };
 
 /// Lists the tensors of the result in the order of the layers, in the released names where there are any.
 class Lister {
  public:
-  Lister(const ModelArgs& args, QuantRule base) : args_(args), base_(base) {}
+  /// Modules of `packed`, if given, take what is there; otherwise `base` decides.
+  Lister(const ModelArgs& args, QuantRule base, const PackedModel* packed = nullptr)
+      : args_(args), base_(base), packed_(packed) {}
 
   std::vector<OutputTensor> list(const ModelWeights& w) {
     matrix("model.embed_tokens", {&w.embed_tokens, 1});
@@ -71,9 +76,9 @@ class Lister {
     if (m[0].type == DType::kPacked) {
       throw Error(ErrorCode::kUnsupported, module + ": expected weights that are not quantised yet, got packed ones");
     }
-    OutputTensor out{.spec = {}, .bytes = 0, .matrices = m, .format = {}, .numbers = {}};
-    if (const auto rule = quant_predicate(module + ".weight", 2, K, base_)) {
-      out.format = packed_format(*rule);
+    OutputTensor out{.spec = {}, .bytes = 0, .matrices = m, .format = {}, .module = module, .numbers = {}};
+    choose_format(out, K);
+    if (out.format) {
       out.spec = {module + "." + packed_suffix(*out.format), "U8", packed_shape(*out.format, count, N, K)};
       out.bytes = count * out.format->matrix_bytes(N, K);
     } else {
@@ -84,10 +89,23 @@ class Lister {
     tensors_.push_back(std::move(out));
   }
 
+  void choose_format(OutputTensor& out, std::int64_t K) const {
+    if (packed_ != nullptr) {
+      const auto it = packed_->find(out.module);
+      if (it == packed_->end()) return;
+      out.packed = &it->second;
+      out.format = it->second.format;
+    } else if (const auto rule = quant_predicate(out.module + ".weight", 2, K, base_)) {
+      out.format = packed_format(*rule);
+    }
+  }
+
   void numbers(const std::string& name, const float* values, std::vector<std::int64_t> shape) {
     std::int64_t n = 1;
     for (const std::int64_t dim : shape) n *= dim;
-    tensors_.push_back({{name, "F32", std::move(shape)}, 4 * n, {}, {}, std::vector<float>(values, values + n)});
+    OutputTensor out{.spec = {name, "F32", std::move(shape)}, .bytes = 4 * n, .matrices = {}, .format = {}, .numbers = {}};
+    out.numbers.assign(values, values + n);
+    tensors_.push_back(std::move(out));
   }
 
   /// Back from [W, C] to the file's [C, 1, W].
@@ -155,6 +173,7 @@ class Lister {
 
   const ModelArgs& args_;
   QuantRule base_;
+  const PackedModel* packed_;
   std::vector<OutputTensor> tensors_;
 };
 
@@ -166,8 +185,11 @@ class TensorWriter {
 
   void write(const OutputTensor& tensor, SafetensorsWriter& writer) {
     if (tensor.matrices.empty()) put(tensor.numbers.data(), tensor.numbers.size() * sizeof(float), writer);
-    for (const WeightMatrix& m : tensor.matrices) {
-      if (tensor.format) {
+    for (std::size_t i = 0; i < tensor.matrices.size(); ++i) {
+      const WeightMatrix& m = tensor.matrices[i];
+      if (tensor.packed != nullptr) {
+        put(tensor.packed->matrices[i].data(), static_cast<std::size_t>(tensor.format->matrix_bytes(m.N, m.K)), writer);
+      } else if (tensor.format) {
         packed(tensor, m, writer);
       } else {
         put(m.data, static_cast<std::size_t>(m.N * m.K) * size_of(m.type), writer);
@@ -227,23 +249,31 @@ void check(const fs::path& from, const fs::path& to, const QuantizeOptions& opti
   if (options.group_size != 32 && options.group_size != 64) {
     throw Error(ErrorCode::kInvalidArgument, fmt::format("group size: expected 32 or 64, got {}", options.group_size));
   }
-  std::error_code ignored;
-  const fs::path source = fs::weakly_canonical(from, ignored), target = fs::weakly_canonical(to, ignored);
-  if (std::mismatch(source.begin(), source.end(), target.begin(), target.end()).first == source.end()) {
-    throw Error(
-        ErrorCode::kInvalidArgument,
-        fmt::format("{}: expected a folder outside {}, got one that is it or lies in it", to.string(), from.string()));
-  }
+  check_folders(from, to);
 }
 
-}  // namespace
+/// The settings of modules that are not packed as `options` say, as mlx-lm writes them; null if nothing was chosen.
+std::vector<PathSetting> settings_of(const std::vector<OutputTensor>& tensors, const PackedModel* packed,
+                                     const QuantizeOptions& options) {
+  std::vector<PathSetting> settings;
+  for (const OutputTensor& t : tensors) {
+    if (packed == nullptr || t.matrices.empty()) continue;
+    if (!t.format) {
+      settings.push_back({t.module, {}});
+    } else if (t.format->bits != options.bits || t.format->group != options.group_size) {
+      settings.push_back({t.module, QuantRule{t.format->bits, t.format->group}});
+    }
+  }
+  return settings;
+}
 
-QuantizeResult quantize(const fs::path& from, const fs::path& to, const QuantizeOptions& options) {
-  check(from, to, options);
+/// Writes the folder; what becomes of each matrix is in `packed` where that is given.
+QuantizeResult write_model(const fs::path& from, const fs::path& to, const QuantizeOptions& options,
+                           const PackedModel* packed) {
   const ModelArgs args = ModelArgs::load(from);
   const auto checkpoint = Checkpoint::open(from);
   const ModelWeights weights = bind_weights(args, checkpoint);
-  const std::vector<OutputTensor> tensors = Lister(args, {options.bits, options.group_size}).list(weights);
+  const std::vector<OutputTensor> tensors = Lister(args, {options.bits, options.group_size}, packed).list(weights);
 
   QuantizeResult result;
   result.source_bytes = static_cast<std::int64_t>(checkpoint->bytes());
@@ -262,7 +292,7 @@ QuantizeResult quantize(const fs::path& from, const fs::path& to, const Quantize
 
   OutputFolder folder(to);
   folder.require_space(result.tensor_bytes);
-  write_file(folder.add("config.json"), packed_config_json(args, {options.bits, options.group_size}));
+  write_file(folder.add("config.json"), packed_config_json(args, {options.bits, options.group_size}, settings_of(tensors, packed, options)));
   std::error_code ignored;
   for (const char* file : kCopiedFiles) {
     if (fs::exists(from / file, ignored)) write_file(folder.add(file), read_file(from / file, 256u << 20));
@@ -284,6 +314,39 @@ QuantizeResult quantize(const fs::path& from, const fs::path& to, const Quantize
   if (options.progress) options.progress(result.tensor_bytes, result.tensor_bytes);
   folder.keep();
   return result;
+}
+
+}  // namespace
+
+void check_folders(const fs::path& from, const fs::path& to) {
+  std::error_code ignored;
+  const fs::path source = fs::weakly_canonical(from, ignored), target = fs::weakly_canonical(to, ignored);
+  if (std::mismatch(source.begin(), source.end(), target.begin(), target.end()).first == source.end()) {
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        fmt::format("{}: expected a folder outside {}, got one that is it or lies in it", to.string(), from.string()));
+  }
+}
+
+std::vector<MatrixModule> matrix_modules(const ModelArgs& args, ModelWeights& weights) {
+  std::vector<MatrixModule> modules;
+  for (const OutputTensor& t : Lister(args, {}).list(weights)) {
+    // The lister only looks, so its spans are of constants; what they point into is the caller's to change.
+    auto* first = const_cast<WeightMatrix*>(t.matrices.data());
+    if (!t.matrices.empty()) modules.push_back({t.module, {first, t.matrices.size()}});
+  }
+  return modules;
+}
+
+QuantizeResult write_packed_model(const fs::path& from, const fs::path& to, const PackedModel& packed,
+                                  const QuantizeOptions& options) {
+  check(from, to, options);
+  return write_model(from, to, options, &packed);
+}
+
+QuantizeResult quantize(const fs::path& from, const fs::path& to, const QuantizeOptions& options) {
+  check(from, to, options);
+  return write_model(from, to, options, nullptr);
 }
 
 }  // namespace kl
