@@ -14,7 +14,7 @@ namespace kl {
 /// How to quantise with a text that shows what matters.
 struct MixedOptions {
   double target_bits = 4.5;  ///< bits a quantisable weight, scales included; never exceeded
-  int tokens = 8192;         ///< of the text that are used, at most
+  int tokens = 32768;        ///< of the text that are read for the inputs; divergences are measured on 8192 of them
   int threads = 0;           ///< 0 = one per core this process may use
   std::int64_t max_shard_bytes = 5'000'000'000;
 

@@ -10,7 +10,19 @@
 
 namespace kl {
 
-/// Second moments sum x x^T of the inputs of chosen matrices.
+/// Second moments sum x x^T of vectors [K]: the upper half of [K, K].
+struct Moments {
+  explicit Moments(std::ptrdiff_t size = 0) : K(size), sum(static_cast<std::size_t>(size * size)) {}
+  void add(const float* x) noexcept;
+
+  /// Upper U [K, K] with U^T U = (sum x x^T + 1 % of its mean diagonal)^-1, as pack_block_for() wants it.
+  std::vector<float> inverse_factor() const;
+
+  std::ptrdiff_t K;
+  std::vector<double> sum;
+};
+
+/// Second moments of the inputs of chosen matrices.
 ///
 /// Role      a table of kernels whose matmul adds up what comes by, and is otherwise another table.  Every product begins
 ///           with a call for output 0, which is the one that counts.
@@ -28,21 +40,17 @@ class InputMoments {
   void watch(const WeightMatrix& w);
   const Kernels& kernels() const { return table_; }
 
-  /// Upper U [K, K] with U^T U = (sum x x^T + 1 % of its mean diagonal)^-1, as pack_block_for() wants it.
-  std::vector<float> inverse_factor(const WeightMatrix& w) const;
+  /// What this matrix, which is watched, has multiplied.
+  const Moments& of(const WeightMatrix& w) const { return moments_.at(w.data); }
 
  private:
-  struct Moment {
-    std::ptrdiff_t K = 0;
-    std::vector<double> sum;  // [K, K], upper half
-  };
   static void record_and_multiply(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept;
   void add(const MatmulArgs& a) noexcept;
 
   static InputMoments* at_work_;
   const Kernels& kernels_;
   Kernels table_;
-  std::map<const void*, Moment> moments_;
+  std::map<const void*, Moments> moments_;
 };
 
 }  // namespace kl

@@ -21,6 +21,8 @@ namespace kl {
 namespace {
 
 constexpr std::size_t kMomentBytes = std::size_t{2} << 30;  // of moments kept at once
+constexpr std::int64_t kMostOwnInputs = 16384;               // of all experts of a layer together
+constexpr int kMeasuredTokens = 8192;                       // on which divergences are measured
 constexpr float kLargestWeight = 65504;                     // so that an f16 scale never overflows
 
 /// Modules that get the same number of bits.
@@ -44,11 +46,15 @@ std::string group_name(const std::string& module) {
 }
 
 /// Whose inputs a module shares, or nothing for the embedding, which multiplies nothing.
-std::string input_of(const std::string& module) {
+///
+/// A routed expert's w3 reads what its w1 does; where each of them has few tokens or moments would take much memory, as
+/// `experts_share` says, both are taken to read what the router does.
+std::string input_of(const std::string& module, bool experts_share) {
   if (module == "model.embed_tokens") return {};
   const std::size_t dot = module.rfind('.');
   const std::string_view role = std::string_view(module).substr(dot + 1);
   const std::string parent = module.substr(0, dot + 1);
+  if (!experts_share && module.find(".experts.") != module.npos) return role == "w3" ? parent + "w1" : module;
   const std::size_t moe = module.find("block_sparse_moe.");
   constexpr std::string_view kReadBlock[] = {"w1", "w3", "gate_proj", "up_proj"};
   constexpr std::string_view kReadLayer[] = {"k_proj", "v_proj", "f_a_proj", "g_a_proj", "b_proj", "kv_a_proj_with_mqa"};
@@ -77,10 +83,42 @@ std::vector<Group> groups_of(const std::vector<MatrixModule>& modules) {
   return groups;
 }
 
+/// What reads the residual stream: an error e in an embedding shifts sum (W norm e)^2 of it, over layers and rows of W.
+/// The routed experts are left out.
+Moments moments_of_readers(const ModelWeights& weights, const Kernels& kernels) {
+  const std::ptrdiff_t D = weights.embed_tokens.K;
+  Moments moments(D);
+  std::vector<float> row(static_cast<std::size_t>(D));
+  const auto add = [&](const float* norm, std::initializer_list<const WeightMatrix*> readers) {
+    for (const WeightMatrix* w : readers) {
+      for (std::ptrdiff_t n = 0; n < w->N; ++n) {
+        kernels.weight_row(*w, n, row.data());
+        for (std::ptrdiff_t i = 0; i < D; ++i) row[static_cast<std::size_t>(i)] *= norm[i];
+        moments.add(row.data());
+      }
+    }
+  };
+  for (const LayerWeights& layer : weights.layers) {
+    if (const auto* k = std::get_if<KdaWeights>(&layer.attention)) {
+      add(layer.input_norm, {&k->q_proj, &k->k_proj, &k->v_proj, &k->f_a_proj, &k->g_a_proj, &k->b_proj});
+    } else if (const auto* m = std::get_if<MlaWeights>(&layer.attention)) {
+      add(layer.input_norm, {&m->q_proj, &m->kv_a_proj});
+    }
+    const auto* mlp = std::get_if<MlpWeights>(&layer.feed_forward);
+    const auto* moe = std::get_if<MoeWeights>(&layer.feed_forward);
+    if (moe != nullptr) add(layer.post_attention_norm, {&moe->router});
+    if (moe != nullptr && moe->shared) mlp = &*moe->shared;
+    if (mlp != nullptr) add(layer.post_attention_norm, {&mlp->gate_proj, &mlp->up_proj});
+  }
+  add(weights.norm, {&weights.lm_head});
+  return moments;
+}
+
 /// Packs modules with the moments of their inputs.
 class Packer {
  public:
-  Packer(Trial& trial, ThreadPool& pool) : trial_(trial), pool_(pool) {
+  Packer(Trial& trial, ThreadPool& pool, const ModelArgs& args)
+      : trial_(trial), pool_(pool), experts_share_(args.num_experts * args.hidden_size > kMostOwnInputs) {
     for (const MatrixModule& module : trial.modules()) by_name_[module.name] = &module;
   }
 
@@ -108,12 +146,12 @@ class Packer {
     std::string input;
     std::vector<std::vector<float>> factors;
     for (const MatrixModule* module : group.modules) {
-      if (const std::string own = input_of(module->name); own != input) {
+      const std::string own = input_of(module->name);
+      if (own.empty()) factors = {moments_of_readers(trial_.weights(), trial_.kernels()).inverse_factor()};
+      if (own != input) {
         input = own;
         factors.clear();
-        if (!input.empty()) {
-          for (const WeightMatrix& w : by_name_.at(input)->matrices) factors.push_back(moments_->inverse_factor(w));
-        }
+        for (const WeightMatrix& w : by_name_.at(input)->matrices) factors.push_back(moments_->of(w).inverse_factor());
       }
       PackedTensor best;
       double least = INFINITY;
@@ -128,6 +166,8 @@ class Packer {
   }
 
  private:
+  std::string input_of(const std::string& module) const { return kl::input_of(module, experts_share_); }
+
   std::set<std::string> inputs_of(std::span<const Group> groups) const {
     std::set<std::string> inputs;
     for (const Group& group : groups) {
@@ -145,7 +185,7 @@ class Packer {
       const WeightMatrix& w = module.matrices[i];
       const auto bytes = static_cast<std::size_t>(format.matrix_bytes(w.N, w.K));
       auto* to = reinterpret_cast<std::byte*>(tensor.matrices.emplace_back(bytes / sizeof(float)).data());
-      loss += pack_matrix(module.name, w, format, factors.empty() ? std::span<const float>{} : factors[i], to);
+      loss += pack_matrix(module.name, w, format, factors[i], to);
     }
     return {std::move(tensor), loss};
   }
@@ -162,10 +202,9 @@ class Packer {
       const auto fits = [](float x) { return std::fabs(x) <= kLargestWeight; };
       if (!std::all_of(rows.begin(), rows.end(), fits)) {
         is_sound = false;
-      } else if (std::byte* block = to + b * format.block_bytes(w.K); factor.empty()) {
-        pack_block(rows.data(), n, w.K, format, block);
       } else {
-        losses[static_cast<std::size_t>(b)] = pack_block_for(factor, rows.data(), n, w.K, format, block);
+        losses[static_cast<std::size_t>(b)] =
+            pack_block_for(factor, rows.data(), n, w.K, format, to + b * format.block_bytes(w.K));
       }
     });
     if (!is_sound) {
@@ -178,6 +217,7 @@ class Packer {
 
   Trial& trial_;
   ThreadPool& pool_;
+  const bool experts_share_;
   std::map<std::string, const MatrixModule*> by_name_;
   std::optional<InputMoments> moments_;
 };
@@ -253,10 +293,10 @@ MixedResult quantize_mixed(const std::filesystem::path& from, const std::filesys
   const auto report = [&](const char* what, std::int64_t done, std::int64_t total) {
     if (options.progress) options.progress(what, done, total);
   };
-  Trial trial(args, weights, text.first(std::min(text.size(), static_cast<std::size_t>(options.tokens))), options.threads);
+  Trial trial(args, weights, text.first(std::min(text.size(), static_cast<std::size_t>(options.tokens))), kMeasuredTokens, options.threads);
   std::vector<Group> groups = groups_of(trial.modules());
   ThreadPool pool(options.threads > 0 ? options.threads : num_usable_cores());
-  Packer packer(trial, pool);
+  Packer packer(trial, pool, args);
   std::int64_t done = 0;
   const std::int64_t total = std::ssize(groups) * 2;
   for_each_run(packer, groups, [&](std::span<Group> run) {

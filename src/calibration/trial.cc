@@ -37,34 +37,36 @@ void point(std::span<MatrixModule> to, std::span<const MatrixModule> from, const
 
 }  // namespace
 
-Trial::Trial(const ModelArgs& args, const ModelWeights& weights, std::span<const Token> text, int threads)
+Trial::Trial(const ModelArgs& args, const ModelWeights& weights, std::span<const Token> text, int measured, int threads)
     : args_(args),
       weights_(weights),
       changed_(weights),
       modules_(matrix_modules(args, weights_)),
       changed_modules_(matrix_modules(args, changed_)),
       text_(text),
-      windows_(windows_of(static_cast<std::int64_t>(text.size()))),
+      all_(windows_of(static_cast<std::int64_t>(text.size()))),
+      windows_(windows_of(std::min<std::int64_t>(std::ssize(text), measured))),
       threads_(threads),
       kernels_(select_kernels()) {
   ModelOptions exact;
   exact.threads = threads;
-  read(weights_, exact, kernels_, [&](Token, std::span<const float> logits) {
+  read(weights_, windows_, exact, kernels_, [&](Token, std::span<const float> logits) {
     log_sum_exp(logits);  // complains where they are no numbers
     rows_.push_back(encode_row(logits, 0, codes_.emplace_back()));
   });
 }
 
-void Trial::read(const ModelWeights& weights, const ModelOptions& options, const Kernels& kernels, const OnScored& f) {
+void Trial::read(const ModelWeights& weights, const Windows& windows, const ModelOptions& options,
+                 const Kernels& kernels, const OnScored& f) {
   Model model = open_weights(args_, weights, options, kernels);
-  read_windows(model, text_, windows_, 0, -1, f, {});
+  read_windows(model, text_, windows, 0, -1, f, {});
 }
 
 void Trial::read_with(const Kernels& kernels) {
   ModelOptions options;
   options.threads = threads_;
   options.mla_form = MlaForm::kAbsorbed;  // in which each matrix multiplies what it would if packed
-  read(weights_, options, kernels, [](Token, std::span<const float>) {});
+  read(weights_, all_, options, kernels, [](Token, std::span<const float>) {});
 }
 
 double Trial::divergence_with(const PackedModel& packed) {
@@ -80,7 +82,7 @@ double Trial::divergence_with(const PackedModel& packed) {
   ModelOptions options;
   options.threads = threads_;
   Mean kl;
-  read(changed_, options, kernels_, [&](Token, std::span<const float> logits) {
+  read(changed_, windows_, options, kernels_, [&](Token, std::span<const float> logits) {
     kl.add(divergence(rows_[static_cast<std::size_t>(kl.count())], logits, log_sum_exp(logits)));
   });
   return kl.mean();
