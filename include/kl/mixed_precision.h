@@ -24,21 +24,21 @@ struct MixedOptions {
 
 /// Modules of one role in one layer, and what was found and chosen for them.
 struct GroupChoice {
-  std::string name;             ///< the module's path; all experts of a layer are "experts.*"
-  std::int64_t weights = 0;     ///< numbers in it
-  std::int64_t bytes = 0;       ///< of the choice, scales and padding included
-  double kl_4 = 0, kl_8 = 0;    ///< KL divergence with this group alone in 4 or 8 bits, nats
-  int bits = 0;                 ///< 4, 8, or those of the source's type
+  std::string name;           ///< the module's path; all experts of a layer are "experts.*"
+  std::int64_t weights = 0;   ///< numbers in it
+  std::int64_t bytes = 0;     ///< of the choice, scales and padding included
+  double kl_4 = 0, kl_8 = 0;  ///< KL divergence with this group alone in 4 or 8 bits, nats
+  int bits = 0;               ///< 4, 8, or those of the source's type
 };
 
 /// What was chosen and written.
 struct MixedResult {
   QuantizeResult written;
-  std::vector<GroupChoice> groups;           ///< in the order of the layers
-  double bits = 0;                           ///< bits a quantisable weight, at most the target
-  double least_bits = 0, most_bits = 0;      ///< the possible range
-  double kl = 0;                             ///< mean KL divergence of the whole on the text, nats
-  std::int64_t positions = 0;                ///< it is measured at
+  std::vector<GroupChoice> groups;       ///< in the order of the layers
+  double bits = 0;                       ///< bits a quantisable weight, at most the target
+  double least_bits = 0, most_bits = 0;  ///< the possible range
+  double kl = 0;                         ///< mean KL divergence of the whole on the text, nats
+  std::int64_t positions = 0;            ///< it is measured at
 };
 
 /// quantize() with 4 bits, 8 bits, or the source's type for each group of modules, whichever the text says pays most.

@@ -1,6 +1,7 @@
 #include "calibration/input_moments.h"
 
 #include <cmath>
+#include <initializer_list>
 
 namespace kl {
 
@@ -13,9 +14,7 @@ InputMoments::InputMoments(const Kernels& kernels) : kernels_(kernels), table_(k
 
 InputMoments::~InputMoments() { at_work_ = nullptr; }
 
-void InputMoments::watch(const WeightMatrix& w) {
-  moments_.insert_or_assign(w.data, Moments(w.K));
-}
+void InputMoments::watch(const WeightMatrix& w) { moments_.insert_or_assign(w.data, Moments(w.K)); }
 
 void InputMoments::record_and_multiply(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept {
   if (n0 == 0) at_work_->add(a);
@@ -37,14 +36,13 @@ void Moments::add(const float* x) noexcept {
   }
 }
 
-std::vector<float> Moments::inverse_factor() const {
+std::vector<float> Moments::inverse_factor(double damping) const {
   const auto N = static_cast<std::size_t>(K);
-  constexpr double kDamping = 0.01;
   double mean = 0;
   for (std::size_t i = 0; i < N; ++i) mean += sum[i * N + i] / static_cast<double>(K);
   // R R^T = the moments, R upper: from the last row up.
   std::vector<double> R(sum);
-  for (std::size_t i = 0; i < N; ++i) R[i * N + i] += mean > 0 ? kDamping * mean : 1;
+  for (std::size_t i = 0; i < N; ++i) R[i * N + i] += mean > 0 ? damping * mean : 1;
   for (std::size_t j = N; j-- > 0;) {
     const double* row_j = R.data() + j * N;
     for (std::size_t i = j + 1; i-- > 0;) {
@@ -67,6 +65,35 @@ std::vector<float> Moments::inverse_factor() const {
     for (std::size_t i = 0; i <= j; ++i) U[i * N + j] = static_cast<float>(column[i]);
   }
   return U;
+}
+
+Moments moments_of_readers(const ModelWeights& weights, const Kernels& kernels) {
+  const std::ptrdiff_t D = weights.embed_tokens.K;
+  Moments moments(D);
+  std::vector<float> row(static_cast<std::size_t>(D));
+  const auto add = [&](const float* norm, std::initializer_list<const WeightMatrix*> readers) {
+    for (const WeightMatrix* w : readers) {
+      for (std::ptrdiff_t n = 0; n < w->N; ++n) {
+        kernels.weight_row(*w, n, row.data());
+        for (std::ptrdiff_t i = 0; i < D; ++i) row[static_cast<std::size_t>(i)] *= norm[i];
+        moments.add(row.data());
+      }
+    }
+  };
+  for (const LayerWeights& layer : weights.layers) {
+    if (const auto* k = std::get_if<KdaWeights>(&layer.attention)) {
+      add(layer.input_norm, {&k->q_proj, &k->k_proj, &k->v_proj, &k->f_a_proj, &k->g_a_proj, &k->b_proj});
+    } else if (const auto* m = std::get_if<MlaWeights>(&layer.attention)) {
+      add(layer.input_norm, {&m->q_proj, &m->kv_a_proj});
+    }
+    const auto* mlp = std::get_if<MlpWeights>(&layer.feed_forward);
+    const auto* moe = std::get_if<MoeWeights>(&layer.feed_forward);
+    if (moe != nullptr) add(layer.post_attention_norm, {&moe->router});
+    if (moe != nullptr && moe->shared) mlp = &*moe->shared;
+    if (mlp != nullptr) add(layer.post_attention_norm, {&mlp->gate_proj, &mlp->up_proj});
+  }
+  add(weights.norm, {&weights.lm_head});
+  return moments;
 }
 
 }  // namespace kl

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "weights/weights.h"
 
 namespace kl {
 
@@ -15,8 +16,8 @@ struct Moments {
   explicit Moments(std::ptrdiff_t size = 0) : K(size), sum(static_cast<std::size_t>(size * size)) {}
   void add(const float* x) noexcept;
 
-  /// Upper U [K, K] with U^T U = (sum x x^T + 1 % of its mean diagonal)^-1, as pack_block_for() wants it.
-  std::vector<float> inverse_factor() const;
+  /// Upper U [K, K] with U^T U = (sum x x^T + damping x its mean diagonal)^-1, as pack_block_for() wants it.
+  std::vector<float> inverse_factor(double damping) const;
 
   std::ptrdiff_t K;
   std::vector<double> sum;
@@ -52,5 +53,9 @@ class InputMoments {
   Kernels table_;
   std::map<const void*, Moments> moments_;
 };
+
+/// What reads the residual stream: an error e in an embedding shifts sum (W norm e)^2 of it, over layers and rows of W.
+/// The routed experts are left out.
+Moments moments_of_readers(const ModelWeights& weights, const Kernels& kernels);
 
 }  // namespace kl

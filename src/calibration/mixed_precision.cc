@@ -21,7 +21,7 @@ namespace kl {
 namespace {
 
 constexpr std::size_t kMomentBytes = std::size_t{2} << 30;  // of moments kept at once
-constexpr std::int64_t kMostOwnInputs = 16384;               // of all experts of a layer together
+constexpr std::int64_t kMostOwnInputs = 16384;              // of all experts of a layer together
 constexpr int kMeasuredTokens = 8192;                       // on which divergences are measured
 constexpr float kLargestWeight = 65504;                     // so that an f16 scale never overflows
 
@@ -35,6 +35,15 @@ struct Group {
   std::int64_t bytes(int bits) const { return bits == 4 ? bytes_4 : bits == 8 ? bytes_8 : bytes_as_is; }
   double kl(int bits) const { return bits == 4 ? choice.kl_4 : bits == 8 ? choice.kl_8 : 0; }
 };
+
+/// One way to round: it decides how far errors are moved to other inputs, and which format 4 bits take.
+struct Rounding {
+  double damping;
+  int groups;  ///< 32, 64, or 0: whichever leaves less
+};
+
+// The first is where all begin; the others are tried on the whole.
+constexpr Rounding kRoundings[] = {{0.01, 0}, {0.03, 32}, {0.03, 64}, {0.003, 32}, {0.003, 64}, {0.3, 0}};
 
 /// The path with the expert's number left out.
 std::string group_name(const std::string& module) {
@@ -57,9 +66,13 @@ std::string input_of(const std::string& module, bool experts_share) {
   if (!experts_share && module.find(".experts.") != module.npos) return role == "w3" ? parent + "w1" : module;
   const std::size_t moe = module.find("block_sparse_moe.");
   constexpr std::string_view kReadBlock[] = {"w1", "w3", "gate_proj", "up_proj"};
-  constexpr std::string_view kReadLayer[] = {"k_proj", "v_proj", "f_a_proj", "g_a_proj", "b_proj", "kv_a_proj_with_mqa"};
-  const auto is_one_of = [&](auto& roles) { return std::find(std::begin(roles), std::end(roles), role) != std::end(roles); };
-  if (is_one_of(kReadBlock)) return moe == module.npos ? parent + "gate_proj" : module.substr(0, moe) + "block_sparse_moe.gate";
+  constexpr std::string_view kReadLayer[] = {"k_proj",   "v_proj", "f_a_proj",
+                                             "g_a_proj", "b_proj", "kv_a_proj_with_mqa"};
+  const auto is_one_of = [&](auto& roles) {
+    return std::find(std::begin(roles), std::end(roles), role) != std::end(roles);
+  };
+  if (is_one_of(kReadBlock))
+    return moe == module.npos ? parent + "gate_proj" : module.substr(0, moe) + "block_sparse_moe.gate";
   return is_one_of(kReadLayer) ? parent + "q_proj" : module;
 }
 
@@ -81,37 +94,6 @@ std::vector<Group> groups_of(const std::vector<MatrixModule>& modules) {
     g.bits_as_is = 8 * static_cast<int>(size_of(w.type));
   }
   return groups;
-}
-
-/// What reads the residual stream: an error e in an embedding shifts sum (W norm e)^2 of it, over layers and rows of W.
-/// The routed experts are left out.
-Moments moments_of_readers(const ModelWeights& weights, const Kernels& kernels) {
-  const std::ptrdiff_t D = weights.embed_tokens.K;
-  Moments moments(D);
-  std::vector<float> row(static_cast<std::size_t>(D));
-  const auto add = [&](const float* norm, std::initializer_list<const WeightMatrix*> readers) {
-    for (const WeightMatrix* w : readers) {
-      for (std::ptrdiff_t n = 0; n < w->N; ++n) {
-        kernels.weight_row(*w, n, row.data());
-        for (std::ptrdiff_t i = 0; i < D; ++i) row[static_cast<std::size_t>(i)] *= norm[i];
-        moments.add(row.data());
-      }
-    }
-  };
-  for (const LayerWeights& layer : weights.layers) {
-    if (const auto* k = std::get_if<KdaWeights>(&layer.attention)) {
-      add(layer.input_norm, {&k->q_proj, &k->k_proj, &k->v_proj, &k->f_a_proj, &k->g_a_proj, &k->b_proj});
-    } else if (const auto* m = std::get_if<MlaWeights>(&layer.attention)) {
-      add(layer.input_norm, {&m->q_proj, &m->kv_a_proj});
-    }
-    const auto* mlp = std::get_if<MlpWeights>(&layer.feed_forward);
-    const auto* moe = std::get_if<MoeWeights>(&layer.feed_forward);
-    if (moe != nullptr) add(layer.post_attention_norm, {&moe->router});
-    if (moe != nullptr && moe->shared) mlp = &*moe->shared;
-    if (mlp != nullptr) add(layer.post_attention_norm, {&mlp->gate_proj, &mlp->up_proj});
-  }
-  add(weights.norm, {&weights.lm_head});
-  return moments;
 }
 
 /// Packs modules with the moments of their inputs.
@@ -136,28 +118,32 @@ class Packer {
   std::size_t moment_bytes(const Group& group) const {
     std::size_t bytes = 0;
     for (const std::string& input : inputs_of({&group, 1})) {
-      for (const WeightMatrix& w : by_name_.at(input)->matrices) bytes += sizeof(double) * static_cast<std::size_t>(w.K * w.K);
+      for (const WeightMatrix& w : by_name_.at(input)->matrices)
+        bytes += sizeof(double) * static_cast<std::size_t>(w.K * w.K);
     }
     return bytes;
   }
 
-  /// Adds the group's modules, with 4 bits in the format that rounds better.
-  void pack(const Group& group, int bits, PackedModel& packed) {
+  /// Adds the group's modules.
+  void pack(const Group& group, int bits, const Rounding& rounding, PackedModel& packed) {
     std::string input;
     std::vector<std::vector<float>> factors;
     for (const MatrixModule* module : group.modules) {
       const std::string own = input_of(module->name);
-      if (own.empty()) factors = {moments_of_readers(trial_.weights(), trial_.kernels()).inverse_factor()};
+      if (own.empty())
+        factors = {moments_of_readers(trial_.weights(), trial_.kernels()).inverse_factor(rounding.damping)};
       if (own != input) {
         input = own;
         factors.clear();
-        for (const WeightMatrix& w : by_name_.at(input)->matrices) factors.push_back(moments_->of(w).inverse_factor());
+        for (const WeightMatrix& w : by_name_.at(input)->matrices)
+          factors.push_back(moments_->of(w).inverse_factor(rounding.damping));
       }
       PackedTensor best;
       double least = INFINITY;
       for (const int group_size : {32, 64}) {
         if (module->matrices[0].K % group_size != 0) continue;
-        if (group_size == 64 && bits == 8) continue;
+        if (group_size == 64 && (bits == 8 || rounding.groups == 32)) continue;
+        if (group_size == 32 && bits == 4 && rounding.groups == 64 && module->matrices[0].K % 64 == 0) continue;
         auto [tensor, loss] = pack(*module, packed_format({bits, group_size}), factors);
         if (loss < least) best = std::move(tensor), least = loss;
       }
@@ -208,7 +194,8 @@ class Packer {
       }
     });
     if (!is_sound) {
-      throw Error(ErrorCode::kCorrupt, fmt::format("{}: expected finite weights up to {}, got others", name, kLargestWeight));
+      throw Error(ErrorCode::kCorrupt,
+                  fmt::format("{}: expected finite weights up to {}, got others", name, kLargestWeight));
     }
     double loss = 0;  // in order, whatever the threads
     for (const double l : losses) loss += l;
@@ -280,6 +267,84 @@ std::int64_t check_target(std::span<const Group> groups, double target, MixedRes
   return budget;
 }
 
+/// The stages of quantize_mixed(), in order.
+class Mixer {
+ public:
+  Mixer(const ModelArgs& args, Trial& trial, const MixedOptions& options)
+      : trial_(trial),
+        options_(options),
+        groups_(groups_of(trial.modules())),
+        pool_(options.threads > 0 ? options.threads : num_usable_cores()),
+        packer_(trial, pool_, args) {}
+
+  std::vector<Group>& groups() { return groups_; }
+  const PackedModel& packed() const { return packed_; }
+
+  /// Each group alone in 4 and in 8 bits.
+  void measure() {
+    std::int64_t done = 0;
+    for_each_run(packer_, groups_, [&](std::span<Group> run) {
+      packer_.learn(run);
+      for (Group& group : run) {
+        for (const int bits : {4, 8}) {
+          PackedModel alone;
+          packer_.pack(group, bits, kRoundings[0], alone);
+          (bits == 4 ? group.choice.kl_4 : group.choice.kl_8) = trial_.divergence_with(alone);
+          report("measuring", ++done, 2 * std::ssize(groups_));
+        }
+      }
+    });
+  }
+
+  /// All groups with the bits chosen for them.
+  void pack() {
+    for_each_run(packer_, groups_, [&](std::span<Group> run) {
+      packer_.learn(run);
+      for (const Group& group : run) {
+        if (group.choice.bits <= 8) packer_.pack(group, group.choice.bits, kRoundings[0], packed_);
+      }
+    });
+  }
+
+  /// Errors of groups add up only nearly: each takes the rounding with which the whole is nearest to the source.
+  /// Returns the divergence of the whole.
+  double refine() {
+    double least = trial_.divergence_with(packed_);
+    std::int64_t done = 0;
+    for_each_run(packer_, groups_, [&](std::span<Group> run) {
+      packer_.learn(run);
+      for (const Group& group : run) {
+        report("rounding", ++done, std::ssize(groups_));
+        if (group.choice.bits > 4) continue;
+        for (const Rounding& rounding : std::span(kRoundings).subspan(1)) least = try_rounding(group, rounding, least);
+      }
+    });
+    return least;
+  }
+
+  void report(const char* what, std::int64_t done, std::int64_t total) const {
+    if (options_.progress) options_.progress(what, done, total);
+  }
+
+ private:
+  double try_rounding(const Group& group, const Rounding& rounding, double least) {
+    PackedModel other;
+    packer_.pack(group, 4, rounding, other);
+    for (auto& [module, tensor] : other) std::swap(tensor, packed_.at(module));
+    const double kl = trial_.divergence_with(packed_);
+    if (kl < least) return kl;
+    for (auto& [module, tensor] : other) std::swap(tensor, packed_.at(module));
+    return least;
+  }
+
+  Trial& trial_;
+  const MixedOptions& options_;
+  std::vector<Group> groups_;
+  ThreadPool pool_;
+  Packer packer_;
+  PackedModel packed_;
+};
+
 }  // namespace
 
 MixedResult quantize_mixed(const std::filesystem::path& from, const std::filesystem::path& to,
@@ -290,38 +355,16 @@ MixedResult quantize_mixed(const std::filesystem::path& from, const std::filesys
   MixedResult result;
   check_target(groups_of(matrix_modules(args, weights)), options.target_bits, result);  // before anything takes long
 
-  const auto report = [&](const char* what, std::int64_t done, std::int64_t total) {
-    if (options.progress) options.progress(what, done, total);
-  };
-  Trial trial(args, weights, text.first(std::min(text.size(), static_cast<std::size_t>(options.tokens))), kMeasuredTokens, options.threads);
-  std::vector<Group> groups = groups_of(trial.modules());
-  ThreadPool pool(options.threads > 0 ? options.threads : num_usable_cores());
-  Packer packer(trial, pool, args);
-  std::int64_t done = 0;
-  const std::int64_t total = std::ssize(groups) * 2;
-  for_each_run(packer, groups, [&](std::span<Group> run) {
-    packer.learn(run);
-    for (Group& group : run) {
-      for (const int bits : {4, 8}) {
-        PackedModel alone;
-        packer.pack(group, bits, alone);
-        (bits == 4 ? group.choice.kl_4 : group.choice.kl_8) = trial.divergence_with(alone);
-        report("measuring", ++done, total);
-      }
-    }
-  });
-  const std::int64_t bytes = choose(groups, check_target(groups, options.target_bits, result));
-  PackedModel packed;
-  for_each_run(packer, groups, [&](std::span<Group> run) {
-    packer.learn(run);
-    for (const Group& group : run) {
-      if (group.choice.bits <= 8) packer.pack(group, group.choice.bits, packed);
-    }
-  });
-  result.kl = trial.divergence_with(packed);
+  Trial trial(args, weights, text.first(std::min(text.size(), static_cast<std::size_t>(options.tokens))),
+              kMeasuredTokens, options.threads);
+  Mixer mixer(args, trial, options);
+  mixer.measure();
+  const std::int64_t bytes = choose(mixer.groups(), check_target(mixer.groups(), options.target_bits, result));
+  mixer.pack();
+  result.kl = mixer.refine();
   result.positions = trial.positions();
   std::int64_t numbers = 0;
-  for (const Group& group : groups) {
+  for (const Group& group : mixer.groups()) {
     result.groups.push_back(group.choice);
     numbers += group.choice.weights;
   }
@@ -330,8 +373,8 @@ MixedResult quantize_mixed(const std::filesystem::path& from, const std::filesys
   QuantizeOptions writing;
   writing.threads = options.threads;
   writing.max_shard_bytes = options.max_shard_bytes;
-  writing.progress = [&](std::int64_t d, std::int64_t t) { report("writing", d, t); };
-  result.written = write_packed_model(from, to, packed, writing);
+  writing.progress = [&](std::int64_t done, std::int64_t total) { mixer.report("writing", done, total); };
+  result.written = write_packed_model(from, to, mixer.packed(), writing);
   return result;
 }
 

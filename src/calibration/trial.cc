@@ -17,7 +17,8 @@ constexpr std::int64_t kWindow = 512, kFewestTokens = 64;
 /// Side by side; every token but the first of each is scored.
 Windows windows_of(std::int64_t tokens) {
   if (tokens < kFewestTokens) {
-    throw Error(ErrorCode::kCorrupt, fmt::format("calibration text: expected at least {} tokens, got {}", kFewestTokens, tokens));
+    throw Error(ErrorCode::kCorrupt,
+                fmt::format("calibration text: expected at least {} tokens, got {}", kFewestTokens, tokens));
   }
   const std::int64_t length = std::min(tokens, kWindow);
   return {.length = length, .step = length, .unscored = 1, .count = tokens / length};
@@ -76,7 +77,8 @@ double Trial::divergence_with(const PackedModel& packed) {
     auto* moe = std::get_if<MoeWeights>(&layer.feed_forward);
     if (moe == nullptr) continue;
     moe->experts_are_packed = std::all_of(moe->experts.begin(), moe->experts.end(), [](const MlpWeights& e) {
-      return e.gate_proj.type == DType::kPacked && e.up_proj.type == DType::kPacked && e.down_proj.type == DType::kPacked;
+      return e.gate_proj.type == DType::kPacked && e.up_proj.type == DType::kPacked &&
+             e.down_proj.type == DType::kPacked;
     });
   }
   ModelOptions options;

@@ -37,35 +37,39 @@ void define(CLI::App& command, QuantizeFlags& flags) {
       ->required()
       ->check(not_empty());
   CLI::Option* bits = command.add_option("--bits", flags.options.bits, "bits of a weight: 4 or 8")
-      ->type_name("N")
-      ->check(one_of({"4", "8"}))
-      ->capture_default_str();
+                          ->type_name("N")
+                          ->check(one_of({"4", "8"}))
+                          ->capture_default_str();
   CLI::Option* group = command
-      .add_option("--group-size", flags.options.group_size,
-                  "weights that share a scale: 32, or 64 with a minimum beside the scale")
-      ->type_name("N")
-      ->check(one_of({"32", "64"}))
-      ->capture_default_str();
+                           .add_option("--group-size", flags.options.group_size,
+                                       "weights that share a scale: 32, or 64 with a minimum beside the scale")
+                           ->type_name("N")
+                           ->check(one_of({"32", "64"}))
+                           ->capture_default_str();
   CLI::Option* target = command.add_option("--target-bpw", flags.mixed.target_bits,
                                            "bits a weight at most, scales included: 4, 8 or 16 where they pay most");
   target->type_name("X")->check(number_in(1, 64))->excludes(bits)->excludes(group);
-  CLI::Option* text = command.add_option("--calibrate", flags.text, "the text that shows where; needed with --target-bpw");
+  CLI::Option* text =
+      command.add_option("--calibrate", flags.text, "the text that shows where; needed with --target-bpw");
   text->type_name("FILE")->check(not_empty())->needs(target);
   target->needs(text);
   constexpr int kFewest = 64, kMost = 1 << 20;
-  add_count_flag(command, "--calibration-tokens", flags.mixed.tokens, kFewest, kMost, "how much of it is used")->needs(text);
+  add_count_flag(command, "--calibration-tokens", flags.mixed.tokens, kFewest, kMost, "how much of it is used")
+      ->needs(text);
   add_threads_flag(command, flags.options.threads);
   command.add_flag("--json", flags.json, "one object about what was written");
 }
 
 nlohmann::ordered_json json_of(const GroupChoice& g) {
-  return {{"name", g.name}, {"weights", g.weights}, {"bytes", g.bytes}, {"kl_4", g.kl_4}, {"kl_8", g.kl_8}, {"bits", g.bits}};
+  return {{"name", g.name}, {"weights", g.weights}, {"bytes", g.bytes},
+          {"kl_4", g.kl_4}, {"kl_8", g.kl_8},       {"bits", g.bits}};
 }
 
 std::string table_of(const MixedResult& result) {
   std::size_t width = 5;
   for (const GroupChoice& g : result.groups) width = std::max(width, g.name.size());
-  std::string text = fmt::format("{:<{}}  {:>14}  {:>10}  {:>10}  bits\n", "group", width, "weights", "KL at 4", "KL at 8");
+  std::string text =
+      fmt::format("{:<{}}  {:>14}  {:>10}  {:>10}  bits\n", "group", width, "weights", "KL at 4", "KL at 8");
   for (const GroupChoice& g : result.groups) {
     text += fmt::format("{:<{}}  {:>14}  {:>10.2e}  {:>10.2e}  {:>4}\n", g.name, width, grouped(g.weights), g.kl_4,
                         g.kl_8, g.bits);
@@ -109,9 +113,10 @@ int run_mixed(const QuantizeFlags& flags) {
                                                 {"groups", groups}}));
   } else {
     output.write(table_of(result));
-    output.write(fmt::format("{}: {:.4f} bits a quantisable weight of {} asked for; {} from {}; KL {:.3e} nats at {} positions of {}\n",
-                             flags.out, result.bits, flags.mixed.target_bits, bytes_text(result.written.tensor_bytes),
-                             bytes_text(result.written.source_bytes), result.kl, grouped(result.positions), flags.text));
+    output.write(fmt::format(
+        "{}: {:.4f} bits a quantisable weight of {} asked for; {} from {}; KL {:.3e} nats at {} positions of {}\n",
+        flags.out, result.bits, flags.mixed.target_bits, bytes_text(result.written.tensor_bytes),
+        bytes_text(result.written.source_bytes), result.kl, grouped(result.positions), flags.text));
   }
   output.flush();
   return kExitOk;
@@ -154,11 +159,12 @@ int run_quantize(const QuantizeFlags& flags) {
 }  // namespace
 
 void add_quantize(CLI::App& app, Action& action) {
-  add_command<QuantizeFlags>(app, action, "quantize", "Write a model with 4- or 8-bit weights",
-                             "  kl quantize -m /models/Kimi-Linear -o /models/Kimi-Linear-4bit\n"
-                             "  kl quantize -o /tmp/demo-8bit --bits 8 --group-size 64\n"
-                             "  kl quantize -o /tmp/demo-mixed --target-bpw 5 --calibrate play.txt --calibration-tokens 256",
-                             define, run_quantize);
+  add_command<QuantizeFlags>(
+      app, action, "quantize", "Write a model with 4- or 8-bit weights",
+      "  kl quantize -m /models/Kimi-Linear -o /models/Kimi-Linear-4bit\n"
+      "  kl quantize -o /tmp/demo-8bit --bits 8 --group-size 64\n"
+      "  kl quantize -o /tmp/demo-mixed --target-bpw 5 --calibrate play.txt --calibration-tokens 256",
+      define, run_quantize);
 }
 
 }  // namespace kl::cli

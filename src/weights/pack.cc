@@ -143,6 +143,51 @@ Group best_group(const Weights& group, const PackedFormat& f) {
   return f.has_minimum ? affine_group(group, f) : symmetric_group(group, f);
 }
 
+/// The scale, and minimum where there is one, that least squares give for numbers already chosen.
+void refit(const Weights& group, const PackedFormat& f, Group& g) {
+  double count = 0, q1 = 0, q2 = 0, w1 = 0, qw = 0;
+  for (std::ptrdiff_t i = 0; i < group.n; ++i) {
+    const double s = double{group.importance[i]}, w = double{group.w[i]};
+    const double q = g.q[static_cast<std::size_t>(i)] - (f.has_minimum ? 0.0 : std::ldexp(1.0, f.bits - 1));
+    count += s, q1 += s * q, q2 += s * q * q, w1 += s * w, qw += s * q * w;
+  }
+  if (!f.has_minimum) {
+    if (q2 > 0) g.scale = static_cast<float>(qw / q2);
+  } else if (const double determinant = count * q2 - q1 * q1; determinant > 0) {
+    g.scale = static_cast<float>((count * qw - q1 * w1) / determinant);
+    g.minimum = static_cast<float>((w1 - double{g.scale} * q1) / count);
+  }
+}
+
+/// As best_group(), which is where it begins, with both ends of the range drawn in separately and least squares repeated.
+Group thorough_group(const Weights& group, const PackedFormat& f) {
+  constexpr int kInsets = 8, kRefits = 3;
+  constexpr float kInset = 0.025f;
+  Group best = best_group(group, f);
+  double least = assign(group, (1 << f.bits) - 1, best);
+  if (f.bits == 8) return best;
+  const auto improve = [&](Group g) {
+    for (int i = 0; i < kRefits; ++i) {
+      assign(group, (1 << f.bits) - 1, g);
+      refit(group, f, g);
+      keep_better(group, f, g, best, least);
+    }
+  };
+  improve(best);
+  if (!f.has_minimum) return best;
+  const auto [low, high] = std::minmax_element(group.w, group.w + group.n);
+  const float range = *high - *low;
+  for (int a = -1; a < kInsets; ++a) {
+    for (int b = -1; b < kInsets; ++b) {
+      Group g;
+      g.minimum = *low + kInset * static_cast<float>(a) * range;
+      g.scale = range * (1 - kInset * static_cast<float>(a + b)) / static_cast<float>((1 << f.bits) - 1);
+      improve(g);
+    }
+  }
+  return best;
+}
+
 /// Writes the group of row r that begins at input k into its block.
 void store_group(const Group& g, std::ptrdiff_t n, const PackedFormat& f, std::ptrdiff_t r, std::ptrdiff_t k,
                  std::byte* block) {
@@ -179,7 +224,7 @@ double pack_block_for(std::span<const float> U, float* w, std::ptrdiff_t rows, s
       importance[static_cast<std::size_t>(i)] = 1 / (u * u);
     }
     for (std::ptrdiff_t r = 0; r < rows; ++r) {
-      groups[static_cast<std::size_t>(r)] = best_group({w + r * K + k, n, importance.data()}, f);
+      groups[static_cast<std::size_t>(r)] = thorough_group({w + r * K + k, n, importance.data()}, f);
     }
     for (std::ptrdiff_t j = k; j < k + n; ++j) {
       const float* u = U.data() + j * K;

@@ -47,7 +47,7 @@ struct OutputTensor {
   TensorSpec spec;
   std::int64_t bytes = 0;
   std::span<const WeightMatrix> matrices;
-  std::optional<PackedFormat> format;  // of packed ones
+  std::optional<PackedFormat> format;    // of packed ones
   const PackedTensor* packed = nullptr;  // what they become, if that is made already
   std::string module = {};
   std::vector<float> numbers;
@@ -103,7 +103,8 @@ class Lister {
   void numbers(const std::string& name, const float* values, std::vector<std::int64_t> shape) {
     std::int64_t n = 1;
     for (const std::int64_t dim : shape) n *= dim;
-    OutputTensor out{.spec = {name, "F32", std::move(shape)}, .bytes = 4 * n, .matrices = {}, .format = {}, .numbers = {}};
+    OutputTensor out{
+        .spec = {name, "F32", std::move(shape)}, .bytes = 4 * n, .matrices = {}, .format = {}, .numbers = {}};
     out.numbers.assign(values, values + n);
     tensors_.push_back(std::move(out));
   }
@@ -292,7 +293,8 @@ QuantizeResult write_model(const fs::path& from, const fs::path& to, const Quant
 
   OutputFolder folder(to);
   folder.require_space(result.tensor_bytes);
-  write_file(folder.add("config.json"), packed_config_json(args, {options.bits, options.group_size}, settings_of(tensors, packed, options)));
+  write_file(folder.add("config.json"),
+             packed_config_json(args, {options.bits, options.group_size}, settings_of(tensors, packed, options)));
   std::error_code ignored;
   for (const char* file : kCopiedFiles) {
     if (fs::exists(from / file, ignored)) write_file(folder.add(file), read_file(from / file, 256u << 20));
