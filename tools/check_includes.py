@@ -26,6 +26,7 @@ MAY_INCLUDE = {
     "src/layers":      ["base/", "kernels/", "weights/", "kl/model.h", "kl/model_args.h", "kl/profile.h"],
     "src/model":       ["base/", "kernels/", "checkpoint/", "weights/", "layers/", "kl/", "<fmt/...>", "<nlohmann/...>"],
     "src/runtime":     ["base/", "text/", "model/", "kl/", "<fmt/...>"],
+    "src/calibration": ["base/", "kernels/", "checkpoint/", "weights/", "convert/", "model/", "runtime/", "kl/", "<fmt/...>"],
     "src/benchmark":   ["base/", "kernels/", "model/", "kl/", "<system>"],
     "src/verify":      ["base/", "kernels/", "checkpoint/", "weights/", "kl/", "<fmt/...>"],
     "src/cli":         ["base/", "kl/", "<system>", "<fmt/...>", "<nlohmann/...>", "<CLI/...>", "<editline/...>"],

@@ -193,9 +193,10 @@ class Model {
   /// Convenience: feeds one sequence and returns the logits [vocab_size] after its last token.
   std::vector<float> forward(SequenceState& state, std::span<const Token> tokens);
 
- private:
   struct Impl;
   explicit Model(std::unique_ptr<Impl> impl);
+
+ private:
   std::unique_ptr<Impl> impl_;
 };
 

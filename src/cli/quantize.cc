@@ -5,14 +5,17 @@
 #include <nlohmann/json.hpp>
 
 #include "base/printable.h"
+#include "cli/engine.h"
 #include "cli/exit_status.h"
 #include "cli/flags.h"
+#include "cli/input.h"
 #include "cli/interrupt.h"
 #include "cli/json_text.h"
 #include "cli/model_location.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/quantities.h"
+#include "kl/mixed_precision.h"
 #include "kl/quantize.h"
 
 namespace kl::cli {
@@ -23,6 +26,8 @@ struct QuantizeFlags {
   std::string out;
   bool json = false;
   QuantizeOptions options;
+  std::string text;  // empty: every matrix gets the same
+  MixedOptions mixed;
 };
 
 void define(CLI::App& command, QuantizeFlags& flags) {
@@ -31,21 +36,94 @@ void define(CLI::App& command, QuantizeFlags& flags) {
       ->type_name("DIR")
       ->required()
       ->check(not_empty());
-  command.add_option("--bits", flags.options.bits, "bits of a weight: 4 or 8")
-      ->type_name("N")
-      ->check(one_of({"4", "8"}))
-      ->capture_default_str();
-  command
-      .add_option("--group-size", flags.options.group_size,
-                  "weights that share a scale: 32, or 64 with a minimum beside the scale")
-      ->type_name("N")
-      ->check(one_of({"32", "64"}))
-      ->capture_default_str();
+  CLI::Option* bits = command.add_option("--bits", flags.options.bits, "bits of a weight: 4 or 8")
+                          ->type_name("N")
+                          ->check(one_of({"4", "8"}))
+                          ->capture_default_str();
+  CLI::Option* group = command
+                           .add_option("--group-size", flags.options.group_size,
+                                       "weights that share a scale: 32, or 64 with a minimum beside the scale")
+                           ->type_name("N")
+                           ->check(one_of({"32", "64"}))
+                           ->capture_default_str();
+  CLI::Option* target = command.add_option("--target-bpw", flags.mixed.target_bits,
+                                           "bits a weight at most, scales included: 4, 8 or 16 where they pay most");
+  target->type_name("X")->check(number_in(1, 64))->excludes(bits)->excludes(group);
+  CLI::Option* text =
+      command.add_option("--calibrate", flags.text, "the text that shows where; needed with --target-bpw");
+  text->type_name("FILE")->check(not_empty())->needs(target);
+  target->needs(text);
+  constexpr int kFewest = 64, kMost = 1 << 20;
+  add_count_flag(command, "--calibration-tokens", flags.mixed.tokens, kFewest, kMost, "how much of it is used")
+      ->needs(text);
   add_threads_flag(command, flags.options.threads);
   command.add_flag("--json", flags.json, "one object about what was written");
 }
 
+nlohmann::ordered_json json_of(const GroupChoice& g) {
+  return {{"name", g.name}, {"weights", g.weights}, {"bytes", g.bytes},
+          {"kl_4", g.kl_4}, {"kl_8", g.kl_8},       {"bits", g.bits}};
+}
+
+std::string table_of(const MixedResult& result) {
+  std::size_t width = 5;
+  for (const GroupChoice& g : result.groups) width = std::max(width, g.name.size());
+  std::string text =
+      fmt::format("{:<{}}  {:>14}  {:>10}  {:>10}  bits\n", "group", width, "weights", "KL at 4", "KL at 8");
+  for (const GroupChoice& g : result.groups) {
+    text += fmt::format("{:<{}}  {:>14}  {:>10.2e}  {:>10.2e}  {:>4}\n", g.name, width, grouped(g.weights), g.kl_4,
+                        g.kl_8, g.bits);
+  }
+  return text;
+}
+
+/// --target-bpw: bits where they pay most.
+int run_mixed(const QuantizeFlags& flags) {
+  const std::filesystem::path dir = find_model(flags.dir);
+  ModelArgs::load(dir);
+  const std::vector<Token> text = Tokenizer::open(dir).encode(Input(flags.text).read_all());
+  MixedOptions options = flags.mixed;
+  options.threads = flags.options.threads;
+  std::optional<Progress> progress;
+  std::string_view doing;
+  options.progress = [&](std::string_view what, std::int64_t done, std::int64_t total) {
+    if (what != doing) progress.emplace(std::string(doing = what));
+    progress->update(static_cast<double>(done), static_cast<double>(total));
+    if (interrupted()) throw Interrupted{};
+  };
+  catch_interrupts();
+  const MixedResult result = quantize_mixed(dir, flags.out, text, options);
+  progress.reset();
+
+  Output output;
+  if (flags.json) {
+    nlohmann::ordered_json groups = nlohmann::ordered_json::array();
+    for (const GroupChoice& g : result.groups) groups.push_back(json_of(g));
+    output.write(to_line(nlohmann::ordered_json{{"path", flags.out},
+                                                {"target_bits_per_weight", flags.mixed.target_bits},
+                                                {"bits_per_weight", result.bits},
+                                                {"range", {result.least_bits, result.most_bits}},
+                                                {"kl", result.kl},
+                                                {"positions", result.positions},
+                                                {"packed_weights", result.written.packed_weights},
+                                                {"kept_weights", result.written.kept_weights},
+                                                {"source_bytes", result.written.source_bytes},
+                                                {"tensor_bytes", result.written.tensor_bytes},
+                                                {"files", result.written.files},
+                                                {"groups", groups}}));
+  } else {
+    output.write(table_of(result));
+    output.write(fmt::format(
+        "{}: {:.4f} bits a quantisable weight of {} asked for; {} from {}; KL {:.3e} nats at {} positions of {}\n",
+        flags.out, result.bits, flags.mixed.target_bits, bytes_text(result.written.tensor_bytes),
+        bytes_text(result.written.source_bytes), result.kl, grouped(result.positions), flags.text));
+  }
+  output.flush();
+  return kExitOk;
+}
+
 int run_quantize(const QuantizeFlags& flags) {
+  if (!flags.text.empty()) return run_mixed(flags);
   QuantizeOptions options = flags.options;
   Progress progress("writing " + printable(flags.out));
   options.progress = [&](std::int64_t done, std::int64_t total) {
@@ -81,10 +159,12 @@ int run_quantize(const QuantizeFlags& flags) {
 }  // namespace
 
 void add_quantize(CLI::App& app, Action& action) {
-  add_command<QuantizeFlags>(app, action, "quantize", "Write a model with 4- or 8-bit weights",
-                             "  kl quantize -m /models/Kimi-Linear -o /models/Kimi-Linear-4bit\n"
-                             "  kl quantize -o /tmp/demo-8bit --bits 8 --group-size 64",
-                             define, run_quantize);
+  add_command<QuantizeFlags>(
+      app, action, "quantize", "Write a model with 4- or 8-bit weights",
+      "  kl quantize -m /models/Kimi-Linear -o /models/Kimi-Linear-4bit\n"
+      "  kl quantize -o /tmp/demo-8bit --bits 8 --group-size 64\n"
+      "  kl quantize -o /tmp/demo-mixed --target-bpw 5 --calibrate play.txt --calibration-tokens 256",
+      define, run_quantize);
 }
 
 }  // namespace kl::cli

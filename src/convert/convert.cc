@@ -57,15 +57,6 @@ void check_options(const ConvertOptions& options) {
   }
 }
 
-void check_folders(const fs::path& from, const fs::path& to) {
-  std::error_code ignored;
-  const fs::path source = fs::weakly_canonical(from, ignored), target = fs::weakly_canonical(to, ignored);
-  if (std::mismatch(source.begin(), source.end(), target.begin(), target.end()).first == source.end()) {
-    refuse(
-        fmt::format("{}: expected a folder outside {}, got one that is it or lies in it", to.string(), from.string()));
-  }
-}
-
 /// llama.cpp's number of the type that most weights have.
 std::uint32_t gguf_file_type(const std::vector<OutputModule>& modules) {
   constexpr std::pair<std::string_view, std::uint32_t> kNumbers[] = {{"F32", 0},  {"F16", 1},  {"Q4_0", 2},
@@ -77,6 +68,23 @@ std::uint32_t gguf_file_type(const std::vector<OutputModule>& modules) {
   for (const auto& [name, number] : kNumbers)
     if (name == most->first) return number;
   return 0;
+}
+
+/// The settings of modules that were chosen otherwise than the rule says, as mlx-lm writes them.
+std::vector<PathSetting> own_settings(const std::vector<OutputModule>& modules, const Packing& packing) {
+  std::vector<PathSetting> settings;
+  for (const OutputModule& module : modules) {
+    if (packing.chosen == nullptr || is_vector(*module.source.rule)) continue;
+    const std::string path = module_path(module.source.name);
+    const auto it = packing.chosen->find(path);
+    if (it == packing.chosen->end()) {
+      settings.push_back({path, {}});
+    } else if (const PackedFormat& f = it->second.format;
+               f.bits != packing.rule.bits || f.group != packing.rule.group_size) {
+      settings.push_back({path, QuantRule{f.bits, f.group}});
+    }
+  }
+  return settings;
 }
 
 /// What makes two runs the same: source files, options and everything that follows from them.
@@ -114,8 +122,17 @@ std::string_view name_of(TargetFormat format) {
   return kNames[static_cast<std::size_t>(format)];
 }
 
+void check_folders(const fs::path& from, const fs::path& to) {
+  std::error_code ignored;
+  const fs::path source = fs::weakly_canonical(from, ignored), target = fs::weakly_canonical(to, ignored);
+  if (std::mismatch(source.begin(), source.end(), target.begin(), target.end()).first == source.end()) {
+    refuse(
+        fmt::format("{}: expected a folder outside {}, got one that is it or lies in it", to.string(), from.string()));
+  }
+}
+
 ConvertResult convert_model(const fs::path& from, const fs::path& to, const ConvertOptions& options,
-                            std::optional<QuantRule> packing) {
+                            const Packing* packing) {
   check_options(options);
   check_folders(from, to);
   SourceModel source(from);
@@ -142,8 +159,8 @@ ConvertResult convert_model(const fs::path& from, const fs::path& to, const Conv
     output.gguf_key_count = keys.count();
   } else {
     output.texts = tokenizer_texts(source);
-    output.config =
-        packing ? packed_config_json(source.args(), *packing) : target_config(source, output.modules, options);
+    output.config = packing ? packed_config_json(source.args(), packing->rule, own_settings(output.modules, *packing))
+                            : target_config(source, output.modules, options);
   }
   output.texts.push_back({"README.md", model_card(source, output.modules, options, name)});
   output.job = job_of(source, output, options);
@@ -151,7 +168,7 @@ ConvertResult convert_model(const fs::path& from, const fs::path& to, const Conv
 }
 
 ConvertResult convert(const fs::path& from, const fs::path& to, const ConvertOptions& options) {
-  return convert_model(from, to, options, {});
+  return convert_model(from, to, options, nullptr);
 }
 
 }  // namespace kl

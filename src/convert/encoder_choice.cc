@@ -45,6 +45,8 @@ void require_unquantised(const TargetModule& module, const std::string& hint) {
 
 }  // namespace
 
+std::string module_path(const std::string& tensor) { return tensor.substr(0, tensor.rfind('.')); }
+
 std::int64_t OutputModule::units() const {
   std::int64_t units = 0;
   for (const SourceMatrix& m : source.parts) units += (m.rows() + encoder->unit() - 1) / encoder->unit();
@@ -110,7 +112,12 @@ EncoderPtr EncoderChoice::choose_kl(OutputModule& out) const {
   if (is_vector(*out.source.rule)) return plain_encoder(DType::kF32);  // as the engine reads them: mapped
   if (packing_) {
     require_unquantised(out.source, "kl convert --to kl keeps their numbers");
-    const auto rule = quant_predicate(out.source.name, 2, out.source.shape.back(), *packing_);
+    if (packing_->chosen != nullptr) {
+      const auto it = packing_->chosen->find(module_path(out.source.name));
+      if (it == packing_->chosen->end()) return plain_encoder(plain_type(out.source));
+      return prepacked_encoder(it->second, out.source.parts.data());
+    }
+    const auto rule = quant_predicate(out.source.name, 2, out.source.shape.back(), packing_->rule);
     return rule ? packing_encoder(packed_format(*rule)) : plain_encoder(plain_type(out.source));
   }
   return out.kept ? packing_keeper(*out.kept) : plain_encoder(plain_type(out.source));

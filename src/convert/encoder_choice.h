@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "convert/conversion.h"
 #include "convert/row_encoder.h"
 #include "convert/target_layout.h"
 #include "kl/convert.h"
@@ -23,12 +24,14 @@ struct OutputModule {
   std::int64_t bytes() const;                    ///< of all
 };
 
+/// "a.b" of "a.b.weight".
+std::string module_path(const std::string& tensor);
+
 /// Chooses how each tensor of a target is encoded.
 class EncoderChoice {
  public:
-  /// `packing`: of unquantised matrices for kKl, as `kl quantize` asks.
-  EncoderChoice(const ConvertOptions& options, std::optional<QuantRule> packing)
-      : options_(options), packing_(packing) {}
+  /// `packing` (may be null): of unquantised matrices for kKl, as `kl quantize` asks.
+  EncoderChoice(const ConvertOptions& options, const Packing* packing) : options_(options), packing_(packing) {}
 
   /// Throws Error(kUnsupported) if the target has no place for the numbers as they are, naming the tensor and what helps.
   OutputModule choose(TargetModule module) const;
@@ -42,7 +45,7 @@ class EncoderChoice {
   DType plain_type(const TargetModule& module) const;
 
   const ConvertOptions& options_;
-  std::optional<QuantRule> packing_;
+  const Packing* packing_;
 };
 
 }  // namespace kl

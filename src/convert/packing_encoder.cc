@@ -76,7 +76,35 @@ class PackingKeeper : public RowEncoder {
   PackedFormat format_;
 };
 
+class PrepackedEncoder : public RowEncoder {
+ public:
+  PrepackedEncoder(const PackedTensor& packed, const SourceMatrix* parts) : packed_(packed), parts_(parts) {}
+
+  std::vector<EncodedTensor> tensors(const std::string& name, const std::vector<std::int64_t>& shape) const override {
+    return packed_tensors(packed_.format, name, shape);
+  }
+  std::int64_t unit() const override { return kTileOutputs; }
+  bool is_quantising() const override { return true; }
+
+  const char* encode(const SourceMatrix& matrix, std::int64_t first, std::int64_t count, RowScratch&,
+                     std::span<std::byte* const> out) const override {
+    const std::int64_t block = packed_.format.block_bytes(matrix.cols());
+    const AlignedBuffer& made = packed_.matrices[static_cast<std::size_t>(&matrix - parts_)];
+    const auto* blocks = reinterpret_cast<const std::byte*>(made.data()) + first / kTileOutputs * block;
+    std::memcpy(out[0], blocks, static_cast<std::size_t>((count + kTileOutputs - 1) / kTileOutputs * block));
+    return nullptr;
+  }
+
+ private:
+  const PackedTensor& packed_;
+  const SourceMatrix* parts_;
+};
+
 }  // namespace
+
+EncoderPtr prepacked_encoder(const PackedTensor& packed, const SourceMatrix* parts) {
+  return std::make_shared<PrepackedEncoder>(packed, parts);
+}
 
 EncoderPtr packing_encoder(const PackedFormat& format) { return std::make_shared<PackingEncoder>(format); }
 

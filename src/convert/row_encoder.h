@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/dtype.h"
+#include "convert/packed_model.h"
 #include "convert/source_matrix.h"
 #include "gguf/ggml_type.h"
 #include "kernels/packed.h"
@@ -68,6 +69,9 @@ EncoderPtr mlx_keeper(const PackedFormat& format);
 
 /// As `kl quantize` does it: squared error least for every group.
 EncoderPtr packing_encoder(const PackedFormat& format);
+
+/// Matrices that are packed already.  `parts`: the module's, in the order of the packed ones; only their addresses are used.
+EncoderPtr prepacked_encoder(const PackedTensor& packed, const SourceMatrix* parts);
 
 /// Numbers that are quantised already, laid out as the kernels read them.
 EncoderPtr packing_keeper(const PackedFormat& format);

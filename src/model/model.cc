@@ -13,6 +13,7 @@
 #include "kl/error.h"
 #include "model/kimi_linear_model.h"
 #include "model/memory_plan.h"
+#include "model/open_weights.h"
 #include "weights/quantization_config.h"
 #include "weights/sanitize.h"
 
@@ -28,11 +29,14 @@ std::string chosen_isa(std::string_view isa) { return select_kernels(isa).isa; }
 
 /// Everything a model owns.  Members are built in order: each needs those above it.
 struct Model::Impl {
-  Impl(const std::filesystem::path& dir, const ModelOptions& o)
+  Impl(const std::filesystem::path& dir, const ModelOptions& o) : Impl(load_args(dir, o), dir, o) {}
+  Impl(const ModelArgs& a, const std::filesystem::path& dir, const ModelOptions& o)
+      : Impl(a, bind_weights(a, Checkpoint::open(dir), load_encoding(dir).get()), o, select_kernels(o.isa)) {}
+  Impl(const ModelArgs& a, const ModelWeights& w, const ModelOptions& o, const Kernels& k)
       : options(o),
-        kernels(select_kernels(o.isa)),
-        args(load_args(dir, o)),
-        weights(bind_weights(args, Checkpoint::open(dir), load_encoding(dir).get())),
+        kernels(k),
+        args(a),
+        weights(w),
         choices(choose(o, args, weights)),
         max_tokens(choices.max_tokens),
         pool(choices.threads),
@@ -73,6 +77,11 @@ Model Model::open(const std::filesystem::path& dir, const ModelOptions& options)
     throw Error(ErrorCode::kOutOfMemory,
                 dir.string() + ": expected memory for scratch buffers, got none; try a smaller --chunk");
   }
+}
+
+Model open_weights(const ModelArgs& args, const ModelWeights& weights, const ModelOptions& options,
+                   const Kernels& kernels) {
+  return Model(std::make_unique<Model::Impl>(args, weights, options, kernels));
 }
 
 const ModelArgs& Model::args() const { return impl_->args; }

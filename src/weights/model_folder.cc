@@ -40,10 +40,18 @@ std::string index_json(const std::vector<std::string>& names, const std::vector<
   return index.dump(2) + "\n";
 }
 
-std::string packed_config_json(const ModelArgs& args, const QuantRule& rule) {
+std::string packed_config_json(const ModelArgs& args, const QuantRule& rule, const std::vector<PathSetting>& settings) {
   auto json = nlohmann::ordered_json::parse(args.to_json());
   json["quantization_config"] = {
       {"quant_method", "kl"}, {"version", kPackedVersion}, {"bits", rule.bits}, {"group_size", rule.group_size}};
+  for (const auto& [module, own] : settings) {
+    auto& entry = json["quantization_config"][module];
+    if (own) {
+      entry = {{"group_size", own->group_size}, {"bits", own->bits}};
+    } else {
+      entry = false;
+    }
+  }
   return json.dump(2) + "\n";
 }
 

@@ -2,6 +2,7 @@
 // Writing a model folder: shards, their index, and everything taken back if it cannot be finished.
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,8 +25,16 @@ std::vector<Shard> cut_shards(const std::vector<std::int64_t>& bytes, std::int64
 std::string index_json(const std::vector<std::string>& names, const std::vector<Shard>& shards, std::int64_t total_size,
                        std::int64_t total_parameters);
 
-/// config.json of a folder whose matrices are packed by `rule`.
-std::string packed_config_json(const ModelArgs& args, const QuantRule& rule);
+/// What a module has instead of the folder's rule: another one, or no quantisation.
+struct PathSetting {
+  std::string module;
+  std::optional<QuantRule> rule;
+};
+
+/// config.json of a folder whose matrices are packed by `rule` but for those of `settings`, each of which becomes an entry
+/// "path": {"group_size": g, "bits": b} or "path": false, as mlx-lm writes them.
+std::string packed_config_json(const ModelArgs& args, const QuantRule& rule,
+                               const std::vector<PathSetting>& settings = {});
 
 /// The folder being filled; takes everything back unless keep() is called.
 class OutputFolder {

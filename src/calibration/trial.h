@@ -1,0 +1,52 @@
+#pragma once
+// A model some of whose matrices are replaced, compared with itself as it was.
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "calibration/matrix_modules.h"
+#include "convert/packed_model.h"
+#include "kernels/kernels.h"
+#include "kl/model.h"
+#include "runtime/saved_probabilities.h"
+#include "runtime/windows.h"
+
+namespace kl {
+
+/// Measures what replacing matrices does to a model's distribution on a text.
+///
+/// Role      holds what the model says at every position of the text, and a copy of its weights' addresses to change.
+class Trial {
+ public:
+  /// Divergences are measured on the first `measured` tokens.
+  Trial(const ModelArgs& args, const ModelWeights& weights, std::span<const Token> text, int measured, int threads);
+
+  /// The modules of the model as they were.
+  const std::vector<MatrixModule>& modules() const { return modules_; }
+  const ModelWeights& weights() const { return weights_; }
+  const Kernels& kernels() const { return kernels_; }
+
+  /// Mean KL divergence on the text with these modules packed.
+  double divergence_with(const PackedModel& packed);
+
+  /// The unchanged model reads all of the text with the given kernels.
+  void read_with(const Kernels& kernels);
+
+  std::int64_t positions() const { return windows_.count * windows_.positions(); }
+
+ private:
+  void read(const ModelWeights& weights, const Windows& windows, const ModelOptions& options, const Kernels& kernels,
+            const OnScored& f);
+
+  const ModelArgs& args_;
+  ModelWeights weights_, changed_;
+  std::vector<MatrixModule> modules_, changed_modules_;
+  std::span<const Token> text_;
+  Windows all_, windows_;
+  int threads_;
+  const Kernels& kernels_;
+  std::vector<std::vector<std::uint16_t>> codes_;  // [positions][vocabulary]
+  std::vector<CodedRow> rows_;
+};
+
+}  // namespace kl
