@@ -66,6 +66,7 @@ struct ConvertResult {
 /// last, so an unfinished folder does not load.  Nothing is left behind if anything fails before a file of weights is complete.
 /// Throws Error: kInvalidArgument (options, folders), kUnsupported (the target cannot hold the model or its numbers), kCorrupt
 /// (weights that are not finite), kCannotWrite, and whatever opening the source throws.
-ConvertResult convert(const std::filesystem::path& from, const std::filesystem::path& to, const ConvertOptions& options);
+ConvertResult convert(const std::filesystem::path& from, const std::filesystem::path& to,
+                      const ConvertOptions& options);
 
 }  // namespace kl

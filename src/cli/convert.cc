@@ -46,14 +46,18 @@ void define(CLI::App& command, ConvertFlags& flags) {
       ->type_name("TYPE")
       ->check(one_of({"keep", "f32", "f16", "bf16", "q8_0", "q4_0"}))
       ->capture_default_str();
-  command.add_option("--bits", flags.bits, "mlx: quantise to 2, 3, 4, 5, 6 or 8 bits")->type_name("N")->check(one_of({"2", "3", "4", "5", "6", "8"}));
+  command.add_option("--bits", flags.bits, "mlx: quantise to 2, 3, 4, 5, 6 or 8 bits")
+      ->type_name("N")
+      ->check(one_of({"2", "3", "4", "5", "6", "8"}));
   command.add_option("--group-size", flags.group_size, "mlx: quantise, 32, 64 or 128 weights to a scale")
       ->type_name("N")
       ->check(one_of({"32", "64", "128"}));
   command.add_option("--mode", flags.mode, "mlx: quantise as affine (4 bits, groups of 64 unless given) or mxfp4")
       ->type_name("MODE")
       ->check(one_of({"affine", "mxfp4"}));
-  command.add_option("--shard-size", flags.shard_size, "most gigabytes of a file; what is complete survives an interruption")
+  command
+      .add_option("--shard-size", flags.shard_size,
+                  "most gigabytes of a file; what is complete survives an interruption")
       ->type_name("GB")
       ->check(CLI::Range(1e-6, 1e6))
       ->capture_default_str();
@@ -82,7 +86,9 @@ ConvertOptions options_of(const ConvertFlags& flags) {
   if (flags.bits > 0 || flags.group_size > 0 || !flags.mode.empty()) {
     const bool is_mxfp4 = flags.mode == "mxfp4";
     options.mlx = MlxQuantization{is_mxfp4, flags.bits > 0 ? flags.bits : 4,
-                                  flags.group_size > 0 ? flags.group_size : is_mxfp4 ? 32 : 64};
+                                  flags.group_size > 0 ? flags.group_size
+                                  : is_mxfp4           ? 32
+                                                       : 64};
   }
   return options;
 }

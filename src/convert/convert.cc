@@ -40,7 +40,8 @@ void check_options(const ConvertOptions& options) {
     refuse(fmt::format("--type: expected keep, f32, f16 or bf16 for {}, got {}", name_of(options.to), type));
   if (options.to == TargetFormat::kKl && type != "keep")
     refuse(fmt::format("--type: expected keep for kl, whose folders hold numbers as they are, got {}", type));
-  if (options.max_shard_bytes < 1) refuse(fmt::format("--shard-size: expected at least 1 byte, got {}", options.max_shard_bytes));
+  if (options.max_shard_bytes < 1)
+    refuse(fmt::format("--shard-size: expected at least 1 byte, got {}", options.max_shard_bytes));
   if (!options.mlx) return;
   if (options.to != TargetFormat::kMlx)
     refuse(fmt::format("--bits, --group-size and --mode: expected with --to mlx, got {}; {}", name_of(options.to),
@@ -60,7 +61,8 @@ void check_folders(const fs::path& from, const fs::path& to) {
   std::error_code ignored;
   const fs::path source = fs::weakly_canonical(from, ignored), target = fs::weakly_canonical(to, ignored);
   if (std::mismatch(source.begin(), source.end(), target.begin(), target.end()).first == source.end()) {
-    refuse(fmt::format("{}: expected a folder outside {}, got one that is it or lies in it", to.string(), from.string()));
+    refuse(
+        fmt::format("{}: expected a folder outside {}, got one that is it or lies in it", to.string(), from.string()));
   }
 }
 
@@ -121,7 +123,8 @@ ConvertResult convert_model(const fs::path& from, const fs::path& to, const Conv
 
   ModelOutput output;
   const EncoderChoice choice(options, packing);
-  for (TargetModule& module : target_modules(source, options.to)) output.modules.push_back(choice.choose(std::move(module)));
+  for (TargetModule& module : target_modules(source, options.to))
+    output.modules.push_back(choice.choose(std::move(module)));
   if (options.to == TargetFormat::kKl) {
     // Packed tensors first: each is whole cache lines, so all of them begin on one and can be used where they lie.
     std::stable_partition(output.modules.begin(), output.modules.end(),
@@ -132,13 +135,15 @@ ConvertResult convert_model(const fs::path& from, const fs::path& to, const Conv
   const std::string name = folder.filename().string();
   if (options.to == TargetFormat::kGguf) {
     const auto tokenizer = find_tokenizer(source);
-    const GgufMetadata keys = gguf_metadata(source.args(), {name, gguf_file_type(output.modules),
-                                                            tokenizer ? &*tokenizer : nullptr, find_chat_template(source)});
+    const GgufMetadata keys = gguf_metadata(
+        source.args(),
+        {name, gguf_file_type(output.modules), tokenizer ? &*tokenizer : nullptr, find_chat_template(source)});
     output.gguf_keys = keys.bytes();
     output.gguf_key_count = keys.count();
   } else {
     output.texts = tokenizer_texts(source);
-    output.config = packing ? packed_config_json(source.args(), *packing) : target_config(source, output.modules, options);
+    output.config =
+        packing ? packed_config_json(source.args(), *packing) : target_config(source, output.modules, options);
   }
   output.texts.push_back({"README.md", model_card(source, output.modules, options, name)});
   output.job = job_of(source, output, options);

@@ -26,8 +26,8 @@ bool is_quantised(const TargetModule& module) {
 std::optional<PackedFormat> common_format(const TargetModule& module) {
   const HeldForm form = module.parts.front().form();
   if (form.type != DType::kPacked) return {};
-  const bool is_common = std::all_of(module.parts.begin(), module.parts.end(),
-                                     [&](const SourceMatrix& m) { return m.form() == form; });
+  const bool is_common =
+      std::all_of(module.parts.begin(), module.parts.end(), [&](const SourceMatrix& m) { return m.form() == form; });
   return is_common ? std::optional(form.format) : std::nullopt;
 }
 
@@ -77,8 +77,9 @@ DType EncoderChoice::plain_type(const TargetModule& module) const {
 
 EncoderPtr EncoderChoice::choose_hf(const OutputModule& out) const {
   if (is_quantised(out.source) && !float_type(options_.type))
-    refuse(out.source, "expected weights that are not quantised, which is all this format holds, got quantised ones; "
-                       "--type bf16 or f32 decodes them");
+    refuse(out.source,
+           "expected weights that are not quantised, which is all this format holds, got quantised ones; "
+           "--type bf16 or f32 decodes them");
   return plain_encoder(plain_type(out.source));
 }
 
@@ -89,8 +90,8 @@ EncoderPtr EncoderChoice::choose_mlx(OutputModule& out) const {
     require_unquantised(out.source, "without --bits, --group-size and --mode their numbers are kept");
     const MlxSettings base{options_.mlx->is_mxfp4 ? MlxMode::kMxfp4 : MlxMode::kAffine, options_.mlx->bits,
                            options_.mlx->group_size};
-    const auto rule = quant_predicate(out.source.name, is_vector(*out.source.rule) ? 1 : 2, cols,
-                                      {base.bits, base.group_size});
+    const auto rule =
+        quant_predicate(out.source.name, is_vector(*out.source.rule) ? 1 : 2, cols, {base.bits, base.group_size});
     if (!rule || cols % base.group_size != 0) return plain_encoder(type);
     const bool is_router = out.source.rule->role == "moe.router";
     out.mlx = is_router ? MlxSettings{MlxMode::kAffine, rule->bits, rule->group_size} : base;
@@ -130,8 +131,10 @@ EncoderPtr EncoderChoice::choose_gguf(OutputModule& out) const {
   }
   if (out.kept && options_.type == "keep") {
     if (EncoderPtr keeper = ggml_keeper(*out.kept)) return keeper;
-    refuse(out.source, fmt::format("expected numbers that Q4_0, Q4_1 or Q8_0 hold as they are, got {}; --type bf16 or f32 "
-                                   "decodes them", packed_suffix(*out.kept)));
+    refuse(out.source,
+           fmt::format("expected numbers that Q4_0, Q4_1 or Q8_0 hold as they are, got {}; --type bf16 or f32 "
+                       "decodes them",
+                       packed_suffix(*out.kept)));
   }
   out.kept.reset();
   return plain_encoder(plain_type(out.source));

@@ -18,9 +18,9 @@ struct OutputModule {
   std::optional<PackedFormat> kept;  ///< the numbers stay as they are, in this format
   std::optional<MlxSettings> mlx;    ///< how MLX has to read it, if it is quantised
 
-  std::int64_t units() const;                     ///< runs of rows that are encoded together, in all parts
-  std::int64_t bytes(std::size_t tensor) const;   ///< of one of the tensors
-  std::int64_t bytes() const;                     ///< of all
+  std::int64_t units() const;                    ///< runs of rows that are encoded together, in all parts
+  std::int64_t bytes(std::size_t tensor) const;  ///< of one of the tensors
+  std::int64_t bytes() const;                    ///< of all
 };
 
 /// Chooses how each tensor of a target is encoded.

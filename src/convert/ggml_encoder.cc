@@ -116,7 +116,8 @@ class GgmlKeeper : public RowEncoder {
 EncoderPtr ggml_encoder(const GgmlType& type) { return std::make_shared<GgmlEncoder>(type); }
 
 EncoderPtr ggml_keeper(const PackedFormat& format) {
-  const char* name = format.bits == 4 ? (format.has_minimum ? "Q4_1" : "Q4_0") : (format.has_minimum ? nullptr : "Q8_0");
+  const char* name =
+      format.bits == 4 ? (format.has_minimum ? "Q4_1" : "Q4_0") : (format.has_minimum ? nullptr : "Q8_0");
   if (name == nullptr) return nullptr;
   return std::make_shared<GgmlKeeper>(*find_ggml_type(std::string_view(name)), format);
 }

@@ -53,7 +53,9 @@ void add_tokenizer(const ModelArgs& a, const GgufMetadataParts& parts, GgufMetad
   };
   add_id("tokenizer.ggml.bos_token_id", a.bos_token_id);
   const auto& stops = parts.tokenizer->stop_tokens;
-  add_id("tokenizer.ggml.eos_token_id", !a.eos_token_ids.empty() ? a.eos_token_ids.front() : stops.empty() ? -1 : stops.front());
+  add_id("tokenizer.ggml.eos_token_id", !a.eos_token_ids.empty() ? a.eos_token_ids.front()
+                                        : stops.empty()          ? -1
+                                                                 : stops.front());
   add_id("tokenizer.ggml.padding_token_id", a.pad_token_id);
   if (parts.chat_template) m.add_text("tokenizer.chat_template", *parts.chat_template);
 }
@@ -69,13 +71,14 @@ void require_gguf_model(const ModelArgs& a, const std::string& name) {
   };
   expect(a.num_experts > 0, "num_experts", "a mixture of experts", "none");
   expect(a.num_experts == 0 || a.num_shared_experts > 0, "num_shared_experts", "at least 1", "0");
-  expect(a.moe_layer_freq == 1 && a.feed_forward_kinds.empty(), "moe_layer_freq", "experts in every layer behind the first",
-         "another pattern");
+  expect(a.moe_layer_freq == 1 && a.feed_forward_kinds.empty(), "moe_layer_freq",
+         "experts in every layer behind the first", "another pattern");
   expect(a.moe_renormalize || a.num_experts_per_token == 1, "moe_renormalize", "true", "false");
   expect(a.num_expert_group == 1, "num_expert_group", "1", std::to_string(a.num_expert_group));
   expect(a.num_layers_of(LayerKind::kMla) > 0, "full_attn_layers", "at least one", "none");
-  expect(a.num_layers_of(LayerKind::kKda) == 0 || a.kda_num_heads == a.num_attention_heads, "linear_attn_config.num_heads",
-         fmt::format("num_attention_heads, {}", a.num_attention_heads), std::to_string(a.kda_num_heads));
+  expect(a.num_layers_of(LayerKind::kKda) == 0 || a.kda_num_heads == a.num_attention_heads,
+         "linear_attn_config.num_heads", fmt::format("num_attention_heads, {}", a.num_attention_heads),
+         std::to_string(a.kda_num_heads));
   problems.throw_if_any(name);
 }
 
@@ -89,7 +92,8 @@ GgufMetadata gguf_metadata(const ModelArgs& a, const GgufMetadataParts& parts) {
   m.add_u32("general.file_type", parts.file_type);
   m.add_u32(p + "vocab_size", u32(a.vocab_size));
   m.add_u32(p + "block_count", u32(a.num_hidden_layers));
-  m.add_u32(p + "context_length", u32(std::min<std::int64_t>(a.model_max_length > 0 ? a.model_max_length : 1 << 20, 1 << 30)));
+  m.add_u32(p + "context_length",
+            u32(std::min<std::int64_t>(a.model_max_length > 0 ? a.model_max_length : 1 << 20, 1 << 30)));
   m.add_u32(p + "embedding_length", u32(a.hidden_size));
   m.add_u32(p + "feed_forward_length", u32(a.intermediate_size));
   add_attention(a, p, m);

@@ -10,9 +10,9 @@ namespace kl {
 
 /// What besides config.json goes into the metadata.
 struct GgufMetadataParts {
-  std::string name;                            ///< of the model, for people
-  std::uint32_t file_type = 0;                 ///< llama.cpp's number of the type most weights have
-  const TokenizerFiles* tokenizer = nullptr;   ///< may be null: then llama.cpp takes tokens, but no text
+  std::string name;                           ///< of the model, for people
+  std::uint32_t file_type = 0;                ///< llama.cpp's number of the type most weights have
+  const TokenizerFiles* tokenizer = nullptr;  ///< may be null: then llama.cpp takes tokens, but no text
   std::optional<std::string> chat_template;
 };
 

@@ -37,8 +37,7 @@ std::vector<EncodedTensor> mlx_tensors(const MlxSettings& s, DType type, const s
   std::vector<EncodedTensor> tensors{
       {{module + ".weight", "U32", with_cols(shape, words)}, 4 * words},
       {{module + ".scales", scale_type, with_cols(shape, groups)}, scale_bytes * groups}};
-  if (is_affine)
-    tensors.push_back({{module + ".biases", scale_type, with_cols(shape, groups)}, scale_bytes * groups});
+  if (is_affine) tensors.push_back({{module + ".biases", scale_type, with_cols(shape, groups)}, scale_bytes * groups});
   return tensors;
 }
 

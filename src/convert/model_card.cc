@@ -58,11 +58,13 @@ std::string model_card(const SourceModel& source, const std::vector<OutputModule
                                ? source.path().lexically_normal().parent_path().filename().string()
                                : source.path().filename().string();
   std::string text = fmt::format(
-      "---\nbase_model: {}\nlibrary_name: {}\npipeline_tag: text-generation\ntags:\n- kimi_linear\n- {}\nkl_version: \"{}\"\n"
+      "---\nbase_model: {}\nlibrary_name: {}\npipeline_tag: text-generation\ntags:\n- kimi_linear\n- {}\nkl_version: "
+      "\"{}\"\n"
       "bits_per_weight: {:.2f}\n",
       quoted(base), library_of(options.to), library_of(options.to), kVersion, bits / total);
   if (!options.command.empty()) text += "command: " + quoted(options.command) + "\n";
-  text += fmt::format("---\n\n# {}\n\n{} in the {} format, written by kl {}", name, base, name_of(options.to), kVersion);
+  text +=
+      fmt::format("---\n\n# {}\n\n{} in the {} format, written by kl {}", name, base, name_of(options.to), kVersion);
   if (!options.command.empty()) text += fmt::format(":\n\n    {}", options.command);
   text += "\n\n| numbers | weights |\n|---|---|\n";
   for (const auto& [encoding, count] : weights) text += fmt::format("| {} | {} |\n", encoding, count);

@@ -18,7 +18,10 @@ constexpr std::int64_t kForgetAfter = 64 << 20;  // numbers: at most 256 MB of m
 }  // namespace
 
 ModuleWriter::ModuleWriter(const SourceModel& source, int threads, std::function<void(std::int64_t)> on_bytes)
-    : source_(source), pool_(threads), on_bytes_(std::move(on_bytes)), scratch_(static_cast<std::size_t>(pool_.size())) {}
+    : source_(source),
+      pool_(threads),
+      on_bytes_(std::move(on_bytes)),
+      scratch_(static_cast<std::size_t>(pool_.size())) {}
 
 /// Columns of what a file has as rows are made whole, as every run of them reads all of it.
 std::vector<ModuleWriter::Task> ModuleWriter::tasks_of(const OutputModule& module) {
@@ -28,7 +31,8 @@ std::vector<ModuleWriter::Task> ModuleWriter::tasks_of(const OutputModule& modul
   for (const SourceMatrix& m : module.source.parts) {
     const std::int64_t few = std::max<std::int64_t>(kTaskNumbers / m.cols() / unit, 1) * unit;
     const std::int64_t step = m.is_transposed() ? m.rows() : few;
-    for (std::int64_t r = 0; r < m.rows(); r += step) tasks.push_back({&m, r, std::min(step, m.rows() - r), at + r / unit});
+    for (std::int64_t r = 0; r < m.rows(); r += step)
+      tasks.push_back({&m, r, std::min(step, m.rows() - r), at + r / unit});
     at += (m.rows() + unit - 1) / unit;
   }
   return tasks;
@@ -46,8 +50,8 @@ void ModuleWriter::write(const OutputModule& module, const Sink& sink) {
   rest_.resize(module.tensors.size() - 1);
   for (std::size_t i = 0; i < rest_.size(); ++i) rest_[i].resize(static_cast<std::size_t>(module.bytes(i + 1)));
 
-  const std::int64_t units_at_once = std::max<std::int64_t>(kRunBytes / std::max<std::int64_t>(
-      module.bytes(0) / std::max<std::int64_t>(module.units(), 1), 1), 1);
+  const std::int64_t units_at_once = std::max<std::int64_t>(
+      kRunBytes / std::max<std::int64_t>(module.bytes(0) / std::max<std::int64_t>(module.units(), 1), 1), 1);
   for (std::size_t first = 0; first < tasks.size();) {
     std::size_t last = first + 1;
     while (last < tasks.size() && tasks[last].unit - tasks[first].unit < units_at_once) ++last;

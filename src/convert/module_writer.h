@@ -34,10 +34,10 @@ class ModuleWriter {
   const SourceModel& source_;
   ThreadPool pool_;
   std::function<void(std::int64_t)> on_bytes_;
-  std::vector<RowScratch> scratch_;          // [workers]
-  std::vector<std::byte> buffer_;            // a run of the first tensor
+  std::vector<RowScratch> scratch_;           // [workers]
+  std::vector<std::byte> buffer_;             // a run of the first tensor
   std::vector<std::vector<std::byte>> rest_;  // the others whole: scales and biases, which follow it in the file
-  std::int64_t read_ = 0;                    // numbers since pages were forgotten
+  std::int64_t read_ = 0;                     // numbers since pages were forgotten
 };
 
 }  // namespace kl

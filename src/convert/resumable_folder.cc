@@ -90,8 +90,10 @@ void ResumableFolder::read_journal() {
     refuse(dir_, "expected a new or empty folder, got one in use");
   const json job = json::parse(job_);
   if (journal["job"] != job) {
-    refuse(dir_, fmt::format("expected a new or empty folder, or what this same command left unfinished, got an unfinished "
-                             "one that differs in: {}", differences(job, journal["job"])));
+    refuse(dir_,
+           fmt::format("expected a new or empty folder, or what this same command left unfinished, got an unfinished "
+                       "one that differs in: {}",
+                       differences(job, journal["job"])));
   }
   for (const auto& [file, digest] : journal["complete"].items())
     if (digest.is_string()) complete_[file] = digest.get<std::string>();

@@ -53,8 +53,8 @@ class ResumableFolder {
   std::string job_;
   UniqueFd lock_;
   std::vector<std::string> files_;
-  std::vector<std::filesystem::path> created_;    // folders, the innermost first
-  std::map<std::string, std::string> complete_;   // digests
+  std::vector<std::filesystem::path> created_;   // folders, the innermost first
+  std::map<std::string, std::string> complete_;  // digests
   bool is_given_up_ = false, is_finished_ = false;
 };
 

@@ -19,8 +19,8 @@ namespace kl {
 
 /// One of the tensors that an encoder makes of a matrix.
 struct EncodedTensor {
-  TensorSpec spec;              ///< dtype as the target's container spells it
-  std::int64_t row_bytes = 0;   ///< of one unit of rows
+  TensorSpec spec;             ///< dtype as the target's container spells it
+  std::int64_t row_bytes = 0;  ///< of one unit of rows
 };
 
 /// An encoding of matrices: rows in, bytes of one or more tensors out.
@@ -35,8 +35,7 @@ class RowEncoder {
 
   /// The tensors that `name`, say "model.norm.weight", becomes.
   /// Shapes    shape: of the numbers; its last dimension is a row.
-  virtual std::vector<EncodedTensor> tensors(const std::string& name,
-                                             const std::vector<std::int64_t>& shape) const = 0;
+  virtual std::vector<EncodedTensor> tensors(const std::string& name, const std::vector<std::int64_t>& shape) const = 0;
 
   /// Rows that are encoded together; the last ones of a matrix may be fewer.
   virtual std::int64_t unit() const { return 1; }

@@ -70,8 +70,8 @@ void SourceMatrix::file_row(std::int64_t row, float* out) const noexcept {
       stored_->decode_row(first_row_ + row, out);
       break;
     case Kind::kPacked:
-      available_kernels().front()->weight_row(
-          {data_, DType::kPacked, file_rows_, file_cols_, file_cols_, format_}, row, out);
+      available_kernels().front()->weight_row({data_, DType::kPacked, file_rows_, file_cols_, file_cols_, format_}, row,
+                                              out);
   }
   if (kind_ == Kind::kLogarithms) {
     for (std::int64_t i = 0; i < file_cols_; ++i) out[i] = static_cast<float>(std::log(-static_cast<double>(out[i])));

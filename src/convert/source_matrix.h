@@ -11,10 +11,10 @@ namespace kl {
 
 /// Numbers on their way from a file's rows to those asked for, one set a thread.
 struct RowScratch {
-  std::vector<float> row;                    // one row of the file
-  std::vector<float> rows;                   // what an encoder asked for
-  std::vector<float> scale, minimum;         // of a row's groups
-  std::vector<std::uint8_t> q;               // of a row
+  std::vector<float> row;             // one row of the file
+  std::vector<float> rows;            // what an encoder asked for
+  std::vector<float> scale, minimum;  // of a row's groups
+  std::vector<std::uint8_t> q;        // of a row
 
   /// Room for rows of `cols` numbers, and a tile more where they are packed.
   void reserve(std::int64_t cols, std::int64_t rows_at_once);
@@ -63,10 +63,10 @@ class SourceMatrix {
   Kind kind_ = Kind::kZeros;
   bool is_transposed_ = false;
   std::int64_t file_rows_ = 0, file_cols_ = 0;
-  std::int64_t first_row_ = 0;                  // of the stored matrix
-  DType type_ = DType::kF32;                    // of plain ones
-  PackedFormat format_{};                       // of packed ones
-  const std::byte* data_ = nullptr;             // of plain and packed ones
+  std::int64_t first_row_ = 0;       // of the stored matrix
+  DType type_ = DType::kF32;         // of plain ones
+  PackedFormat format_{};            // of packed ones
+  const std::byte* data_ = nullptr;  // of plain and packed ones
   std::shared_ptr<const StoredMatrix> stored_;
   std::string tensor_;
 };

@@ -63,8 +63,7 @@ bool SourceModel::find_packed(const TensorRule& rule, int layer, std::int64_t in
   return false;
 }
 
-bool SourceModel::find_stored(const TensorRule& rule, int layer, std::int64_t index, bool transposed,
-                              SourceMatrix& m) {
+bool SourceModel::find_stored(const TensorRule& rule, int layer, std::int64_t index, bool transposed, SourceMatrix& m) {
   if (encoding_ == nullptr) return false;
   for (const Spelling& spelling : rule.spellings) {
     const std::string module = module_of(tensor_name(spelling, rule.part, layer, index));

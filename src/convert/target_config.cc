@@ -31,8 +31,10 @@ void add_missing(const ModelArgs& a, ordered_json& config) {
 
 ordered_json base_config(const SourceModel& source) {
   ordered_json config;
-  if (!source.is_gguf()) config = ordered_json::parse(read_file(source.path() / "config.json", 16u << 20), nullptr, false);
-  if (!config.is_object() || !config.contains("linear_attn_config")) config = ordered_json::parse(source.args().to_json());
+  if (!source.is_gguf())
+    config = ordered_json::parse(read_file(source.path() / "config.json", 16u << 20), nullptr, false);
+  if (!config.is_object() || !config.contains("linear_attn_config"))
+    config = ordered_json::parse(source.args().to_json());
   for (const char* field : {"quantization", "quantization_config", "_name_or_path"}) config.erase(field);
   add_missing(source.args(), config);
   return config;

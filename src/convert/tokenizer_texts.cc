@@ -42,7 +42,8 @@ std::optional<std::string> find_chat_template(const SourceModel& source) {
     if (value == nullptr || !value->text()) return {};
     return std::string(*value->text());
   }
-  if (has_file(source.path() / "chat_template.jinja")) return read_file(source.path() / "chat_template.jinja", kMaxBytes);
+  if (has_file(source.path() / "chat_template.jinja"))
+    return read_file(source.path() / "chat_template.jinja", kMaxBytes);
   if (!has_file(source.path() / "tokenizer_config.json")) return {};
   const auto config =
       nlohmann::json::parse(read_file(source.path() / "tokenizer_config.json", kMaxBytes), nullptr, false);

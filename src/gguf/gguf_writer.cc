@@ -34,9 +34,8 @@ std::size_t bytes_of(const GgufTensorSpec& tensor) {
   for (std::size_t i = 0; i + 1 < tensor.shape.size(); ++i) rows *= tensor.shape[i];
   const std::int64_t cols = tensor.shape.back();
   if (cols % tensor.type->values != 0 || tensor.name.size() > kMaxName || tensor.shape.size() > kMaxGgufRank) {
-    throw Error(ErrorCode::kInvalidArgument,
-                fmt::format("tensor {}: expected rows of whole blocks of {}, got {}", tensor.name, tensor.type->name,
-                            cols));
+    throw Error(ErrorCode::kInvalidArgument, fmt::format("tensor {}: expected rows of whole blocks of {}, got {}",
+                                                         tensor.name, tensor.type->name, cols));
   }
   return static_cast<std::size_t>(rows * (cols / tensor.type->values) * tensor.type->bytes);
 }

@@ -7,7 +7,7 @@ import pytest
 from conftest import EXIT_OK, EXIT_USAGE, KL, ROOT
 
 COMMANDS = ["run", "chat", "tokenize", "detokenize", "render", "logits", "inspect", "bench", "synth", "quantize",
-            "verify"]
+            "convert", "verify"]
 
 
 def test_help_lists_every_command_with_one_line(ok):
