@@ -31,7 +31,7 @@ enum class Compute : std::uint8_t {
 
 /// How MLA latents are kept in a sequence's state: the memory that grows with its length.  docs/numerics.md has the errors.
 enum class CacheType : std::uint8_t {
-  kAuto,  ///< bf16 for a model with quantised weights, else f32
+  kAuto,  ///< bf16 for a model with quantised weights, unless Compute::kF32 asks for exactness; else f32
   kF32,   ///< as computed
   kBf16,  ///< half the memory
   kInt8,  ///< a quarter
@@ -169,6 +169,10 @@ class Model {
   const ModelArgs& args() const;
   const char* isa() const;  ///< the kernel table in use
   int threads() const;
+
+  /// Weights that are used where they lie in the files are read from disk when they are first needed, expert by expert.
+  /// This reads all of them now.  `progress` (may be empty) gets bytes done and in total and may throw to stop.
+  void bring_into_memory(const std::function<void(std::size_t done, std::size_t total)>& progress = {}) const;
 
   /// From now on forward() adds what it costs to *profile; null, as at first, makes it count nothing.
   void set_profile(Profile* profile);

@@ -125,7 +125,7 @@ struct ParityReport {
   std::vector<std::string> ignored;  ///< arrays of the dump that are not compared
   std::vector<ParityRun> runs;       ///< the first as asked, then those tried
   int answer = -1;   ///< index into runs of one that agrees: with the fewest switches, of these the closest
-  std::string hint;  ///< if there is none: what may explain it nevertheless; may be empty
+  std::string hint;  ///< what else there is to say: bf16 might explain it, a switch comes nearer; may be empty
 };
 
 /// Runs the tokens of a dump (docs/verify.md has the format) and compares logits, and layers where the dump has them.  If

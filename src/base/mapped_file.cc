@@ -113,4 +113,14 @@ MappedFile::~MappedFile() {
   if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
 }
 
+void bring_into_memory(std::span<const std::byte> bytes) {
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto first = reinterpret_cast<std::uintptr_t>(bytes.data()), end = first + bytes.size();
+  const std::uintptr_t begin = first / page * page;
+  if (::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_READ) == 0) return;
+  for (std::uintptr_t p = begin; p < end; p += page) {  // a system that does not know the advice (Linux before 5.14)
+    static_cast<void>(*reinterpret_cast<const volatile std::byte*>(std::max(p, first)));
+  }
+}
+
 }  // namespace kl

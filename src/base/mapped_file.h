@@ -1,6 +1,7 @@
 #pragma once
 #include <cstddef>
 #include <filesystem>
+#include <span>
 #include <string>
 
 namespace kl {
@@ -29,5 +30,8 @@ class MappedFile {
   std::size_t size_ = 0;
   int slot_ = -1;  // in the table the SIGBUS handler searches
 };
+
+/// Has bytes of mapped files read from the disk, if they are not in memory yet, and entered into the page tables.
+void bring_into_memory(std::span<const std::byte> bytes);
 
 }  // namespace kl

@@ -89,6 +89,11 @@ class Runner {
 
 void run_tasks(const std::vector<LongTask>& tasks, int threads, const std::function<void()>& on_tick) {
   if (tasks.empty()) return;
+  if (threads <= 1 && !on_tick) {
+    const std::atomic<bool> never{false};
+    for (const LongTask& task : tasks) task(never);
+    return;
+  }
   Runner runner(tasks);
   runner.start(static_cast<int>(std::min<std::size_t>(static_cast<std::size_t>(std::max(threads, 1)), tasks.size())));
   runner.wait(on_tick);

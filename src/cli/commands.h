@@ -19,6 +19,7 @@ void add_render(CLI::App& app, Action& action);
 void add_logits(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
 void add_bench(CLI::App& app, Action& action);
+void add_perplexity(CLI::App& app, Action& action);
 void add_synth(CLI::App& app, Action& action);
 void add_quantize(CLI::App& app, Action& action);
 void add_convert(CLI::App& app, Action& action);

@@ -181,7 +181,7 @@ void add_engine_flags(CLI::App& command, ModelOptions& options, const char* defa
   command
       .add_option_function<std::string>(
           "--cache-type", [&options](const std::string& type) { options.cache_type = kTypes.at(type); },
-          "of MLA latents: f32, bf16, int8, or auto: bf16 if the weights are quantised, else f32")
+          "of MLA latents: f32, bf16, int8; auto: bf16 if quantised weights meet --compute auto")
       ->type_name("TYPE")
       ->default_str("auto")
       ->check(one_of({"auto", "f32", "bf16", "int8"}));

@@ -15,6 +15,8 @@ namespace {
 
 using OrderedJson = nlohmann::ordered_json;
 
+constexpr std::size_t kMostLines = 50;  // findings shown to a person
+
 std::string row(const char* subject, const std::string& fact) {
   return fmt::format("  {:<12} {}\n", subject, printable_lines(fact));
 }
@@ -89,7 +91,14 @@ std::string integrity_text(const IntegrityReport& report) {
                   : std::string("none: no SHA256SUMS here (kl verify --write-sums makes it)"));
   text += row("tensors", fmt::format("{} looked at, {}", grouped(report.tensors), bytes_text(report.bytes_scanned)));
   for (const std::string& note : report.notes) text += row("note", note);
-  for (const Finding& f : report.findings) text += row(f.is_problem ? "PROBLEM" : "SUSPICIOUS", line_of(f));
+  const std::size_t shown = std::min(report.findings.size(), kMostLines);
+  for (std::size_t i = 0; i < shown; ++i) {
+    const Finding& f = report.findings[i];
+    text += row(f.is_problem ? "PROBLEM" : "SUSPICIOUS", line_of(f));
+  }
+  if (shown < report.findings.size())
+    text += row("...", fmt::format("{} more (--json has all)",
+                                   grouped(static_cast<std::int64_t>(report.findings.size() - shown))));
   if (report.findings.empty()) text += row("problems", "none");
   return text;
 }
@@ -127,7 +136,7 @@ std::string parity_text(const std::string& model, const ParityReport& report) {
     text += row("DIFFERS", "first in " + deviation_text(*first));
     if (first->layer >= 0) text += row("logits", agreement_text(asked));
   }
-  for (std::size_t r = 1; r < report.runs.size(); ++r) {
+  for (std::size_t r = 1; r < report.runs.size() && report.answer != 0; ++r) {
     const ParityRun& run = report.runs[r];
     const ArrayComparison* first = run.first_deviation();
     text += row("tried", flags_text(run) + (first ? ": differs first in " + deviation_text(*first) : ": agrees"));
@@ -135,7 +144,7 @@ std::string parity_text(const std::string& model, const ParityReport& report) {
   if (report.answer >= 0) {
     const ParityRun& run = report.runs[static_cast<std::size_t>(report.answer)];
     text += row("agrees", (run.switches.empty() ? "" : "with " + flags_text(run) + ": ") + agreement_text(run));
-  } else if (report.runs.size() > 1) {
+  } else {
     text += row("NO ANSWER", "no switch, alone or with others, explains the difference");
   }
   if (!report.hint.empty()) text += row("note", report.hint);

@@ -25,8 +25,8 @@ std::ptrdiff_t pass_tokens(const ModelOptions& options, const ModelArgs& args, c
   return tokens;
 }
 
-LatentType latent_type(CacheType type, const ModelWeights& weights) {
-  switch (type) {
+LatentType latent_type(const ModelOptions& options, const ModelWeights& weights) {
+  switch (options.cache_type) {
     case CacheType::kF32:
       return LatentType::kF32;
     case CacheType::kBf16:
@@ -36,7 +36,7 @@ LatentType latent_type(CacheType type, const ModelWeights& weights) {
     case CacheType::kAuto:
       break;
   }
-  return weights.has_packed ? LatentType::kBf16 : LatentType::kF32;
+  return weights.has_packed && options.compute == Compute::kAuto ? LatentType::kBf16 : LatentType::kF32;
 }
 
 }  // namespace
@@ -51,7 +51,7 @@ ModelArgs load_args(const std::filesystem::path& dir, const ModelOptions& option
 ModelChoices choose(const ModelOptions& options, const ModelArgs& args, const ModelWeights& weights) {
   ModelChoices c;
   c.threads = options.threads > 0 ? options.threads : num_usable_cores();
-  c.latents = latent_type(options.cache_type, weights);
+  c.latents = latent_type(options, weights);
   c.state_type = options.bf16_state ? DType::kBF16 : DType::kF32;
   c.settings = {options.mla_form, options.router_weights, options.compute == Compute::kAuto};
   c.max_tokens = pass_tokens(options, args, weights, c.settings, c.threads);

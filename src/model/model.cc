@@ -7,6 +7,7 @@
 #include <unordered_set>
 
 #include "base/float_environment.h"
+#include "base/mapped_file.h"
 #include "checkpoint/checkpoint.h"
 #include "kernels/select.h"
 #include "kl/error.h"
@@ -77,6 +78,15 @@ Model Model::open(const std::filesystem::path& dir, const ModelOptions& options)
 const ModelArgs& Model::args() const { return impl_->args; }
 const char* Model::isa() const { return impl_->kernels.isa; }
 int Model::threads() const { return impl_->pool.size(); }
+void Model::bring_into_memory(const std::function<void(std::size_t, std::size_t)>& progress) const {
+  std::size_t done = 0;
+  for (const std::span<const std::byte> bytes : impl_->weights.mapped) {
+    kl::bring_into_memory(bytes);
+    done += bytes.size();
+    if (progress) progress(done, impl_->weights.mapped_bytes);
+  }
+}
+
 void Model::set_profile(Profile* profile) { impl_->profile = profile; }
 
 MemoryPlan Model::memory_plan() const { return kl::memory_plan(impl_->args, impl_->weights, impl_->choices); }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <system_error>
 #include <utility>
@@ -198,9 +199,9 @@ void read_everything(Checksums& checksums, Scan& tensors, const IntegrityOptions
     tensors.add_tasks(u, done, tasks);
   }
   checksums.add_tasks({}, done, tasks);  // the rest: files without tensors
-  run_tasks(tasks, options.threads > 0 ? options.threads : num_usable_cores(), [&] {
-    if (options.progress) options.progress(done, report.bytes_hashed + report.bytes_scanned);
-  });
+  const auto tick = [&] { options.progress(done, report.bytes_hashed + report.bytes_scanned); };
+  run_tasks(tasks, options.threads > 0 ? options.threads : num_usable_cores(),
+            options.progress ? std::function<void()>(tick) : nullptr);
   tensors.collect();
 }
 

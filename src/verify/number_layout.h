@@ -25,6 +25,7 @@ struct NumberLayout {
   std::vector<Run> runs;
 
   std::size_t numbers_per_block() const;
+  /// Numbers and nothing else.
   bool is_plain() const { return runs.size() == 1 && runs[0].at == 0 && block_bytes == bytes_of(type); }
 
   static std::size_t bytes_of(NumberType type);

@@ -25,7 +25,8 @@ bool is_correction_bias(const Unit& u) { return u.role.find("correction_bias") !
 /// A vector: as norms, biases and gates are.
 bool is_flat(const Unit& u) { return u.role.ends_with("norm.weight") || u.role.find("bias") != std::string::npos; }
 
-bool is_constant(const Unit& u) { return u.stats.count > 0 && u.stats.min == u.stats.max; }
+/// Scales of quantised weights may well be.
+bool is_constant(const Unit& u) { return u.layout.is_plain() && u.stats.min == u.stats.max; }
 
 void suspect(FindingRule rule, const Unit& u, std::string text, std::vector<Finding>& findings) {
   findings.push_back({rule, u.file, u.name, std::move(text), false});

@@ -25,15 +25,15 @@ void find_not_finite(const std::vector<Unit>& units, std::vector<Finding>& findi
 /// What a trained model does not have, though it could be computed with.
 ///
 ///     zero       nothing but zeros, the router's correction bias excepted
-///     equal      one number over and over, norms, biases and the like (one dimension) excepted: so they may have begun
+///     equal      one number over and over, norms and biases excepted: so they may have begun
 ///     huge       magnitude above 10,000
 ///     outlier    one of at least 1,024 numbers 1,000 times the root mean square of the rest
 ///     peers      of three or more with the same role, root mean square 8 times above or below their median, and in
 ///                powers of two 8 times farther from it than the median one
 ///     duplicate  the bytes of another tensor of at least 256 bytes, an lm_head beside tied embeddings excepted
 ///
-/// Reasons  a flipped exponent bit of bf16 multiplies a weight by 2 to the power of 1, 2, 4, ..., 128; root mean squares of
-///          one role lie within a factor of 3 in the models at hand.
+/// Reasons  no weight of the models at hand comes near these bounds; a flipped exponent bit of bf16 makes an ordinary weight
+///          2^16 or 2^128 times larger; an initial norm or bias is constant.
 void find_suspicions(const std::vector<Unit>& units, bool embeddings_are_tied, std::vector<Finding>& findings);
 
 /// "model.layers.3.mlp.experts.17.w1.weight" -> "model.layers.#.mlp.experts.#.w1.weight"

@@ -11,12 +11,19 @@ constexpr float kReleasedEps = 1e-6f, kOthersEps = 1e-5f;
 
 bool are_equal(float a, float b) { return std::abs(a - b) <= 1e-3f * b; }
 
+/// "1e-5"
+std::string eps_text(float eps) {
+  std::string text = fmt::format("{:.4g}", eps);
+  if (const std::size_t zero = text.find("e-0"); zero != text.npos) text.erase(zero + 2, 1);
+  return text;
+}
+
 /// Flags for an eps, but for the value in force.
 SwitchGroup eps_group(const char* flag, float ModelOptions::*field, float in_force, std::vector<float> values) {
   SwitchGroup group;
   for (const float eps : values) {
     if (are_equal(eps, in_force)) continue;
-    group.push_back({fmt::format("{} {:g}", flag, eps), [field, eps](ModelOptions& o) { o.*field = eps; }});
+    group.push_back({fmt::format("{} {}", flag, eps_text(eps)), [field, eps](ModelOptions& o) { o.*field = eps; }});
   }
   return group;
 }

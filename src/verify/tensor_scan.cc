@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::size_t kBatch = 2048;  // numbers widened at once: they stay in the first cache
 constexpr std::size_t kLanes = 16;
-constexpr std::uint32_t kMagnitude = 0x7fffffffu, kInfinity = 0x7f800000u;
+constexpr std::uint32_t kMagnitude = 0x7fffffffu, kInfinity = 0x7f800000u, kLowestExponent = 0x00800000u;
 
 /// Of numbers known to be finite: lanes, so that the compiler needs no leave to reorder sums.
 TensorStats scan_finite(const float* x, std::size_t n) noexcept {
@@ -47,9 +47,9 @@ TensorStats scan_finite(const float* x, std::size_t n) noexcept {
 
 /// Of any numbers.  `x` is used up.
 TensorStats scan_numbers(float* x, std::size_t n) noexcept {
-  std::uint32_t largest = 0;
-  for (std::size_t i = 0; i < n; ++i) largest = std::max(largest, std::bit_cast<std::uint32_t>(x[i]) & kMagnitude);
-  if (largest < kInfinity) return scan_finite(x, n);
+  std::uint32_t carry = 0;  // into the sign, out of an exponent of all ones
+  for (std::size_t i = 0; i < n; ++i) carry |= (std::bit_cast<std::uint32_t>(x[i]) & kMagnitude) + kLowestExponent;
+  if (carry <= kMagnitude) return scan_finite(x, n);
   TensorStats bad;
   std::size_t kept = 0;
   for (std::size_t i = 0; i < n; ++i) {

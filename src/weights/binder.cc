@@ -61,7 +61,7 @@ WeightMatrix Binder::matrix(std::string_view role, int layer, std::int64_t index
   } else if (!is_aligned(found->data, size_of(m.type))) {
     m.data = std::memcpy(new_buffer(found->bytes), found->data, found->bytes);
   } else {
-    weights_.mapped_bytes += found->bytes;
+    use_in_place(found->data, found->bytes);
     m.data = found->data;
   }
   return m;
@@ -73,7 +73,7 @@ const float* Binder::vector(std::string_view role, int layer) {
   if (!found) return rule.is_optional ? zeros(rule.rows) : nullptr;
   if (found->is_negated_exp) return logarithms(*found, rule.rows);
   if (found->type == DType::kF32 && is_aligned(found->data, alignof(float))) {
-    weights_.mapped_bytes += found->bytes;
+    use_in_place(found->data, found->bytes);
     return reinterpret_cast<const float*>(found->data);
   }
   float* out = zeros(rule.rows);
@@ -134,7 +134,7 @@ bool Binder::bind_packed(const TensorRule& rule, int layer, std::int64_t index, 
     if (!is_aligned(data, AlignedBuffer::kAlignment)) {
       m.data = std::memcpy(new_buffer(bytes), data, bytes);
     } else {
-      weights_.mapped_bytes += bytes;
+      use_in_place(data, bytes);
     }
     return true;
   }
@@ -268,6 +268,11 @@ void Binder::finish(Problems& problems) {
   }
   complain_unused();
   complaints_.report(problems);
+}
+
+void Binder::use_in_place(const std::byte* data, std::size_t bytes) {
+  weights_.mapped_bytes += bytes;
+  weights_.mapped.emplace_back(data, bytes);
 }
 
 void* Binder::new_buffer(std::size_t bytes) {

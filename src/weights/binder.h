@@ -67,6 +67,7 @@ class Binder : private TensorSource {
   bool is_module(std::string_view name);
 
   const float* logarithms(const Found& found, std::int64_t n);
+  void use_in_place(const std::byte* data, std::size_t bytes);
   void* new_buffer(std::size_t bytes);
   float* zeros(std::int64_t n) { return static_cast<float*>(new_buffer(static_cast<std::size_t>(n) * sizeof(float))); }
   const void* transposed(const Found& found, const TensorRule& rule);

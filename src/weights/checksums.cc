@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <set>
 #include <system_error>
 
@@ -158,9 +159,9 @@ ChecksumResult write_checksums(const fs::path& dir, const IntegrityOptions& opti
   for (ChecksumLine& line : lines) {
     tasks.emplace_back([&](const std::atomic<bool>& stop) { line.digest = hash_file(dir / line.file, done, stop); });
   }
-  run_tasks(tasks, options.threads > 0 ? options.threads : num_usable_cores(), [&] {
-    if (options.progress) options.progress(done, result.bytes);
-  });
+  const auto tick = [&] { options.progress(done, result.bytes); };
+  run_tasks(tasks, options.threads > 0 ? options.threads : num_usable_cores(),
+            options.progress ? std::function<void()>(tick) : nullptr);
   write_file(dir / kChecksumFile, checksums_text(lines));
   return result;
 }

@@ -1,12 +1,12 @@
 #include "weights/quantization_config.h"
-#include "kl/gguf.h"
-#include "weights/encodings/ggml.h"
 
 #include <fmt/format.h>
 
 #include <string>
 
+#include "kl/gguf.h"
 #include "weights/encodings/compressed_tensors.h"
+#include "weights/encodings/ggml.h"
 #include "weights/encodings/mlx.h"
 #include "weights/packed_name.h"
 

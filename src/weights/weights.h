@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <variant>
@@ -78,8 +79,9 @@ struct ModelWeights {
 
   bool has_packed = false;  // any matrix
 
-  std::size_t mapped_bytes = 0;  // tensors used where they lie in the files
-  std::size_t copied_bytes = 0;  // tensors widened, transposed, split or repacked at load
+  std::vector<std::span<const std::byte>> mapped;  // what is used where it lies in the files
+  std::size_t mapped_bytes = 0;                    // all of it
+  std::size_t copied_bytes = 0;                    // tensors widened, transposed, split or repacked at load
   std::map<std::pair<std::string, std::string>, StoredUse> stored;  // by encoding and form in memory
   std::shared_ptr<const void> storage;
 };

@@ -80,7 +80,7 @@ TEST(Benchmark, TestsAreNamedAndOrderedAsLlamaBenchHasThem) {
   EXPECT_EQ(names, (std::vector<std::string>{"pp8", "pp300", "tg3", "tg3 @ d20", "pp6 @ d20", "tg3 @ d400",
                                              "pp6 @ d400", "tg3 x4 @ d256"}));
   EXPECT_EQ(results[7].tokens, 12);
-  EXPECT_EQ(progress.front(), "pp8");
+  EXPECT_EQ(progress.front(), "reading the weights");
 }
 
 TEST(Benchmark, AFakedDepthCostsWhatARealOneDoes) {

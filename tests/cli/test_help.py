@@ -6,8 +6,8 @@ import subprocess
 import pytest
 from conftest import EXIT_OK, EXIT_USAGE, KL, ROOT
 
-COMMANDS = ["run", "chat", "tokenize", "detokenize", "render", "logits", "inspect", "bench", "synth", "quantize",
-            "convert", "verify"]
+COMMANDS = ["run", "chat", "tokenize", "detokenize", "render", "logits", "inspect", "bench", "perplexity", "synth", "quantize", "convert",
+            "verify"]
 
 
 def test_help_lists_every_command_with_one_line(ok):
@@ -41,7 +41,7 @@ def runnable_examples(help_text):
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c != "chat"])
 def test_the_examples_work(ok, command, tmp_path):
     (tmp_path / "models").symlink_to(ROOT / "models")
-    (tmp_path / "play.txt").write_text("To be, or not to be\n")
+    (tmp_path / "play.txt").write_text("To be, or not to be\n" * 300)
     examples = runnable_examples(ok(command, "--help").out)
     assert examples
     script = "\n".join(examples).replace("/tmp/", f"{tmp_path}/")

@@ -66,7 +66,7 @@ CASES = [
     (["run", "-p", "x", "--logit-bias", "999999=1"], "logit_bias: expected tokens below 1024, got 999999"),
     (["run", "-t", "-1"], "--threads: expected a whole number from 0 to 1024, got -1"),
     (["run", "-t", "99999"], "--threads: expected a whole number from 0 to 1024, got 99999"),
-    (["run", "--chunk", "0"], "--chunk: expected a whole number from 1"),
+    (["run", "--chunk", "-1"], "--chunk: expected a whole number from 0"),
     (["logits", "--tokens", "x", "-o", "y", "--kv-a-eps", "0"], "--kv-a-eps: expected a number from 1e-30 to 1, got 0"),
     (["logits", "--tokens", "x", "-o", "y", "--l2-eps", "-1"], "--l2-eps: expected a number"),
     # words

@@ -176,8 +176,8 @@ TEST_F(PackedModel, StateInBf16KeepsTheContract) {
 
 TEST_F(PackedModel, CacheTypesDifferByTheirRounding) {
   const auto prompt = tokens(300, 7);
-  const auto run = [&](CacheType type) {
-    Model model = open("8", {.compute = Compute::kF32, .cache_type = type});
+  const auto run = [&](CacheType type, Compute compute = Compute::kF32) {
+    Model model = open("8", {.compute = compute, .cache_type = type});
     return logits_of(model, prompt);
   };
   const Rows f32 = run(CacheType::kF32), bf16 = run(CacheType::kBf16), int8 = run(CacheType::kInt8);
@@ -185,7 +185,8 @@ TEST_F(PackedModel, CacheTypesDifferByTheirRounding) {
   EXPECT_LE(distance(bf16, f32), 0.01);
   EXPECT_GT(distance(int8, f32), distance(bf16, f32));
   EXPECT_LE(distance(int8, f32), 0.03);
-  EXPECT_EQ(run(CacheType::kAuto), bf16) << "the default with quantised weights";
+  EXPECT_EQ(run(CacheType::kAuto), f32) << "exact where exactness is asked for";
+  EXPECT_EQ(run(CacheType::kAuto, Compute::kAuto), run(CacheType::kBf16, Compute::kAuto)) << "else bf16 is the default";
 }
 
 TEST_F(PackedModel, PlanCountsTheCacheType) {

@@ -161,7 +161,7 @@ TEST(Quantize, SaysWhatIsWrongAndLeavesNothing) {
   TestTensors tensors = read_tensors(kDemo / "model.safetensors");
   tensors.at("lm_head.weight").bytes[1] = '\x7f', tensors.at("lm_head.weight").bytes[0] = '\xff';
   write_tensors(dir / "nan" / "model.safetensors", tensors);
-  refused(dir / "nan", {}, ErrorCode::kCorrupt, "lm_head.q4_g32_f16: expected finite weights");
+  refused(dir / "nan", {}, ErrorCode::kCorrupt, "lm_head.weight: expected finite weights");
 }
 
 /// A packed copy of the demo model whose tensors or configuration a test may break.
