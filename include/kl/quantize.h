@@ -30,9 +30,10 @@ struct QuantizeResult {
 /// (docs/quantization.md), so that the result is mapped and not loaded.
 ///
 /// Which matrices: those whose rows divide into groups; the router gets 8 bits whatever the rest gets; norms, convolutions,
-/// A_log, dt_bias and the correction bias keep their values.  config.json says what was done; tokenizer files are copied.
-/// The source may have any naming.  Memory stays at some megabytes beside the mapped source, whatever the model's size.
-/// `to` must not exist or be empty, and lie outside `from`.  Nothing is left behind if anything fails.
+/// A_log, dt_bias and the correction bias keep their values.  config.json says what was done; tokenizer files are copied, README.md
+/// and SHA256SUMS written.  The source may have any naming, or be a GGUF file.  Memory stays small, whatever the model's size.
+/// `to` must not exist, be empty, or hold what an interrupted run with the same source and options left; it must lie outside
+/// `from`.  What an error or interruption leaves is as with convert() (kl/convert.h).
 /// Throws Error: kInvalidArgument (bits, group, folders), kUnsupported (the source is quantised already), kCorrupt (weights
 /// that are not finite), kCannotWrite, and whatever opening the source throws.
 QuantizeResult quantize(const std::filesystem::path& from, const std::filesystem::path& to,

@@ -41,8 +41,7 @@ void define(CLI::App& command, ConvertFlags& flags) {
       ->required()
       ->check(one_of({"hf", "mlx", "kl", "gguf"}));
   command
-      .add_option("--type", flags.type,
-                  "type of weights: keep, f32, f16, bf16; gguf also q8_0, q4_0.  Floats decode quantised weights")
+      .add_option("--type", flags.type, "keep, f32, f16 or bf16, which decode quantised weights; gguf: also q8_0, q4_0")
       ->type_name("TYPE")
       ->check(one_of({"keep", "f32", "f16", "bf16", "q8_0", "q4_0"}))
       ->capture_default_str();
@@ -56,8 +55,7 @@ void define(CLI::App& command, ConvertFlags& flags) {
       ->type_name("MODE")
       ->check(one_of({"affine", "mxfp4"}));
   command
-      .add_option("--shard-size", flags.shard_size,
-                  "most gigabytes of a file; what is complete survives an interruption")
+      .add_option("--shard-size", flags.shard_size, "most gigabytes of a file; complete ones survive an interruption")
       ->type_name("GB")
       ->check(CLI::Range(1e-6, 1e6))
       ->capture_default_str();
@@ -133,7 +131,7 @@ int run_convert(const ConvertFlags& flags) {
 void add_convert(CLI::App& app, Action& action) {
   add_command<ConvertFlags>(app, action, "convert", "Write a model in another program's format",
                             "  kl convert -m /models/Kimi-Linear -o /models/Kimi-Linear-mlx-4bit --to mlx --bits 4\n"
-                            "  kl convert -m /models/Kimi-Linear -o /models/Kimi-Linear-gguf --to gguf --type q8_0",
+                            "  kl convert -o /tmp/demo-gguf --to gguf --type q8_0",
                             define, run_convert);
 }
 

@@ -32,7 +32,7 @@ struct QuantizeFlags {
 
 void define(CLI::App& command, QuantizeFlags& flags) {
   add_model_flag(command, flags.dir);
-  command.add_option("-o,--out", flags.out, "the folder to write; must not exist or be empty")
+  command.add_option("-o,--out", flags.out, "the folder to write; new, empty, or left unfinished by this same command")
       ->type_name("DIR")
       ->required()
       ->check(not_empty());
