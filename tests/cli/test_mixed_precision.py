@@ -92,7 +92,7 @@ def test_it_is_nearer_to_the_source_than_uniform_bits_at_the_same_size(mixed, un
 
 
 def test_more_bits_are_nearer_and_the_folder_runs(texts, tmp_path, mixed):
-    flags = ["--calibrate", texts[0], "--calibration-tokens", 512]
+    flags = ["--calibrate", texts[0], "--calibration-tokens", 128]
     more = quantize(tmp_path / "a", "--target-bpw", 6, *flags, "-t", 1)
     assert more["bits_per_weight"] <= 6 and more["kl"] < 0.5 * mixed[1]["kl"]
     assert {g["bits"] for g in more["groups"]} >= {4, 8}
