@@ -73,7 +73,6 @@ void read_windows(Model& model, std::span<const Token> tokens, const Windows& w,
     std::vector<SequenceState> states(count);
     std::vector<SequenceInput> heads, tails;
     std::vector<std::span<const Token>> coming;
-    std::int64_t fed = 0;
     for (std::size_t i = 0; i < count; ++i) {
       const auto window = tokens.subspan(static_cast<std::size_t>((from + static_cast<std::int64_t>(i)) * w.step),
                                          static_cast<std::size_t>(w.length));
@@ -85,7 +84,6 @@ void read_windows(Model& model, std::span<const Token> tokens, const Windows& w,
       const auto scored = static_cast<std::size_t>(w.positions());
       tails.push_back({&states[i], text.subspan(static_cast<std::size_t>(silent), scored), WantLogits::kAll});
       coming.push_back(text.last(scored));
-      fed += w.read();
     }
     if (!heads.empty()) observer.finish_call(model.forward(heads, observer));
     observer.expect(std::move(coming));
