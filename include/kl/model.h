@@ -158,7 +158,8 @@ MemoryPlan plan_memory(const std::filesystem::path& dir, const ModelOptions& opt
 /// Thread safety: one forward() at a time; the object owns its worker threads.
 class Model {
  public:
-  /// Maps the weights of folder `dir` (Hugging Face or mlx-lm names, unquantised) and checks all of them.
+  /// Maps the weights of `dir`, a folder or a GGUF file, and checks all of them; those that are quantised in a way the
+  /// kernels do not read are repacked in memory, without loss.
   /// Throws Error listing every missing, extra or misshapen tensor.
   static Model open(const std::filesystem::path& dir, const ModelOptions& options = {});
 
