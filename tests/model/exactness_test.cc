@@ -73,18 +73,7 @@ TEST_P(Exactness, RaggedBatchEqualsSingles) {
     std::vector<std::vector<Token>> prompts;
     for (const std::size_t length : {1, 2, 3, 17, 63, 64, 65, 200})
       prompts.push_back(random_tokens(length, static_cast<unsigned>(length), model.args().vocab_size));
-    std::vector<SequenceState> states;
-    for (std::size_t i = 0; i < prompts.size(); ++i) states.push_back(model.make_cache());
-    std::vector<SequenceInput> batch;
-    for (std::size_t i = 0; i < prompts.size(); ++i) batch.push_back({&states[i], prompts[i], WantLogits::kAll});
-    Recorder together;
-    model.forward(batch, together);
-    for (std::size_t i = 0; i < prompts.size(); ++i) {
-      const Rows alone = logits_of(model, prompts[i]);
-      for (std::size_t t = 0; t < alone.size(); ++t)
-        ASSERT_EQ(together.logits.at({static_cast<int>(i), static_cast<std::int64_t>(t)}), alone[t])
-            << checkpoint << ", sequence " << i << ", token " << t;
-    }
+    expect_batch_equals_singles(model, prompts);
   }
 }
 

@@ -70,17 +70,7 @@ TEST_F(PackedModel, RaggedBatchEqualsSingles) {
     Model model = open("4", {.threads = 2, .chunk_tokens = 50, .mla_form = form});
     std::vector<std::vector<Token>> prompts;
     for (const std::ptrdiff_t n : {1, 2, 5, 33, 70}) prompts.push_back(tokens(n, static_cast<std::uint64_t>(n)));
-    std::vector<SequenceState> states;
-    for (std::size_t i = 0; i < prompts.size(); ++i) states.push_back(model.make_cache());
-    std::vector<SequenceInput> batch;
-    for (std::size_t i = 0; i < prompts.size(); ++i) batch.push_back({&states[i], prompts[i], WantLogits::kAll});
-    Recorder together;
-    model.forward(batch, together);
-    for (std::size_t i = 0; i < prompts.size(); ++i) {
-      const Rows alone = logits_of(model, prompts[i]);
-      for (std::size_t t = 0; t < alone.size(); ++t)
-        ASSERT_EQ(together.logits.at({static_cast<int>(i), static_cast<std::int64_t>(t)}), alone[t]);
-    }
+    expect_batch_equals_singles(model, prompts);
   }
 }
 

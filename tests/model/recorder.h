@@ -1,5 +1,7 @@
 #pragma once
 // Collects everything a forward pass reports, addressed by (sequence, index).
+#include <gtest/gtest.h>
+
 #include <map>
 #include <utility>
 #include <vector>
@@ -52,6 +54,22 @@ inline std::vector<std::vector<float>> logits_of(Model& model, const std::vector
   }
   if (state_out != nullptr) *state_out = std::move(state);
   return rows;
+}
+
+/// A ragged batch of fresh sequences gives every one of them the bits it has alone.
+inline void expect_batch_equals_singles(Model& model, const std::vector<std::vector<Token>>& prompts) {
+  std::vector<SequenceState> states;
+  for (std::size_t i = 0; i < prompts.size(); ++i) states.push_back(model.make_cache());
+  std::vector<SequenceInput> batch;
+  for (std::size_t i = 0; i < prompts.size(); ++i) batch.push_back({&states[i], prompts[i], WantLogits::kAll});
+  Recorder together;
+  model.forward(batch, together);
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    const std::vector<std::vector<float>> alone = logits_of(model, prompts[i]);
+    for (std::size_t t = 0; t < alone.size(); ++t)
+      ASSERT_EQ(together.logits.at({static_cast<int>(i), static_cast<std::int64_t>(t)}), alone[t])
+          << "sequence " << i << ", token " << t;
+  }
 }
 
 }  // namespace kl::test
