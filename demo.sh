@@ -41,7 +41,7 @@ Done in $(seconds_since "$started_us").  What next:
   $kl chat                                 talk with it; /help inside
   $kl run -p 'To be, or' --seed 7          another beginning, another seed
   $kl inspect                              what the folder holds, layer by layer
-  $kl run -m DIR -p TEXT                   any unquantised Kimi Linear folder, Hugging Face or mlx-lm names
+  $kl run -m DIR -p TEXT                   any Kimi Linear model: a folder or a GGUF file
   ./test.sh                                proves the whole model against other people's implementations
   docs/architecture.md                     how it works
 TEXT
