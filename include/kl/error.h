@@ -14,6 +14,7 @@ enum class ErrorCode {
   kUnsupported,      ///< the file is sound but describes something kl does not compute (3)
   kOutOfMemory,      ///< memory or threads could not be had (4)
   kCannotWrite,      ///< an output could not be written completely (5)
+  kBusy,             ///< no room for one more just now; try again later (1)
 };
 
 /// The only exception type this library throws.  Messages read `subject: expected X, got Y`, the subject being a file,

@@ -2,12 +2,14 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "kl/grammar.h"
 #include "kl/model.h"
 #include "kl/sampler.h"
 #include "kl/tokenizer.h"
@@ -19,6 +21,7 @@ enum class FinishReason : std::uint8_t {
   kStop,       ///< the model drew a stop token, or the text reached a stop string
   kLength,     ///< max_tokens were drawn
   kCancelled,  ///< the caller asked to stop
+  kTimeout,    ///< its deadline passed
 };
 
 /// What to generate.
@@ -27,6 +30,7 @@ struct GenerateOptions {
   std::int64_t max_tokens = 256;    ///< most tokens drawn; 0 only reads the prompt
   std::vector<std::string> stop;    ///< the text ends before the first of these; it never shows any part of one
   bool ignore_stop_tokens = false;  ///< go on after the model's own end tokens
+  std::shared_ptr<const Grammar> grammar;  ///< what the text must look like; null: anything
 };
 
 /// One text in the making: everything between the logits of a step and the input of the next.
@@ -67,6 +71,8 @@ class Continuation {
   GenerateOptions options_;
 
   Sampler sampler_;
+  std::unique_ptr<GrammarState> grammar_;  // null: anything goes
+  std::vector<std::uint64_t> allowed_;     // its mask; empty without one
   StreamDecoder decoder_;
   std::string held_;  // decoded, but might be the beginning of a stop string
   std::string text_;

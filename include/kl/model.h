@@ -112,6 +112,7 @@ struct SequenceInput {
   SequenceState* state = nullptr;  ///< advanced by the call
   std::span<const Token> tokens;   ///< new tokens, at least one
   WantLogits want = WantLogits::kLast;
+  MlaForm form = MlaForm::kAuto;  ///< for a model whose ModelOptions leave the choice; kAuto: by the count of tokens
 };
 
 /// Receives results of Model::forward as passes finish.  Pointers are valid during the call only.

@@ -11,7 +11,8 @@ namespace kl {
 
 /// How the next token is drawn from the logits.  Meaning and order of everything here are mlx-lm's (sample_utils.py):
 ///
-///   1. the logits are changed, in this order: logit_bias, repetition, presence, frequency;
+///   1. the logits are changed, in this order: logit_bias, repetition, presence, frequency; then tokens that a grammar
+///      forbids become impossible;
 ///   2. temperature 0 takes the largest (of equals the lowest id) and is done;
 ///   3. tokens are left out by their probabilities at temperature 1, in this order: top_p, min_p, top_k;
 ///   4. one of the rest is drawn with probability proportional to exp(logit / temperature).
@@ -89,7 +90,8 @@ class Sampler {
   /// Draws the next token from `logits` [vocab] and observes it.
   /// Throws Error(kFailure) if a logit is NaN or +infinity or all are -infinity, Error(kInvalidArgument) if logit_bias
   /// names a token outside the vocabulary, Error(kUnsupported) if there are more than 2^18 logits.
-  SampledToken sample(std::span<const float> logits);
+  /// `allowed`, if not empty, has bit id % 64 of word id / 64 set for every token that may be drawn.
+  SampledToken sample(std::span<const float> logits, std::span<const std::uint64_t> allowed = {});
 
  private:
   void apply_bias_and_penalties(std::span<float> logits) const;

@@ -7,7 +7,7 @@
 #include "kernels/select.h"
 #include "kl/error.h"
 #include "model/open_weights.h"
-#include "runtime/distribution.h"
+#include "evaluation/distribution.h"
 
 namespace kl {
 namespace {

@@ -8,8 +8,8 @@
 #include "convert/packed_model.h"
 #include "kernels/kernels.h"
 #include "kl/model.h"
-#include "runtime/saved_probabilities.h"
-#include "runtime/windows.h"
+#include "evaluation/saved_probabilities.h"
+#include "evaluation/windows.h"
 
 namespace kl {
 

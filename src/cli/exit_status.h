@@ -27,6 +27,7 @@ constexpr ExitStatus exit_status(ErrorCode code) {
     case ErrorCode::kCannotWrite:
       return kExitCannotWrite;
     case ErrorCode::kFailure:
+    case ErrorCode::kBusy:
       break;
   }
   return kExitFailure;

@@ -103,6 +103,7 @@ const char* name_of(FinishReason reason) {
     case FinishReason::kLength:
       return "length";
     case FinishReason::kCancelled:
+    case FinishReason::kTimeout:
       return "interrupted";
   }
   return "";

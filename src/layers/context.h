@@ -27,7 +27,7 @@ struct LayerContext {
 struct Segment {
   std::ptrdiff_t first = 0;
   std::ptrdiff_t count = 0;
-  std::int64_t call_tokens = 0;  ///< new tokens of the sequence in the whole call, however many passes it takes
+  bool expanded = false;  ///< the form of MLA it takes, the same for all passes of a call (mla_attention.h)
 };
 
 /// Up to so many tokens are few: their task may compute kMostForFew outputs of a matrix, otherwise kMostOutputs.

@@ -7,10 +7,6 @@
 namespace kl {
 namespace {
 
-// From here on the expansion pays: absorbed needs (2R + P) multiply-adds per query, head and key, expanded (N + P + V)
-// plus R (N + V) per head and key for the expansion.  At 48B they meet at 171 queries; measured 143 to 175.
-constexpr std::ptrdiff_t kExpandFrom = 192;
-
 /// Scratch of one forward() that both forms need.
 struct Buffers {
   float* q;          // [T, H, N + P]
@@ -38,11 +34,6 @@ MlaCore core_of(const ModelArgs& args, const Buffers& b) {
           .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(key_dim))),
           .q = b.q,
           .o = b.o};
-}
-
-/// Looks at the call, not at the pass: neither the size of passes nor what else is in the batch may change the form.
-bool expands(MlaForm form, const Segment& segment) {
-  return form == MlaForm::kExpanded || (form == MlaForm::kAuto && segment.call_tokens >= kExpandFrom);
 }
 
 /// Puts the new tokens' rows into each cache: normalised latent (in place, in `a`), raw k_pe.
@@ -85,14 +76,14 @@ void KimiMLAAttention::plan(const ModelArgs& args, MlaForm form, Arena& arena, s
   }
 }
 
-void KimiMLAAttention::forward(const MlaWeights& w, const ModelArgs& args, MlaForm form, const LayerContext& c,
+void KimiMLAAttention::forward(const MlaWeights& w, const ModelArgs& args, const LayerContext& c,
                                std::span<const Segment> segments, std::span<MlaCache* const> caches, const float* x,
                                std::ptrdiff_t T, float* y) noexcept {
   const ArenaScope scope(c.arena);
   const Buffers b(args, c.arena, T);
   bool* absorbed = reinterpret_cast<bool*>(c.arena.take(T));  // there are at most T segments
   bool any_absorbed = false;
-  for (std::size_t s = 0; s < segments.size(); ++s) any_absorbed |= absorbed[s] = !expands(form, segments[s]);
+  for (std::size_t s = 0; s < segments.size(); ++s) any_absorbed |= absorbed[s] = !segments[s].expanded;
 
   PartScope part(c.profiler, ModelPart::kProjections);
   const Rows in = rows_for(c, {&w.q_proj, &w.kv_a_proj}, x, T, args.hidden_size, b.x_q);

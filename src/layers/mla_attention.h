@@ -23,13 +23,13 @@ namespace kl {
 ///           expanded  keys and values of each head are computed block by block and thrown away: N + P + V
 ///                     multiply-adds, after an expansion that all queries of the pass share.  For many.
 /// Shapes    x, y: [T, D].
-/// Numerics  the forms round differently; which one runs depends on Segment::call_tokens and `form` alone.  Within a
-///           form neither passes, batch nor threads change a bit (docs/numerics.md).
+/// Numerics  the forms round differently; Segment::expanded says which one runs.  Within a form neither
+///           passes, batch nor threads change a bit (docs/numerics.md).
 /// Source    modeling_kimi.py KimiMLAAttention; DeepSeek-V2 for the absorption.
 class KimiMLAAttention {
  public:
   /// `caches[s]` belongs to the sequence of segments[s]; REQUIRES room reserved for its new tokens.
-  static void forward(const MlaWeights& w, const ModelArgs& args, MlaForm form, const LayerContext& c,
+  static void forward(const MlaWeights& w, const ModelArgs& args, const LayerContext& c,
                       std::span<const Segment> segments, std::span<MlaCache* const> caches, const float* x,
                       std::ptrdiff_t T, float* y) noexcept;
 

@@ -28,9 +28,8 @@ std::span<Cache* const> caches_of(const ForwardPass& pass, std::size_t layer, vo
 
 }  // namespace
 
-void KimiDecoderLayer::mix_tokens(const LayerWeights& w, const ModelArgs& args, const LayerSettings& settings,
-                                  const LayerContext& c, const ForwardPass& pass, std::size_t index,
-                                  float* x) noexcept {
+void KimiDecoderLayer::mix_tokens(const LayerWeights& w, const ModelArgs& args, const LayerContext& c,
+                                  const ForwardPass& pass, std::size_t index, float* x) noexcept {
   const ArenaScope scope(c.arena);
   const std::ptrdiff_t T = pass.T(), D = args.hidden_size;
   const Buffers b(args, c.arena, T);
@@ -40,7 +39,7 @@ void KimiDecoderLayer::mix_tokens(const LayerWeights& w, const ModelArgs& args, 
     KimiDeltaAttention::forward(*kda, args, c, pass.segments, caches_of<KdaCache>(pass, index, b.caches), b.normed, T,
                                 b.mixed);
   } else {
-    KimiMLAAttention::forward(*std::get_if<MlaWeights>(&w.attention), args, settings.mla_form, c, pass.segments,
+    KimiMLAAttention::forward(*std::get_if<MlaWeights>(&w.attention), args, c, pass.segments,
                               caches_of<MlaCache>(pass, index, b.caches), b.normed, T, b.mixed);
   }
   add_residual(c, b.mixed, T, D, x);

@@ -22,8 +22,8 @@ struct LayerSettings {
 class KimiDecoderLayer {
  public:
   /// The first half: advances x [T, D] and the states of the pass.
-  static void mix_tokens(const LayerWeights& w, const ModelArgs& args, const LayerSettings& settings,
-                         const LayerContext& c, const ForwardPass& pass, std::size_t index, float* x) noexcept;
+  static void mix_tokens(const LayerWeights& w, const ModelArgs& args, const LayerContext& c, const ForwardPass& pass,
+                         std::size_t index, float* x) noexcept;
 
   /// The second half, for any T rows x [T, D]: rows do not meet here.  Returns what the router chose, if the layer has
   /// one; it stays valid until the caller's ArenaScope ends.

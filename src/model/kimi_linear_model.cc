@@ -43,7 +43,7 @@ const float* KimiLinearModel::forward(const ForwardPass& pass, ForwardObserver* 
   for (std::size_t i = 0; i < weights_.layers.size(); ++i) {
     const ArenaScope scope(arena_);
     const LayerWeights& w = weights_.layers[i];
-    KimiDecoderLayer::mix_tokens(w, args_, settings_, c, pass, i, x_.data());
+    KimiDecoderLayer::mix_tokens(w, args_, c, pass, i, x_.data());
     const bool is_last = i + 1 == weights_.layers.size();
     const std::ptrdiff_t rows = is_last && observer == nullptr ? keep_wanted() : T;
     if (rows == 0) continue;

@@ -125,6 +125,16 @@ void Model::Impl::check(std::span<const SequenceInput> batch) const {
   }
 }
 
+// From here on MLA's expansion pays: absorbed needs (2R + P) multiply-adds per query, head and key, expanded (N + P + V)
+// plus R (N + V) per head and key for the expansion.  At 48B they meet at 171 queries; measured 143 to 175.
+constexpr std::size_t kExpandFrom = 192;
+
+/// Looks at the call, not at the pass: neither the size of passes nor what else is in the batch may change the form.
+bool expands(MlaForm of_model, const SequenceInput& input) {
+  const MlaForm form = of_model == MlaForm::kAuto ? input.form : of_model;
+  return form == MlaForm::kExpanded || (form == MlaForm::kAuto && input.tokens.size() >= kExpandFrom);
+}
+
 /// Packs the next at most max_tokens tokens nobody has fed yet: sequence after sequence, cut where the pass is full.
 void Model::Impl::fill_pass(std::span<const SequenceInput> batch, std::span<std::int64_t> done) {
   pass.clear();
@@ -132,8 +142,7 @@ void Model::Impl::fill_pass(std::span<const SequenceInput> batch, std::span<std:
     const auto left = static_cast<std::int64_t>(batch[s].tokens.size()) - done[s];
     const std::int64_t count = std::min<std::int64_t>(left, max_tokens - pass.T());
     if (count == 0) continue;
-    pass.segments.push_back(
-        {pass.T(), static_cast<std::ptrdiff_t>(count), static_cast<std::int64_t>(batch[s].tokens.size())});
+    pass.segments.push_back({pass.T(), static_cast<std::ptrdiff_t>(count), expands(options.mla_form, batch[s])});
     pass.states.push_back(&batch[s].state->impl());
     pass.sequences.push_back(static_cast<int>(s));
     pass.indices.push_back(done[s]);

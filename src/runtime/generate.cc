@@ -61,19 +61,26 @@ Continuation::Continuation(const Tokenizer& tokenizer, const GenerateOptions& op
       sampler_(options.sampling),
       decoder_(tokenizer, /*skip_special=*/true) {
   validate(options_);
+  if (options_.grammar) {
+    grammar_ = options_.grammar->start();
+    allowed_.resize((static_cast<std::size_t>(tokenizer.vocab_size()) + 63) / 64);
+  }
   sampler_.observe(prompt);
 }
 
 std::string Continuation::accept(std::span<const float> logits) {
   const auto known = std::min(logits.size(), static_cast<std::size_t>(tokenizer_->vocab_size()));
-  SampledToken sampled = sampler_.sample(logits.first(known));
+  if (grammar_) grammar_->allowed(allowed_);
+  SampledToken sampled = sampler_.sample(logits.first(known), allowed_);
   ids_.push_back(sampled.token);
+  if (grammar_) grammar_->accept(sampled.token);
   const std::span<const Token> stops = tokenizer_->stop_tokens();
   const bool is_stop = !options_.ignore_stop_tokens && std::count(stops.begin(), stops.end(), sampled.token) > 0;
   if (options_.sampling.logprobs) logprobs_.push_back(std::move(sampled));
 
   if (is_stop) return finish(FinishReason::kStop);
   std::string certain = release(decoder_.push(ids_.back()), /*last=*/false);
+  if (grammar_ && grammar_->finished()) certain += finish(FinishReason::kStop);
   if (static_cast<std::int64_t>(ids_.size()) >= options_.max_tokens) certain += finish(FinishReason::kLength);
   return certain;
 }

@@ -129,6 +129,12 @@ Scratch& scratch() {
   return buffers;
 }
 
+/// Tokens whose bit is not set become impossible.  REQUIRES: a bit for every logit.
+void forbid_others(std::span<float> logits, std::span<const std::uint64_t> allowed) {
+  for (std::size_t i = 0; i < logits.size(); ++i)
+    if ((allowed[i / 64] >> i % 64 & 1) == 0) logits[i] = -std::numeric_limits<float>::infinity();
+}
+
 /// The log-probability of the chosen token and of the num_top likeliest, at temperature 1.
 void fill_logprobs(std::span<const float> logits, int num_top, SampledToken& sampled) {
   const float top = checked_max(logits);
@@ -196,16 +202,17 @@ void Sampler::observe(std::span<const Token> tokens) {
   if (penalises_) seen_.insert(seen_.end(), tokens.begin(), tokens.end());
 }
 
-SampledToken Sampler::sample(std::span<const float> logits) {
+SampledToken Sampler::sample(std::span<const float> logits, std::span<const std::uint64_t> allowed) {
   if (logits.empty() || logits.size() > kMaxVocab) {
     throw Error(ErrorCode::kUnsupported,
                 fmt::format("logits: expected 1 to {} tokens to choose from, got {}", kMaxVocab, logits.size()));
   }
   SampledToken sampled;
-  if (penalises_ || !params_.logit_bias.empty()) {
+  if (penalises_ || !params_.logit_bias.empty() || !allowed.empty()) {
     std::vector<float>& changed = scratch().logits;
     changed.assign(logits.begin(), logits.end());
     apply_bias_and_penalties(changed);
+    if (!allowed.empty()) forbid_others(changed, allowed);
     sampled.token = choose(changed);
   } else {
     sampled.token = choose(logits);

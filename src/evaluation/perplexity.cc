@@ -4,9 +4,9 @@
 #include <numbers>
 
 #include "kl/error.h"
-#include "runtime/distribution.h"
-#include "runtime/saved_probabilities.h"
-#include "runtime/windows.h"
+#include "evaluation/distribution.h"
+#include "evaluation/saved_probabilities.h"
+#include "evaluation/windows.h"
 
 namespace kl {
 namespace {

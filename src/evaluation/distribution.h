@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "kl/tokenizer.h"
-#include "runtime/saved_probabilities.h"
+#include "evaluation/saved_probabilities.h"
 
 namespace kl {
 

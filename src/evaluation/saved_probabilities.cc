@@ -1,4 +1,4 @@
-#include "runtime/saved_probabilities.h"
+#include "evaluation/saved_probabilities.h"
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@
 #include <cstring>
 
 #include "kl/error.h"
-#include "runtime/distribution.h"
+#include "evaluation/distribution.h"
 
 namespace kl {
 namespace {

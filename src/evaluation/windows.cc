@@ -1,4 +1,4 @@
-#include "runtime/windows.h"
+#include "evaluation/windows.h"
 
 #include <fmt/format.h>
 

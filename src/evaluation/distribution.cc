@@ -1,4 +1,4 @@
-#include "runtime/distribution.h"
+#include "evaluation/distribution.h"
 
 #include <algorithm>
 #include <cmath>
