@@ -30,22 +30,22 @@ struct EngineOptions {
 struct EngineRequest {
   std::vector<Token> prompt;  ///< at least one token
   GenerateOptions options;
-  int n = 1;                       ///< texts wanted; text i draws with seed options.sampling.seed + i
-  bool cache_prompt = true;        ///< take what is remembered of the prompt, and remember it
-  bool prompt_logprobs = false;    ///< score the prompt: options.sampling.logprobs likeliest tokens per position
-  std::int64_t score_from = 1;     ///< first position scored; what lies before may come from the cache
-  int slot = -1;                   ///< >= 0: this slot and no other (waits for it); see Engine::slots()
+  int n = 1;                     ///< texts wanted; text i draws with seed options.sampling.seed + i
+  bool cache_prompt = true;      ///< take what is remembered of the prompt, and remember it
+  bool prompt_logprobs = false;  ///< score the prompt: options.sampling.logprobs likeliest tokens per position
+  std::int64_t score_from = 1;   ///< first position scored; what lies before may come from the cache
+  int slot = -1;                 ///< >= 0: this slot and no other (waits for it); see Engine::slots()
   std::optional<std::chrono::steady_clock::time_point> deadline;  ///< cancelled then, with kTimeout
 };
 
 /// Why not more of a prompt came from the cache.
 enum class CacheMiss : std::uint8_t {
-  kNone,         ///< all but what must be read to go on
-  kCold,         ///< nothing that begins like this prompt was ever read, or all of it was evicted
-  kDiverged,     ///< the prompt differs from what was read from here on; the last checkpoint lies before
-  kEvicted,      ///< a checkpoint further on existed and made room for others
-  kScored,       ///< scored positions are computed anew
-  kNotAsked,     ///< cache_prompt was false
+  kNone,      ///< all but what must be read to go on
+  kCold,      ///< nothing that begins like this prompt was ever read, or all of it was evicted
+  kDiverged,  ///< the prompt differs from what was read from here on; the last checkpoint lies before
+  kEvicted,   ///< a checkpoint further on existed and made room for others
+  kScored,    ///< scored positions are computed anew
+  kNotAsked,  ///< cache_prompt was false
 };
 
 /// What happened to a request since the last look.  Events of text `index` arrive in order.
@@ -111,7 +111,7 @@ struct EngineStats {
   std::uint64_t requests = 0, finished = 0, cancelled = 0, failed = 0, refused = 0;
   std::uint64_t prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0, drafted_tokens = 0, accepted_tokens = 0;
   std::uint64_t steps = 0, preemptions = 0;
-  double prompt_seconds = 0, decode_seconds = 0;       ///< of the engine's time
+  double prompt_seconds = 0, decode_seconds = 0;  ///< of the engine's time
   std::size_t cache_bytes = 0, cache_budget = 0, checkpoints = 0;
   std::uint64_t checkpoints_kept = 0, checkpoints_evicted = 0;
   std::size_t state_bytes = 0;                          ///< of texts in the making
@@ -145,7 +145,10 @@ class Engine {
   /// Writes all checkpoints of the slot's last text into one file; see docs/serving.md#sessions.
   /// Throws Error(kInvalidArgument | kBusy) for a slot that is no slot, empty or busy, Error(kCannotWrite).
   /// Returns tokens and bytes written.
-  struct SavedSession { std::int64_t tokens = 0; std::size_t bytes = 0; };
+  struct SavedSession {
+    std::int64_t tokens = 0;
+    std::size_t bytes = 0;
+  };
   SavedSession save_slot(int slot, const std::filesystem::path& file);
   /// Brings a session back: the next request that begins like it goes on from it.  Throws as opening a session does.
   SavedSession restore_slot(int slot, const std::filesystem::path& file);

@@ -27,9 +27,9 @@ enum class FinishReason : std::uint8_t {
 /// What to generate.
 struct GenerateOptions {
   SamplingParams sampling;
-  std::int64_t max_tokens = 256;    ///< most tokens drawn; 0 only reads the prompt
-  std::vector<std::string> stop;    ///< the text ends before the first of these; it never shows any part of one
-  bool ignore_stop_tokens = false;  ///< go on after the model's own end tokens
+  std::int64_t max_tokens = 256;           ///< most tokens drawn; 0 only reads the prompt
+  std::vector<std::string> stop;           ///< the text ends before the first of these; it never shows any part of one
+  bool ignore_stop_tokens = false;         ///< go on after the model's own end tokens
   std::shared_ptr<const Grammar> grammar;  ///< what the text must look like; null: anything
 };
 

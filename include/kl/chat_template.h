@@ -1,0 +1,55 @@
+#pragma once
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kl/tokenizer.h"
+
+namespace kl {
+
+/// What a chat template is given; JSON texts, as they came.
+struct ChatInput {
+  std::string messages;               ///< JSON array of messages
+  std::string tools;                  ///< JSON array of tool declarations, or empty: none
+  bool add_generation_prompt = true;  ///< end with the beginning of an answer
+  std::string variables;              ///< JSON object of further variables (chat_template_kwargs), or empty
+};
+
+/// A chat template: the program, in a subset of Jinja, that makes one text of a conversation.
+///
+/// Role      what Hugging Face's apply_chat_template does, for the checkpoint's own template or the built-in one.
+/// Safety    a template is data of a stranger: it runs without access to anything but its input, and is bounded in steps,
+///           depth and output.  Text of messages can never become a control token: render_ids() knows which characters
+///           came from the template itself.
+/// Thread safety: const; may be used by any number of threads.
+class ChatTemplate {
+ public:
+  /// Throws Error(kUnsupported) naming line and construct.  `name` is how errors call the template.
+  static ChatTemplate parse(std::string_view source, std::string name);
+
+  /// The format of ChatFormat (kl/chat.h), with tools as the K2 family has them.
+  static ChatTemplate builtin();
+
+  /// `choice` empty: the model's own (DIR/chat_template.jinja, else the field chat_template of tokenizer_config.json,
+  /// else tokenizer.chat_template of a GGUF file), else builtin().  "builtin": that.  Anything else: that file.
+  static ChatTemplate open(const std::filesystem::path& model, const std::string& choice = {});
+
+  /// The rendered text, control tokens spelled out.
+  /// Throws Error(kInvalidArgument) with the template's own words where it raises an exception or breaks a limit.
+  std::string render(const ChatInput& input) const;
+
+  /// The ids the model should see: control tokens only where the template itself wrote them.
+  std::vector<Token> render_ids(const Tokenizer& tokenizer, const ChatInput& input) const;
+
+  const std::string& source() const;
+  const std::string& name() const;
+
+ private:
+  struct Impl;
+  explicit ChatTemplate(std::shared_ptr<const Impl> impl);
+  std::shared_ptr<const Impl> impl_;
+};
+
+}  // namespace kl
