@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "kl/error.h"
 #include "kl/generate.h"
 #include "kl/model.h"
 #include "kl/tokenizer.h"
