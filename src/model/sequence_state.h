@@ -20,9 +20,14 @@ struct SequenceState::Impl {
   /// `owner` is unique to the model: only that one may advance the state.
   Impl(const ModelArgs& args, DType kda_state, LatentType latents, std::shared_ptr<const int> owner);
 
+  /// Makes room for `count` more tokens of which the last `tentative` may be taken back.  May throw std::bad_alloc;
+  /// nothing that can be seen is changed then.
+  void reserve(std::int64_t count, std::int64_t tentative);
+
   std::shared_ptr<const int> owner;
   std::vector<LayerCache> layers;
-  std::int64_t num_tokens = 0;
+  std::int64_t num_tokens = 0;     // without tentative ones
+  std::int64_t num_tentative = 0;  // read after those; MLA caches hold their latents, KDA caches their inputs
 };
 
 }  // namespace kl
