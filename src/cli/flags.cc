@@ -298,6 +298,18 @@ void add_generate_flags(CLI::App& command, GenerateFlags& flags, int fewest_toke
   command.add_flag("--ignore-eos", flags.options.ignore_stop_tokens, "go on after the model's end tokens");
 }
 
+void add_speculation_flags(CLI::App& command, SpeculationFlags& flags) {
+  constexpr int kMostDrafted = 64;
+  command
+      .add_option_function<std::string>(
+          "--speculate", [&flags](const std::string& how) { flags.ngram = how == "ngram"; },
+          "ngram: where the text repeats itself or the prompt, try several tokens at once if that is faster; same text")
+      ->type_name("HOW")
+      ->default_str("off")
+      ->check(one_of({"off", "ngram"}));
+  add_count_flag(command, "--max-draft", flags.most, 1, kMostDrafted, "most tokens tried at once by --speculate");
+}
+
 CLI::Option* add_logprobs_flag(CLI::App& command, GenerateFlags& flags) {
   constexpr int kMost = 1000;
   return command

@@ -62,6 +62,14 @@ struct GenerateFlags {
 };
 void add_generate_flags(CLI::App& command, GenerateFlags& flags, int fewest_tokens);
 
+/// --speculate, --max-draft: most tokens drafted at a time, 0 if none are to be.
+struct SpeculationFlags {
+  bool ngram = false;
+  int most = 8;
+  int max_draft() const { return ngram ? most : 0; }
+};
+void add_speculation_flags(CLI::App& command, SpeculationFlags& flags);
+
 /// --logprobs N
 CLI::Option* add_logprobs_flag(CLI::App& command, GenerateFlags& flags);
 

@@ -31,6 +31,7 @@ struct RunFlags {
   bool json = false;
   bool verbose = false;
   GenerateFlags generate;
+  SpeculationFlags speculation;
   ModelOptions engine;
 };
 
@@ -61,6 +62,7 @@ void define(CLI::App& command, RunFlags& flags) {
       ->excludes(system);
   add_generate_flags(command, flags.generate, 0);
   CLI::Option* logprobs = add_logprobs_flag(command, flags.generate);
+  add_speculation_flags(command, flags.speculation);
   add_engine_flags(command, flags.engine, "auto");
   CLI::Option* json =
       command.add_flag("--json", flags.json, "one object with text, ids, counts, timings and seed instead of the text");
@@ -126,23 +128,26 @@ nlohmann::ordered_json logprobs_json(const Tokenizer& tokenizer, const std::vect
 std::string json_result(const Engine& engine, const GenerateOptions& options, const GenerateResult& result,
                         const char* format, double load_seconds) {
   const Rates rates(result);
-  nlohmann::ordered_json object = {
-      {"text", result.text},
-      {"ids", result.ids},
-      {"finish_reason", name_of(result.finish_reason)},
-      {"stop_string", nullptr},
-      {"counts", {{"prompt_tokens", result.prompt_tokens}, {"completion_tokens", result.ids.size()}}},
-      {"timings",
-       {{"load_s", load_seconds},
-        {"prompt_s", result.prompt_seconds},
-        {"decode_s", result.decode_seconds},
-        {"prompt_tokens_per_s", rates.prompt},
-        {"decode_tokens_per_s", rates.decode}}},
-      {"format", format},
-      {"seed", options.sampling.seed},
-      {"model", engine.dir.string()},
-      {"isa", engine.model.isa()},
-      {"threads", engine.model.threads()}};
+  nlohmann::ordered_json object = {{"text", result.text},
+                                   {"ids", result.ids},
+                                   {"finish_reason", name_of(result.finish_reason)},
+                                   {"stop_string", nullptr},
+                                   {"counts",
+                                    {{"prompt_tokens", result.prompt_tokens},
+                                     {"completion_tokens", result.ids.size()},
+                                     {"drafted_tokens", result.drafted_tokens},
+                                     {"accepted_tokens", result.accepted_tokens}}},
+                                   {"timings",
+                                    {{"load_s", load_seconds},
+                                     {"prompt_s", result.prompt_seconds},
+                                     {"decode_s", result.decode_seconds},
+                                     {"prompt_tokens_per_s", rates.prompt},
+                                     {"decode_tokens_per_s", rates.decode}}},
+                                   {"format", format},
+                                   {"seed", options.sampling.seed},
+                                   {"model", engine.dir.string()},
+                                   {"isa", engine.model.isa()},
+                                   {"threads", engine.model.threads()}};
   if (!result.stop_string.empty()) object["stop_string"] = result.stop_string;
   if (options.sampling.logprobs) object["logprobs"] = logprobs_json(engine.tokenizer, result.logprobs);
   return to_line(object);
@@ -186,7 +191,8 @@ int run_run(const RunFlags& flags) {
     }
   };
   SequenceState state = engine.model.make_cache();
-  const GenerateResult result = generate(engine.model, engine.tokenizer, state, prompt, options, hooks);
+  const GenerateResult result =
+      generate(engine.model, engine.tokenizer, state, prompt, options, hooks, flags.speculation.max_draft());
   progress.reset();
 
   if (flags.json) output.write(json_result(engine, options, result, format, load_seconds));
