@@ -26,6 +26,7 @@ MAY_INCLUDE = {
     "src/layers":      ["base/", "kernels/", "weights/", "kl/model.h", "kl/model_args.h", "kl/profile.h"],
     "src/model":       ["base/", "kernels/", "checkpoint/", "weights/", "layers/", "kl/", "<fmt/...>", "<nlohmann/...>"],
     "src/runtime":     ["base/", "text/", "model/", "kl/", "<fmt/...>"],
+    "src/engine":      ["base/", "model/", "runtime/", "kl/"],
     "src/evaluation":  ["base/", "kl/", "<fmt/...>"],
     "src/calibration": ["base/", "kernels/", "checkpoint/", "weights/", "convert/", "model/", "evaluation/", "kl/", "<fmt/...>"],
     "src/benchmark":   ["base/", "kernels/", "model/", "kl/", "<system>"],

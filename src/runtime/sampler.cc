@@ -180,6 +180,12 @@ void validate(const SamplingParams& p) {
 
 }  // namespace
 
+SampledToken score(std::span<const float> logits, Token token, int num_top) {
+  SampledToken scored{.token = token, .logprob = 0, .top = {}};
+  fill_logprobs(logits, num_top, scored);
+  return scored;
+}
+
 std::uint64_t CounterRng::mix(std::uint64_t x) {
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
   x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
