@@ -25,7 +25,7 @@ MAY_INCLUDE = {
                         "<fmt/...>", "<nlohmann/...>"],
     "src/layers":      ["base/", "kernels/", "weights/", "kl/model.h", "kl/model_args.h", "kl/profile.h"],
     "src/model":       ["base/", "kernels/", "checkpoint/", "weights/", "layers/", "kl/", "<fmt/...>", "<nlohmann/...>"],
-    "src/runtime":     ["base/", "text/", "model/", "kl/", "<fmt/...>"],
+    "src/runtime":     ["base/", "kernels/", "text/", "model/", "kl/", "<fmt/...>"],
     "src/engine":      ["base/", "model/", "runtime/", "kl/"],
     "src/evaluation":  ["base/", "kl/", "<fmt/...>"],
     "src/calibration": ["base/", "kernels/", "checkpoint/", "weights/", "convert/", "model/", "evaluation/", "kl/", "<fmt/...>"],
