@@ -84,7 +84,7 @@ class Dialogs : public testing::Test {
     r.options.max_tokens = turn.max_tokens;
     r.options.sampling.temperature = turn.temperature;
     r.options.sampling.seed = turn.seed;
-    r.options.sampling.logprobs = 0;
+    r.options.sampling.logprobs = 30;
     return r;
   }
   static std::vector<SampledToken> answer(Generation& generation, bool slowly) {
