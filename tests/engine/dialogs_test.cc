@@ -10,6 +10,8 @@
 #include <thread>
 
 #include "kl/engine.h"
+#include "kl/synth.h"
+#include "tests/support/temp_dir.h"
 
 namespace kl {
 namespace {
@@ -73,9 +75,15 @@ class Dialog {
 
 class Dialogs : public testing::Test {
  protected:
+  /// The demo model's vocabulary and sizes with attention in the middle, so that a last bit of it reaches every later state.
+  Dialogs() {
+    ModelArgs args = ModelArgs::load(kDemo);
+    args.layer_kinds = {LayerKind::kMla, LayerKind::kKda, LayerKind::kMla, LayerKind::kKda};
+    synthesize(args, dir_ / "model", {.dtype = "f32", .tokenizer = std::filesystem::path(kDemo) / "tiktoken.model"});
+  }
+  Model model(int chunk) const { return Model::open(dir_ / "model", {.threads = 1, .isa = {}, .chunk_tokens = chunk}); }
   std::unique_ptr<Engine> engine(int chunk, const EngineOptions& options) {
-    return std::make_unique<Engine>(Model::open(kDemo, {.threads = 1, .isa = {}, .chunk_tokens = chunk}), tokenizer_,
-                                    options);
+    return std::make_unique<Engine>(model(chunk), tokenizer_, options);
   }
   EngineRequest request(const Turn& turn, bool cache) const {
     EngineRequest r;
@@ -103,6 +111,7 @@ class Dialogs : public testing::Test {
     return tokenizer_.decode(ids, true);
   }
 
+  TempDir dir_;
   Tokenizer tokenizer_ = Tokenizer::open(kDemo);
 };
 
@@ -132,7 +141,7 @@ TEST_F(Dialogs, SayTheSameHoweverTheyAreServed) {
     EngineOptions options;
     bool slowly;
   };
-  const std::size_t one_state = Model::open(kDemo, {.threads = 1}).memory_plan().state_fixed;
+  const std::size_t one_state = model(64).memory_plan().state_fixed;
   const Way ways[] = {
       {"cached, pieces of 512", 512, 1, {.parallel = 1, .cache_bytes = 512u << 20}, false},
       {"cached, pieces of 33, two at once", 33, 2, {.parallel = 2, .cache_bytes = 512u << 20}, false},
