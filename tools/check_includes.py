@@ -25,6 +25,7 @@ MAY_INCLUDE = {
                         "<fmt/...>", "<nlohmann/...>"],
     "src/layers":      ["base/", "kernels/", "weights/", "kl/model.h", "kl/model_args.h", "kl/profile.h"],
     "src/model":       ["base/", "kernels/", "checkpoint/", "weights/", "layers/", "kl/", "<fmt/...>", "<nlohmann/...>"],
+    "src/session":     ["base/", "layers/", "model/", "kl/", "<fmt/...>"],
     "src/runtime":     ["base/", "text/", "model/", "kl/", "<fmt/...>"],
     "src/evaluation":  ["base/", "kl/", "<fmt/...>"],
     "src/calibration": ["base/", "kernels/", "checkpoint/", "weights/", "convert/", "model/", "evaluation/", "kl/", "<fmt/...>"],
