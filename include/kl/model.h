@@ -169,7 +169,8 @@ class Model {
   ~Model();
 
   const ModelArgs& args() const;
-  const char* isa() const;  ///< the kernel table in use
+  const ModelOptions& options() const;  ///< as given to open()
+  const char* isa() const;              ///< the kernel table in use
   int threads() const;
 
   /// Weights that are used where they lie in the files are read from disk when they are first needed, expert by expert.
@@ -188,6 +189,10 @@ class Model {
 
   /// An empty state: nothing read yet.
   SequenceState make_cache() const;
+
+  /// Whether a call with this input would take MLA's expanded form: by the model's options, the input's wish and the
+  /// count of its tokens.
+  bool expands(const SequenceInput& input) const;
 
   /// Feeds every sequence its new tokens and reports logits.  Any number of sequences, each with any number of tokens;
   /// long inputs are cut into passes of at most chunk_tokens.  Results do not depend on the cut, on the other

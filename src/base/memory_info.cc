@@ -15,9 +15,7 @@ namespace fs = std::filesystem;
 constexpr std::size_t kNoLimit = std::numeric_limits<std::size_t>::max();
 
 /// The first number in a file; nothing if there is none ("max").
-bool read_number(const fs::path& path, std::size_t& number) {
-  return static_cast<bool>(std::ifstream(path) >> number);
-}
+bool read_number(const fs::path& path, std::size_t& number) { return static_cast<bool>(std::ifstream(path) >> number); }
 
 /// The number behind a name in a file of such lines; 0 if the name is not there.
 std::size_t value_of(const fs::path& path, const std::string& name) {

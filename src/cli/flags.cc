@@ -106,7 +106,8 @@ void add_ctx_flag(CLI::App& command, std::int64_t& ctx_size, const char* names, 
 
 void add_cache_bytes_flag(CLI::App& command, std::int64_t& bytes) {
   constexpr double kMost = 1e15;
-  add_number(command, "--cache-bytes", bytes, 0, kMost, "memory for what texts leave behind; 0 = an eighth of what is free");
+  add_number(command, "--cache-bytes", bytes, 0, kMost,
+             "memory for what texts leave behind; 0 = an eighth of what is free");
 }
 
 void add_seed_flag(CLI::App& command, std::uint64_t& seed, const char* what) {

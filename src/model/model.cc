@@ -89,6 +89,7 @@ Model open_weights(const ModelArgs& args, const ModelWeights& weights, const Mod
 }
 
 const ModelArgs& Model::args() const { return impl_->args; }
+const ModelOptions& Model::options() const { return impl_->options; }
 const char* Model::isa() const { return impl_->kernels.isa; }
 int Model::threads() const { return impl_->pool.size(); }
 void Model::bring_into_memory(const std::function<void(std::size_t, std::size_t)>& progress) const {
@@ -154,7 +155,7 @@ void Model::Impl::fill_pass(std::span<const SequenceInput> batch, std::span<std:
     const auto left = static_cast<std::int64_t>(batch[s].tokens.size()) - done[s];
     const std::int64_t count = std::min<std::int64_t>(left, max_tokens - pass.T());
     if (count == 0) continue;
-    pass.segments.push_back({pass.T(), static_cast<std::ptrdiff_t>(count), expands(options.mla_form, batch[s])});
+    pass.segments.push_back({pass.T(), static_cast<std::ptrdiff_t>(count), kl::expands(options.mla_form, batch[s])});
     pass.states.push_back(&batch[s].state->impl());
     pass.sequences.push_back(static_cast<int>(s));
     pass.indices.push_back(done[s]);
@@ -187,6 +188,8 @@ void Model::Impl::report_logits(const float* x, ForwardObserver& observer, Profi
     }
   }
 }
+
+bool Model::expands(const SequenceInput& input) const { return kl::expands(impl_->options.mla_form, input); }
 
 std::int64_t Model::forward(std::span<const SequenceInput> batch, ForwardObserver& observer) {
   const DefaultFloatEnvironment environment;

@@ -11,17 +11,16 @@
 namespace kl {
 namespace {
 
-constexpr std::size_t kMost = std::numeric_limits<std::size_t>::max();
+constexpr std::size_t kMost = std::numeric_limits<std::int64_t>::max();
 
 std::size_t product(std::size_t a, std::size_t b) {
   std::size_t result = 0;
-  return __builtin_mul_overflow(a, b, &result) ? kMost : result;
+  return __builtin_mul_overflow(a, b, &result) ? kMost : std::min(result, kMost);
 }
 
 std::size_t sum(std::initializer_list<std::size_t> parts) {
   std::size_t result = 0;
-  for (const std::size_t part : parts)
-    if (__builtin_add_overflow(result, part, &result)) return kMost;
+  for (const std::size_t part : parts) result = std::min(result + std::min(part, kMost), kMost);  // both below 2^63
   return result;
 }
 
@@ -59,7 +58,7 @@ std::int64_t ctx_that_fits(const MemoryPlan& model, const ServingPlan& plan, std
   const std::size_t block = product(static_cast<std::size_t>(plan.slots), latents_of(model, kKeyBlock));
   if (block == 0) return limit;
   const std::size_t blocks = std::min((available - rest.total()) / block, static_cast<std::size_t>(limit));
-  return std::min(static_cast<std::int64_t>(std::min(blocks, kMost / 2 / kKeyBlock)) * kKeyBlock, limit);
+  return std::min(static_cast<std::int64_t>(std::min(blocks, kMost / kKeyBlock)) * kKeyBlock, limit);
 }
 
 std::size_t default_cache_bytes(const ServingPlan& plan, std::size_t available) {
