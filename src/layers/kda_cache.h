@@ -1,4 +1,5 @@
 #pragma once
+#include <utility>
 #include <vector>
 
 #include "base/aligned_buffer.h"
@@ -44,6 +45,7 @@ class KdaHeldTokens {
   KdaHeadInputs rows(std::ptrdiff_t h, std::ptrdiff_t t);
 
   std::size_t bytes() const { return buffer_.size() * sizeof(float); }
+  const void* data() const { return buffer_.data(); }
   static constexpr std::ptrdiff_t row_floats(std::ptrdiff_t H, std::ptrdiff_t K) { return 4 * H * K + H; }
 
   std::ptrdiff_t count = 0;  ///< rows present
@@ -58,6 +60,17 @@ class KdaHeldTokens {
 struct KdaCache {
   KdaCache(const ModelArgs& args, DType S_type);  ///< an empty memory: all zeros; S_type is kF32 or kBF16
 
+  /// A memory with these contents, laid out and sized as those of an empty one.
+  KdaCache(const KdaCache& empty, AlignedBuffer S_now, AlignedBuffer conv_now)
+      : num_heads(empty.num_heads),
+        K(empty.K),
+        V(empty.V),
+        W(empty.W),
+        S_type(empty.S_type),
+        S(std::move(S_now)),
+        conv(std::move(conv_now)),
+        held(num_heads, K) {}
+
   std::ptrdiff_t num_heads, K, V, W;
   DType S_type;
   AlignedBuffer S;     // [H, ceil(V/32), K, 32] of S_type: associations, value columns in slices (kernels.h)
@@ -67,6 +80,14 @@ struct KdaCache {
   KdaHeadMemory memory_of(std::ptrdiff_t head);
   std::vector<float> S_hkv() const;  ///< [H, K, V] copy
   std::size_t bytes() const { return (S.size() + conv.size()) * sizeof(float) + held.bytes(); }
+
+  /// Calls f(start, bytes) for every piece of memory held.
+  template <class F>
+  void for_each_block(F&& f) const {
+    f(static_cast<const void*>(S.data()), S.size() * sizeof(float));
+    f(static_cast<const void*>(conv.data()), conv.size() * sizeof(float));
+    if (held.bytes() > 0) f(held.data(), held.bytes());
+  }
 
   /// Of the held tokens the first `count` are true, and there were no others.
   void keep(std::ptrdiff_t count) noexcept {
