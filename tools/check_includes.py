@@ -28,6 +28,7 @@ MAY_INCLUDE = {
     "src/session":     ["base/", "layers/", "model/", "kl/", "<fmt/...>"],
     "src/runtime":     ["base/", "kernels/", "text/", "model/", "kl/", "<fmt/...>"],
     "src/engine":      ["base/", "model/", "runtime/", "kl/"],
+    "src/server":      ["base/", "kl/", "<system>", "<fmt/...>", "<nlohmann/...>", "<boost/...>", "<openssl/...>"],
     "src/evaluation":  ["base/", "kl/", "<fmt/...>"],
     "src/calibration": ["base/", "kernels/", "checkpoint/", "weights/", "convert/", "model/", "evaluation/", "kl/", "<fmt/...>"],
     "src/benchmark":   ["base/", "kernels/", "model/", "kl/", "<system>"],

@@ -208,10 +208,6 @@ class Model {
   /// An empty state: nothing read yet.
   SequenceState make_cache() const;
 
-  /// Whether a call with this input would take MLA's expanded form: by the model's options, the input's wish and the
-  /// count of its tokens.
-  bool expands(const SequenceInput& input) const;
-
   /// Feeds every sequence its new tokens and reports logits.  Any number of sequences, each with any number of tokens;
   /// long inputs are cut into passes of at most chunk_tokens.  Results do not depend on the cut, on the other
   /// sequences, or on the number of threads (docs/numerics.md).

@@ -73,11 +73,11 @@ GenerateResult ChatSession::regenerate(const GenerateHooks& hooks) {
   return result;
 }
 
-/// Adds tokens that the state has read.
-void ChatSession::note_read(std::span<const Token> tokens, bool expanded) {
+/// Adds tokens that the state has read, and the form of MLA it read them in.
+void ChatSession::note_read(std::span<const Token> tokens, std::span<const std::uint8_t> expanded) {
   expanded_.resize(read_.size());
   read_.insert(read_.end(), tokens.begin(), tokens.end());
-  expanded_.resize(read_.size(), expanded ? 1 : 0);
+  expanded_.insert(expanded_.end(), expanded.begin(), expanded.end());
 }
 
 /// Feeds what is unread and draws an answer to it.
@@ -91,9 +91,10 @@ GenerateResult ChatSession::answer(const GenerateHooks& hooks) {
   if (result.ids.empty()) return result;
   ++num_answers_;
   read_.resize(before);  // an answer that was drawn anew
-  note_read(unread_, engine_.model.expands({.tokens = unread_}));
-  note_read(std::span(result.ids).first(result.ids.size() - 1),
-            engine_.model.expands({.tokens = {result.ids.data(), 1}}));
+  note_read(unread_, forms_of_prompt(engine_.model, engine_.tokenizer, unread_));
+  const std::vector<std::uint8_t> drawn_forms(result.ids.size() - 1,
+                                              engine_.model.options().mla_form == MlaForm::kExpanded ? 1 : 0);
+  note_read(std::span(result.ids).first(drawn_forms.size()), drawn_forms);
   unread_.clear();
   const std::span<const Token> stops = engine_.tokenizer.stop_tokens();
   if (std::count(stops.begin(), stops.end(), result.ids.back()) == 0) unread_.push_back(result.ids.back());

@@ -56,7 +56,7 @@ class ChatSession {
   };
 
   GenerateResult answer(const GenerateHooks& hooks);
-  void note_read(std::span<const Token> tokens, bool expanded);
+  void note_read(std::span<const Token> tokens, std::span<const std::uint8_t> expanded);
   std::int64_t room() const { return ctx_size_ - num_tokens() - std::ssize(unread_); }
 
   Engine& engine_;

@@ -69,7 +69,7 @@ struct KdaCache {
         S_type(empty.S_type),
         S(std::move(S_now)),
         conv(std::move(conv_now)),
-        held(empty.held) {}
+        held(num_heads, K) {}
 
   std::ptrdiff_t num_heads, K, V, W;
   DType S_type;

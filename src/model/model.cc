@@ -163,7 +163,7 @@ void Model::Impl::fill_pass(std::span<const SequenceInput> batch, std::span<std:
     const std::int64_t count = std::min<std::int64_t>(left, max_tokens - pass.T());
     if (count == 0) continue;
     const std::int64_t tentative = std::clamp<std::int64_t>(batch[s].tentative - (left - count), 0, count);
-    pass.segments.push_back({pass.T(), static_cast<std::ptrdiff_t>(count), kl::expands(options.mla_form, batch[s]),
+    pass.segments.push_back({pass.T(), static_cast<std::ptrdiff_t>(count), expands(options.mla_form, batch[s]),
                              static_cast<std::ptrdiff_t>(tentative)});
     pass.states.push_back(&batch[s].state->impl());
     pass.sequences.push_back(static_cast<int>(s));
@@ -197,8 +197,6 @@ void Model::Impl::report_logits(const float* x, ForwardObserver& observer, Profi
     }
   }
 }
-
-bool Model::expands(const SequenceInput& input) const { return kl::expands(impl_->options.mla_form, input); }
 
 std::int64_t Model::forward(std::span<const SequenceInput> batch, ForwardObserver& observer) {
   const DefaultFloatEnvironment environment;
