@@ -51,8 +51,7 @@ void define(CLI::App& command, ChatFlags& flags) {
   add_model_flag(command, flags.dir);
   command.add_option("--system", flags.system, "a system message before the conversation")->type_name("TEXT");
   command
-      .add_option("--session", flags.session,
-                  "go on with the conversation of FILE, if it is there, and keep it in FILE from turn to turn")
+      .add_option("--session", flags.session, "go on with the conversation in FILE, if it is there, and keep it there")
       ->type_name("FILE")
       ->check(not_empty());
   flags.generate.options.max_tokens = 512;

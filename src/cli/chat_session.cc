@@ -87,6 +87,7 @@ GenerateResult ChatSession::answer(const GenerateHooks& hooks) {
   options.max_tokens = std::min(options.max_tokens, room());
   const auto before = static_cast<std::size_t>(num_tokens());
   GenerateResult result = generate(engine_.model, engine_.tokenizer, state_, unread_, options, hooks);
+  engine_.model.settle(state_);
   if (result.ids.empty()) return result;
   ++num_answers_;
   read_.resize(before);  // an answer that was drawn anew
