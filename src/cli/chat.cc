@@ -36,6 +36,7 @@ constexpr const char* kHelp =
 struct ChatFlags {
   std::string dir;
   std::string system;
+  std::string chat_template;  // empty: the model's own
   bool verbose = false;
   GenerateFlags generate;
   ModelOptions engine;
@@ -44,6 +45,7 @@ struct ChatFlags {
 void define(CLI::App& command, ChatFlags& flags) {
   add_model_flag(command, flags.dir);
   command.add_option("--system", flags.system, "a system message before the conversation")->type_name("TEXT");
+  add_chat_template_flag(command, flags.chat_template);
   flags.generate.options.max_tokens = 512;
   add_generate_flags(command, flags.generate, 1);
   add_engine_flags(command, flags.engine, "auto");
@@ -55,7 +57,8 @@ class Chat {
  public:
   explicit Chat(const ChatFlags& flags)
       : engine_(Engine::open(flags.dir, flags.engine)),
-        session_(engine_, flags.generate.with_seed(), flags.system),
+        session_(engine_, ChatTemplate::open(engine_.dir, flags.chat_template), flags.generate.with_seed(),
+                 flags.system),
         verbose_(flags.verbose) {
     if (::isatty(STDIN_FILENO) == 1) {
       note("kl chat with {} ({}).  /help shows the commands, Ctrl-D leaves.", engine_.dir.string(),
@@ -158,7 +161,14 @@ class Chat {
       output_.write(piece);
       output_.flush();
     };
-    const GenerateResult result = make_answer(hooks);
+    GenerateResult result;
+    try {
+      result = make_answer(hooks);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::kInvalidArgument) throw;
+      progress.reset();
+      return note("{}", error.what());  // what the template does not take must not end the conversation
+    }
     progress.reset();
     output_.write("\n");
     output_.flush();

@@ -5,19 +5,20 @@
 
 namespace kl::cli {
 
-ChatSession::ChatSession(Engine& engine, GenerateOptions options, std::string system)
-    : engine_(engine), format_(engine.tokenizer), options_(std::move(options)), system_(std::move(system)) {
+ChatSession::ChatSession(Engine& engine, ChatTemplate chat_template, GenerateOptions options, std::string system)
+    : engine_(engine),
+      template_(std::move(chat_template)),
+      options_(std::move(options)),
+      system_(std::move(system)),
+      moment_{engine.model.make_cache(), {}, {}} {
   reset();
 }
 
 void ChatSession::reset() {
-  state_ = engine_.model.make_cache();
+  moment_ = {engine_.model.make_cache(), {}, {}};
   before_answer_.reset();
   messages_.clear();
-  unread_.clear();
-  if (system_.empty()) return;
-  messages_.push_back({"system", system_, ""});
-  unread_ = format_.render_ids(messages_, /*add_generation_prompt=*/false);
+  if (!system_.empty()) messages_.push_back({"system", system_});
 }
 
 void ChatSession::set_system(std::string system) {
@@ -25,50 +26,63 @@ void ChatSession::set_system(std::string system) {
   reset();
 }
 
-GenerateResult ChatSession::ask(const std::string& message, const GenerateHooks& hooks) {
-  const std::vector<Token> unread_before = unread_;
-  const Message turn{"user", message, ""};
-  const std::vector<Token> turn_ids = format_.render_ids({&turn, 1}, /*add_generation_prompt=*/true);
-  unread_.insert(unread_.end(), turn_ids.begin(), turn_ids.end());
-  std::optional<Snapshot> previous = std::exchange(before_answer_, Snapshot{state_, unread_});
-  messages_.push_back(turn);
+/// The moment before the next answer: what the template makes of all messages, fed as far as it has been.
+ChatSession::Moment ChatSession::with_prompt() const {
+  const ChatInput input = chat_input(messages_);
+  std::string text = template_.render(input);
+  if (!text.starts_with(moment_.text)) {
+    return {engine_.model.make_cache(), template_.render_ids(engine_.tokenizer, input), std::move(text)};
+  }
+  Moment next{moment_.state, moment_.pending, std::move(text)};
+  const std::vector<Token> rest = template_.render_ids(engine_.tokenizer, input, moment_.text.size());
+  next.pending.insert(next.pending.end(), rest.begin(), rest.end());
+  return next;
+}
 
+GenerateResult ChatSession::ask(const std::string& message, const GenerateHooks& hooks) {
+  messages_.push_back({"user", message});
+  std::optional<Moment> next;
+  try {
+    next = with_prompt();
+  } catch (...) {
+    messages_.pop_back();
+    throw;
+  }
+  Moment before = std::exchange(moment_, *next);
+  std::optional<Moment> previous = std::exchange(before_answer_, std::move(next));
   GenerateResult result = answer(hooks);
   if (result.ids.empty()) {
     messages_.pop_back();
-    state_ = before_answer_->state;
-    unread_ = unread_before;
+    moment_ = std::move(before);
     before_answer_ = std::move(previous);
   } else {
-    messages_.push_back({"assistant", result.text, ""});
+    messages_.push_back({"assistant", result.text});
   }
   return result;
 }
 
 GenerateResult ChatSession::regenerate(const GenerateHooks& hooks) {
-  SequenceState state_after = std::exchange(state_, before_answer_->state);
-  std::vector<Token> unread_after = std::exchange(unread_, before_answer_->prompt);
+  Moment after = std::exchange(moment_, *before_answer_);
   GenerateResult result = answer(hooks);
   if (result.ids.empty()) {
-    state_ = std::move(state_after);
-    unread_ = std::move(unread_after);
+    moment_ = std::move(after);
   } else {
     messages_.back().content = result.text;
   }
   return result;
 }
 
-/// Feeds what is unread and draws an answer to it.
+/// Feeds what is pending and draws an answer to it.
 GenerateResult ChatSession::answer(const GenerateHooks& hooks) {
   GenerateOptions options = options_;
   options.sampling.seed += num_answers_;
-  GenerateResult result = generate(engine_.model, engine_.tokenizer, state_, unread_, options, hooks);
+  GenerateResult result = generate(engine_.model, engine_.tokenizer, moment_.state, moment_.pending, options, hooks);
   if (result.ids.empty()) return result;
   ++num_answers_;
-  unread_.clear();
+  moment_.pending.clear();
   const std::span<const Token> stops = engine_.tokenizer.stop_tokens();
-  if (std::count(stops.begin(), stops.end(), result.ids.back()) == 0) unread_.push_back(result.ids.back());
-  unread_.push_back(engine_.tokenizer.special_id("<|im_end|>"));
+  if (std::count(stops.begin(), stops.end(), result.ids.back()) == 0) moment_.pending.push_back(result.ids.back());
+  moment_.text += result.text;
   return result;
 }
 

@@ -3,23 +3,27 @@
 #include <string>
 #include <vector>
 
+#include "cli/conversation.h"
 #include "cli/engine.h"
-#include "kl/chat.h"
+#include "kl/chat_template.h"
 #include "kl/generate.h"
 
 namespace kl::cli {
 
 /// A conversation that lives in the model's state: every turn feeds only what is new.
 ///
-/// Invariant: the state followed by `unread_` is the whole conversation as the model sees it.  The last token drawn is
-/// never in the state, so an answer leaves it, and the end of its turn, to be read with the next message.
+/// How       the whole conversation is rendered for every answer; if it goes on where the text in the state ends, only the
+///           rest is fed.  A template that writes earlier turns anew, such as one that leaves out thoughts, makes the model
+///           read everything again.
+/// Invariant state and pending of a Moment are its text: what the template made, and the answers as the model wrote them.
+///           The last token drawn is never in the state, so it waits to be read with the next message.
 class ChatSession {
  public:
   /// `engine` must outlive the session.  Answer number i (from 0) is drawn with seed options.sampling.seed + i.
-  /// Throws Error(kUnsupported) if the tokenizer lacks a control token of the chat format.
-  ChatSession(Engine& engine, GenerateOptions options, std::string system);
+  ChatSession(Engine& engine, ChatTemplate chat_template, GenerateOptions options, std::string system);
 
   /// Sends a message and returns the answer.  If it was cancelled before its first token, the message is taken back.
+  /// Throws what the template throws; the message is taken back then, too.
   GenerateResult ask(const std::string& message, const GenerateHooks& hooks);
 
   /// Draws another answer to the last message, from the state as it was before the first one.
@@ -33,26 +37,28 @@ class ChatSession {
   void set_system(std::string system);
 
   const std::vector<Message>& messages() const { return messages_; }
-  std::int64_t num_tokens() const { return state_.num_tokens(); }
+  std::int64_t num_tokens() const { return moment_.state.num_tokens(); }
 
  private:
-  struct Snapshot {
+  /// Where the conversation stands.
+  struct Moment {
     SequenceState state;
-    std::vector<Token> prompt;  // fed from there before the answer
+    std::vector<Token> pending;  // to be fed before anything else
+    std::string text;            // that state and pending hold
   };
 
+  Moment with_prompt() const;
   GenerateResult answer(const GenerateHooks& hooks);
 
   Engine& engine_;
-  ChatFormat format_;
+  ChatTemplate template_;
   GenerateOptions options_;
   std::string system_;
   std::uint64_t num_answers_ = 0;
 
-  SequenceState state_;
-  std::vector<Token> unread_;
+  Moment moment_;
   std::vector<Message> messages_;
-  std::optional<Snapshot> before_answer_;
+  std::optional<Moment> before_answer_;
 };
 
 }  // namespace kl::cli

@@ -29,6 +29,9 @@ CLI::Validator dash_only(const char* hint);  ///< "-" for standard input
 /// -m, for every command.
 void add_model_flag(CLI::App& command, std::string& dir);
 
+/// --chat-template
+void add_chat_template_flag(CLI::App& command, std::string& choice);
+
 /// --context, tokens
 void add_context_flag(CLI::App& command, std::int64_t& context);
 
