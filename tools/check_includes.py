@@ -18,6 +18,8 @@ MAY_INCLUDE = {
     "src/gguf":        ["base/", "kl/error.h", "kl/gguf.h", "<fmt/...>"],
     "src/checkpoint":  ["base/", "gguf/", "kl/error.h", "kl/gguf.h", "kl/safetensors.h", "<system>", "<fmt/...>", "<nlohmann/...>"],
     "src/text":        ["base/", "gguf/", "kl/error.h", "kl/gguf.h", "kl/tokenizer.h", "kl/chat.h", "<fmt/...>", "<nlohmann/...>"],
+    "src/jinja":       ["base/", "text/", "kl/error.h", "<fmt/...>"],
+    "src/chat":        ["base/", "gguf/", "jinja/", "kl/", "<fmt/...>", "<nlohmann/...>"],
     "src/weights":     ["base/", "gguf/", "kernels/", "checkpoint/", "kl/error.h", "kl/gguf.h", "kl/inspect.h", "kl/model_args.h",
                         "kl/quantize.h", "kl/safetensors.h", "kl/synth.h", "kl/verify.h", "<fmt/...>", "<nlohmann/...>"],
     "src/convert":     ["base/", "gguf/", "kernels/", "checkpoint/", "text/", "weights/", "kl/error.h", "kl/convert.h", "kl/gguf.h",

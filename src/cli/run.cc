@@ -7,16 +7,18 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/admission.h"
+#include "cli/conversation.h"
 #include "cli/engine.h"
 #include "cli/exit_status.h"
 #include "cli/flags.h"
 #include "cli/input.h"
 #include "cli/interrupt.h"
 #include "cli/json_text.h"
+#include "cli/model_location.h"
 #include "cli/notice.h"
 #include "cli/output.h"
 #include "cli/progress.h"
-#include "kl/chat.h"
+#include "kl/chat_template.h"
 #include "kl/error.h"
 
 namespace kl::cli {
@@ -25,7 +27,8 @@ namespace {
 struct RunFlags {
   std::string dir;
   TextSource prompt;
-  std::string system;  // empty: none
+  std::string system;         // empty: none
+  std::string chat_template;  // empty: the model's own
   bool chat = false;
   bool raw = false;
   bool special = false;
@@ -59,6 +62,7 @@ void define(CLI::App& command, RunFlags& flags) {
   CLI::Option* system =
       command.add_option("--system", flags.system, "a system message before the prompt; means --chat");
   system->type_name("TEXT")->excludes(raw);
+  add_chat_template_flag(command, flags.chat_template);
   command.add_flag("--special", flags.special, "text like <|im_end|> becomes that control token; means --raw")
       ->excludes(chat)
       ->excludes(system);
@@ -88,9 +92,9 @@ std::vector<Token> prompt_tokens(const RunFlags& flags, const std::string& text,
   std::vector<Token> ids;
   if (chat) {
     std::vector<Message> messages;
-    if (!flags.system.empty()) messages.push_back({"system", flags.system, ""});
-    messages.push_back({"user", text, ""});
-    ids = ChatFormat(tokenizer).render_ids(messages, /*add_generation_prompt=*/true);
+    if (!flags.system.empty()) messages.push_back({"system", flags.system});
+    messages.push_back({"user", text});
+    ids = ChatTemplate::open(find_model(flags.dir), flags.chat_template).render_ids(tokenizer, chat_input(messages));
   } else {
     ids = tokenizer.encode(text, flags.special ? SpecialText::kControl : SpecialText::kOrdinary);
   }
