@@ -15,6 +15,7 @@ bool matches(std::string_view pattern, std::string_view path) {
     if (pattern.substr(0, close).ends_with("...")) return true;
     pattern.remove_prefix(close + 1);
     path.remove_prefix(brace);
+    if (path.front() == '/') return false;  // a part is not empty
     path.remove_prefix(std::min(path.find('/'), path.size()));
   }
 }
