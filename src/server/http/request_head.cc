@@ -132,7 +132,7 @@ bool HeadReader::target(std::string_view target) {
     return false;
   }
   if (target == "*" && request.method == "OPTIONS") {
-    request.path = target;
+    request.path.push_back('*');
     return true;
   }
   for (const std::string_view scheme : {"http://", "https://"}) {

@@ -1,4 +1,4 @@
-#include "server/error_reply.h"
+#include "server/http/http_error.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -7,9 +7,22 @@ namespace kl {
 namespace {
 
 const char* type_of(int status) {
-  if (status == 429) return "rate_limit_error";
-  if (status == 403) return "permission_error";
-  return status < 500 ? "invalid_request_error" : "server_error";
+  switch (status) {
+    case 401:
+      return "authentication_error";
+    case 403:
+      return "permission_error";
+    case 404:
+      return "not_found_error";
+    case 429:
+      return "rate_limit_error";
+    case 501:
+      return "not_supported_error";
+    case 503:
+      return "unavailable_error";
+    default:
+      return status < 500 ? "invalid_request_error" : "server_error";
+  }
 }
 
 /// The part before ": expected", if it can be a field of a request: "messages[0].role".
@@ -25,7 +38,7 @@ std::string subject_of(std::string_view message) {
 
 }  // namespace
 
-std::string error_body(const ApiError& error) {
+std::string http_error_body(const HttpError& error) {
   const auto or_null = [](const std::string& text) {
     return text.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(text);
   };
@@ -37,22 +50,22 @@ std::string error_body(const ApiError& error) {
   return body.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
-void error_reply(Exchange& exchange, const ApiError& error) {
+void reply_http_error(Exchange& exchange, const HttpError& error) {
   Headers extra;
   if (error.status == 429 || error.status == 503) extra.emplace_back("Retry-After", "1");
-  exchange.reply(error.status, "application/json", error_body(error), std::move(extra));
+  exchange.reply(error.status, "application/json", http_error_body(error), std::move(extra));
 }
 
-void error_reply(Exchange& exchange, const Error& error) {
+void reply_http_error(Exchange& exchange, const Error& error) {
   switch (error.code()) {
     case ErrorCode::kInvalidArgument:
-      return error_reply(exchange, {400, error.what(), subject_of(error.what())});
+      return reply_http_error(exchange, {400, error.what(), subject_of(error.what())});
     case ErrorCode::kBusy:
-      return error_reply(exchange, {429, error.what(), "", "busy"});
+      return reply_http_error(exchange, {429, error.what(), "", "busy"});
     case ErrorCode::kOutOfMemory:
-      return error_reply(exchange, {503, "memory: expected enough for this request, got none"});
+      return reply_http_error(exchange, {503, "memory: expected enough for this request, got none"});
     default:
-      return error_reply(exchange, {500, "server: expected to answer, got an internal error"});
+      return reply_http_error(exchange, {500, "server: expected to answer, got an internal error"});
   }
 }
 
