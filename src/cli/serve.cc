@@ -1,6 +1,7 @@
 // kl serve: the model behind HTTP.
 #include <fmt/format.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -64,7 +65,7 @@ int run_serve(const ServeFlags& given) {
   Engine loaded = Engine::open(flags.dir, flags.model);
   const std::string description = loaded.description();
   kl::Engine engine(std::move(loaded.model), loaded.tokenizer, flags.engine);
-  Server server(engine, flags.server, [](std::string_view line) { notice(line); });
+  Server server(engine, flags.server, RequestLog::to_descriptor(STDERR_FILENO));
   if (server.is_reachable_by_others() && access.api_keys.empty()) {
     notice("kl: warning: anybody who reaches this address may use the server; --api-key asks for a key\n");
   }

@@ -1,11 +1,9 @@
 // The HTTP server with endpoints that do nothing but what tests of HTTP need.  Prints its URL; ends with its standard input.
-#include <fmt/format.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <map>
-#include <mutex>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
@@ -149,7 +147,7 @@ int main() {
                                    {"GET", "/livez", echo, 0, true}};
   try {
     kl::HttpServer server(options_from_environment(), std::move(routes), metrics,
-                          [](std::string_view line) { std::fwrite(line.data(), 1, line.size(), stderr); });
+                          kl::RequestLog::to_descriptor(STDERR_FILENO));
     server.start();
     std::printf("%s\n", server.url().c_str());
     std::fflush(stdout);
@@ -162,6 +160,5 @@ int main() {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;
   }
-  std::fflush(stderr);
   std::_Exit(0);  // threads of slow replies may still sleep
 }

@@ -192,12 +192,13 @@ struct Connection::Protocol {
       const std::size_t before = body.size();
       const Reading outcome = reader.read(self.in_, body);
       context.bodies_bytes += body.size() - before;
-      if (outcome == Reading::kDone) co_return true;
       std::optional<HttpError> why;
       if (outcome == Reading::kRefused) {
         why = reader.refusal();
       } else if (context.bodies_bytes > limits.bodies_bytes) {
         why = {503, "body: expected room for it beside those of other requests, got none", "", "busy"};
+      } else if (outcome == Reading::kDone) {
+        co_return true;
       } else if (self.is_gone()) {
         co_return false;
       } else {

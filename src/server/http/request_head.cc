@@ -141,12 +141,12 @@ bool HeadReader::target(std::string_view target) {
     const std::size_t end = std::min(target.find_first_of("/?"), target.size());
     request.headers.emplace_back("host", target.substr(0, end));  // replaces the field's (RFC 9112, 3.2.2)
     target.remove_prefix(end);
+    is_absolute_ = true;
     break;
   }
-  const bool is_absolute = !request.headers.empty();
   const std::size_t question = std::min(target.find('?'), target.size());
   std::string_view path = target.substr(0, question);
-  if (is_absolute && path.empty()) path = "/";
+  if (is_absolute_ && path.empty()) path = "/";
   auto decoded = percent_decoded(path);
   auto query = query_fields(target.substr(std::min(question + 1, target.size())));
   if (!path.starts_with('/') || !decoded || !query || !std::all_of(target.begin(), target.end(), is_visible)) {
@@ -179,9 +179,7 @@ bool HeadReader::check_fields() {
   const auto count = [&](std::string_view name) {
     return std::count_if(headers.begin(), headers.end(), [&](const auto& field) { return field.first == name; });
   };
-  // With an absolute target its host was put in front; the field must still be there, once, and is ignored.
-  const bool is_absolute = headers.size() > 1 && headers.front().first == "host" && count("host") == 2;
-  if (is_absolute) {
+  if (is_absolute_ && count("host") == 2) {  // the target's stands before the field, which is to be ignored
     headers.erase(std::find_if(headers.begin() + 1, headers.end(), [](const auto& f) { return f.first == "host"; }));
   }
   for (const std::string_view name : kOnlyOnce) {

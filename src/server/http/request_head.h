@@ -57,6 +57,7 @@ class HeadReader {
   std::size_t searched_ = 0;  ///< of `in`: no line ends before here
   bool has_request_line_ = false;
   bool skipped_line_ = false;
+  bool is_absolute_ = false;  ///< the target names the host
 };
 
 /// The value of the field `name` (lower case), or nothing.

@@ -1,16 +1,21 @@
 #include "server/http/request_log.h"
 
 #include <fmt/format.h>
+#include <poll.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <ctime>
 #include <iterator>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "base/printable.h"
 
 namespace kl {
 namespace {
+
+constexpr std::size_t kMostOfPath = 512;
 
 /// 2026-01-31T12:00:00.123Z
 std::string timestamp() {
@@ -24,9 +29,14 @@ std::string timestamp() {
 }
 
 std::string as_json(const LogLine& line) {
-  nlohmann::ordered_json object = {{"time", timestamp()},     {"id", line.id},      {"client", line.client},
-                                   {"method", line.method},   {"path", line.path},  {"status", line.status},
-                                   {"seconds", line.seconds}, {"bytes", line.bytes}};
+  nlohmann::ordered_json object = {{"time", timestamp()},
+                                   {"id", line.id},
+                                   {"client", line.client},
+                                   {"method", line.method},
+                                   {"path", printable(line.path, kMostOfPath)},
+                                   {"status", line.status},
+                                   {"seconds", line.seconds},
+                                   {"bytes", line.bytes}};
   if (!line.trace.empty()) object["trace"] = line.trace;
   if (!line.is_whole) object["client_gone"] = true;
   if (line.tokens) {
@@ -39,7 +49,7 @@ std::string as_json(const LogLine& line) {
 
 std::string as_text(const LogLine& line) {
   std::string text = fmt::format("{} {} {} {} {} {} {:.3f}s {}B", timestamp(), line.id, line.client, line.method,
-                                 printable(line.path), line.status, line.seconds, line.bytes);
+                                 printable(line.path, kMostOfPath), line.status, line.seconds, line.bytes);
   if (line.tokens) {
     fmt::format_to(std::back_inserter(text), " prompt={} cached={} generated={}", line.tokens->prompt,
                    line.tokens->cached, line.tokens->generated);
@@ -50,6 +60,20 @@ std::string as_text(const LogLine& line) {
 }
 
 }  // namespace
+
+RequestLog::Sink RequestLog::to_descriptor(int fd) {
+  // A pipe that poll() calls writable takes PIPE_BUF bytes at once, and no line is longer.
+  return [fd, dropped = std::make_shared<std::uint64_t>(0)](std::string_view line) {
+    pollfd descriptor{fd, POLLOUT, 0};
+    if (::poll(&descriptor, 1, 0) != 1 || (descriptor.revents & POLLOUT) == 0) {
+      ++*dropped;
+      return;
+    }
+    std::string text(line);
+    if (*dropped > 0) text += fmt::format("kl: {} lines before this one are missing, as nobody read them\n", *dropped);
+    if (::write(fd, text.data(), text.size()) >= 0) *dropped = 0;
+  };
+}
 
 void RequestLog::write(const LogLine& line) const {
   sink_(format_ == LogFormat::kJson ? as_json(line) : as_text(line));

@@ -24,10 +24,13 @@ struct LogLine {
   std::optional<Exchange::Tokens> tokens;
 };
 
-/// Writes a line for each request.
+/// Writes a line of at most 4 KiB for each request.
 class RequestLog {
  public:
   using Sink = std::function<void(std::string_view line)>;
+
+  /// Writes to a descriptor without ever waiting for who reads it: lines that do not fit are dropped and counted.
+  static Sink to_descriptor(int fd);
 
   RequestLog(LogFormat format, Sink sink) : format_(format), sink_(std::move(sink)) {}
   void write(const LogLine& line) const;
