@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "base/memory_info.h"
+#include "base/thread_name.h"
 #include "engine/engine_loop.h"
 #include "kl/error.h"
 
@@ -108,6 +109,7 @@ struct Engine::Impl {
 };
 
 void Engine::Impl::work() {
+  name_this_thread("kl-engine");
   try {
     while (true) {
       take_in();

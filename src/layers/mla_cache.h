@@ -15,7 +15,8 @@ namespace kl {
 /// Invariants
 ///   1. Rows lie in blocks of kKeyBlock, block i holding positions i * kKeyBlock onward: attention walks the same
 ///      blocks whoever asks and whenever, which is why results do not depend on how a prompt was cut.
-///   2. Rows are only ever appended.  Copies share full blocks; whoever appends to a shared last block first copies it.
+///   2. Rows are only ever appended, and the last ones dropped.  Copies share blocks; whoever appends to a shared
+///      block, one that was full before rows were dropped included, first copies it.
 class MlaCache {
  public:
   MlaCache(const ModelArgs& args, LatentType type) : format_{type, args.kv_lora_rank, args.qk_rope_head_dim} {}
@@ -25,6 +26,9 @@ class MlaCache {
 
   /// Counts `count` rows as present; the caller fills them.  REQUIRES: reserve()d.
   void append(std::int64_t count) noexcept { num_tokens_ += count; }
+
+  /// Drops all rows from position num_tokens on.  REQUIRES: num_tokens of them or more.
+  void truncate(std::int64_t num_tokens) noexcept { num_tokens_ = num_tokens; }
 
   /// Appends `count` rows equal to those present, in order, over and over.  REQUIRES: reserve()d and not empty.
   void repeat(std::int64_t count) noexcept;
