@@ -124,6 +124,8 @@ void define_http(CLI::App& command, ServeFlags& flags) {
       ->default_str("text")
       ->check(one_of({"text", "json"}));
   add_seconds(command, "--grace", flags.server.grace, "for replies in the making when the server stops");
+  add_seconds(command, "--stall-timeout", flags.server.health.stalled, "without a step: /readyz says 503");
+  add_seconds(command, "--lost-timeout", flags.server.health.lost, "without a step: the program ends with status 1");
 }
 
 void define_limits(CLI::App& command, HttpLimits& limits) {
@@ -177,6 +179,8 @@ void define_serve_flags(CLI::App& command, ServeFlags& flags) {
   add_engine_flags(command, flags.model, "auto");
   define_limits(command, flags.server.http.limits);
   read_environment(command);
+  command.footer(command.get_footer() +
+                 "\n\nEvery flag is also read from the environment: --max-queue is KL_MAX_QUEUE.");
 }
 
 }  // namespace kl::cli

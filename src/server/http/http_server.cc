@@ -28,7 +28,7 @@
 #include <utility>
 
 #include "base/read_file.h"
-#include "base/unique_fd.h"
+#include "base/thread_name.h"
 #include "server/http/connection.h"
 #include "server/http/http_context.h"
 #include "server/http/http_error.h"
@@ -313,7 +313,10 @@ void HttpServer::start() {
   for (auto& acceptor : impl_->listeners.acceptors) {
     asio::co_spawn(impl_->io, impl_->accept(acceptor), asio::detached);
   }
-  impl_->thread = std::thread([this] { impl_->io.run(); });
+  impl_->thread = std::thread([this] {
+    name_this_thread("kl-http");
+    impl_->io.run();
+  });
 }
 
 void HttpServer::drain() {
