@@ -104,6 +104,11 @@ struct GenerateResult {
   std::int64_t drafted_tokens = 0, accepted_tokens = 0;  ///< fed by speculation, and how many of them were drawn
 };
 
+/// In which form of MLA generate() reads each token of a prompt, 1 for expanded: long messages that the model did not
+/// write itself, by the text alone (docs/serving.md#the-form-of-attention).  Drawn tokens are absorbed.
+std::vector<std::uint8_t> forms_of_prompt(const Model& model, const Tokenizer& tokenizer,
+                                          std::span<const Token> prompt);
+
 /// Feeds `prompt` (at least one token) to `state` and continues it.
 ///
 /// Afterwards the state holds what it held before, the prompt, and all drawn tokens but the last; feed that one (or the

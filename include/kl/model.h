@@ -188,12 +188,18 @@ class Model {
 
   const ModelArgs& args() const;
   const ModelOptions& options() const;  ///< as given to open()
-  const char* isa() const;  ///< the kernel table in use
+  const char* isa() const;              ///< the kernel table in use
   int threads() const;
 
   /// Weights that are used where they lie in the files are read from disk when they are first needed, expert by expert.
   /// This reads all of them now.  `progress` (may be empty) gets bytes done and in total and may throw to stop.
   void bring_into_memory(const std::function<void(std::size_t done, std::size_t total)>& progress = {}) const;
+
+  /// All that the numbers of a state depend on, one NAME=VALUE a line: a digest of dimensions and weights, and the options
+  /// that change a number.  A state of one model continues bit for bit in another of equal text.  The digest looks at a
+  /// sample of the weights (docs/serving.md#sessions); computed at the first call, in less than a second at any size.
+  /// Thread safe.
+  const std::string& fingerprint() const;
 
   /// From now on forward() adds what it costs to *profile; null, as at first, makes it count nothing.
   void set_profile(Profile* profile);

@@ -1,4 +1,5 @@
 #pragma once
+#include <utility>
 #include <vector>
 
 #include "base/aligned_buffer.h"
@@ -58,6 +59,17 @@ class KdaHeldTokens {
 /// What a KDA layer remembers of one sequence.  Fixed size, whatever the sequence's length.
 struct KdaCache {
   KdaCache(const ModelArgs& args, DType S_type);  ///< an empty memory: all zeros; S_type is kF32 or kBF16
+
+  /// A memory with these contents, laid out and sized as those of an empty one.
+  KdaCache(const KdaCache& empty, AlignedBuffer S_now, AlignedBuffer conv_now)
+      : num_heads(empty.num_heads),
+        K(empty.K),
+        V(empty.V),
+        W(empty.W),
+        S_type(empty.S_type),
+        S(std::move(S_now)),
+        conv(std::move(conv_now)),
+        held(num_heads, K) {}
 
   std::ptrdiff_t num_heads, K, V, W;
   DType S_type;

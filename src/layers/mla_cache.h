@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "base/aligned_buffer.h"
@@ -20,6 +21,10 @@ namespace kl {
 class MlaCache {
  public:
   MlaCache(const ModelArgs& args, LatentType type) : format_{type, args.kv_lora_rank, args.qk_rope_head_dim} {}
+
+  /// A memory of `num_tokens` rows in blocks of block_floats() each.  Full ones are never written to.
+  MlaCache(const LatentFormat& format, std::vector<std::shared_ptr<AlignedBuffer>> blocks, std::int64_t num_tokens)
+      : format_(format), num_tokens_(num_tokens), blocks_(std::move(blocks)) {}
 
   /// Makes room for `count` more rows.  All allocation happens here; may throw std::bad_alloc, changing nothing then.
   void reserve(std::int64_t count);
@@ -52,9 +57,9 @@ class MlaCache {
     for (const auto& block : blocks_) f(static_cast<const void*>(block->data()), block_floats() * sizeof(float));
   }
 
- private:
   std::size_t block_floats() const { return static_cast<std::size_t>(kKeyBlock * format_.row_bytes()) / sizeof(float); }
 
+ private:
   LatentFormat format_;
   std::int64_t num_tokens_ = 0;
   std::vector<std::shared_ptr<AlignedBuffer>> blocks_;  // kKeyBlock rows each

@@ -68,7 +68,8 @@ MemoryPlan memory_plan(const ModelArgs& args, const ModelWeights& weights, const
   }
   const auto D = static_cast<std::ptrdiff_t>(args.hidden_size);
   const auto floats =
-      static_cast<std::size_t>(choices.max_tokens * D + kLogitRows * (D + args.vocab_size)) +
+      static_cast<std::size_t>(choices.max_tokens * D + kLogitRows * (D + args.vocab_size) +
+                               quantized_floats(kLogitRows, D)) +
       KimiLinearModel::scratch_floats(args, weights, choices.settings, choices.max_tokens, choices.threads);
   const LatentFormat latents{choices.latents, args.kv_lora_rank, args.qk_rope_head_dim};
   return {

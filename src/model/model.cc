@@ -1,6 +1,7 @@
 #include "kl/model.h"
 
 #include <algorithm>
+#include <mutex>
 #include <new>
 #include <optional>
 #include <system_error>
@@ -11,6 +12,7 @@
 #include "checkpoint/checkpoint.h"
 #include "kernels/select.h"
 #include "kl/error.h"
+#include "model/fingerprint.h"
 #include "model/kimi_linear_model.h"
 #include "model/memory_plan.h"
 #include "model/open_weights.h"
@@ -63,6 +65,8 @@ struct Model::Impl {
   AlignedBuffer logits;            // [kLogitRows, vocab]
   ForwardPass pass;
   Profile* profile = nullptr;
+  std::once_flag fingerprint_once;
+  std::string fingerprint;
 };
 
 Model::Model(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -95,6 +99,14 @@ void Model::bring_into_memory(const std::function<void(std::size_t, std::size_t)
     done += bytes.size();
     if (progress) progress(done, impl_->weights.mapped_bytes);
   }
+}
+
+const std::string& Model::fingerprint() const {
+  std::call_once(impl_->fingerprint_once, [this] {
+    impl_->fingerprint =
+        fingerprint_of(impl_->args, impl_->weights, impl_->options, impl_->choices, impl_->kernels.isa);
+  });
+  return impl_->fingerprint;
 }
 
 void Model::set_profile(Profile* profile) { impl_->profile = profile; }

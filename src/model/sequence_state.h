@@ -1,5 +1,6 @@
 #pragma once
 #include <memory>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -19,6 +20,10 @@ using LayerCache = std::variant<KdaCache, MlaCache>;
 struct SequenceState::Impl {
   /// `owner` is unique to the model: only that one may advance the state.
   Impl(const ModelArgs& args, DType kda_state, LatentType latents, std::shared_ptr<const int> owner);
+
+  /// What `layers` remember after num_tokens tokens.
+  Impl(std::shared_ptr<const int> model, std::vector<LayerCache> caches, std::int64_t tokens)
+      : owner(std::move(model)), layers(std::move(caches)), num_tokens(tokens) {}
 
   /// Makes room for `count` more tokens of which the last `tentative` may be taken back.  May throw std::bad_alloc;
   /// nothing that can be seen is changed then.

@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "kl/error.h"
+#include "runtime/reading.h"
 #include "runtime/speculation.h"
 
 namespace kl {
@@ -35,15 +36,20 @@ class StepObserver : public ForwardObserver {
     vocab_ = logits.size();
     logits_.insert(logits_.end(), logits.begin(), logits.end());
   }
-  bool on_progress(std::int64_t done, std::int64_t total) override {
-    if (reads_prompt_ && hooks_.on_prompt) hooks_.on_prompt(done, total);
-    if (done == total) reads_prompt_ = false;
+  bool on_progress(std::int64_t done, std::int64_t) override {
+    if (prompt_done_ < prompt_tokens_ && hooks_.on_prompt) hooks_.on_prompt(prompt_done_ + done, prompt_tokens_);
     return !cancelled();
+  }
+
+  /// The next call feeds a prompt of `tokens` tokens, of which the first `done` were fed.
+  void reads_prompt(std::int64_t done, std::int64_t tokens) {
+    prompt_done_ = done;
+    prompt_tokens_ = tokens;
   }
 
  private:
   const GenerateHooks& hooks_;
-  bool reads_prompt_ = true;
+  std::int64_t prompt_done_ = 0, prompt_tokens_ = 0;
   std::size_t vocab_ = 1;
   std::vector<float> logits_;  // [num_rows, vocab]
 };
@@ -69,6 +75,7 @@ class Decoding {
   Decoding(Model& model, const Tokenizer& tokenizer, SequenceState& state, std::span<const Token> prompt,
            const GenerateOptions& options, const GenerateHooks& hooks, int max_draft)
       : model_(model),
+        tokenizer_(tokenizer),
         state_(state),
         options_(options),
         hooks_(hooks),
@@ -77,11 +84,7 @@ class Decoding {
     if (max_draft > 0) speculation_.emplace(max_draft).append(prompt);
   }
 
-  /// Feeds the prompt; false if that was cancelled.
-  bool read(std::span<const Token> prompt) {
-    prompt_tokens_ = feed({&state_, prompt, WantLogits::kLast});
-    return prompt_tokens_ == std::ssize(prompt);
-  }
+  bool read(std::span<const Token> prompt);
 
   /// Draws until the text is finished.
   void write(bool read_all) {
@@ -109,6 +112,7 @@ class Decoding {
   }
 
   Model& model_;
+  const Tokenizer& tokenizer_;
   SequenceState& state_;
   const GenerateOptions& options_;
   const GenerateHooks& hooks_;
@@ -118,6 +122,22 @@ class Decoding {
   PassCost cost_;
   std::int64_t prompt_tokens_ = 0;
 };
+
+/// Feeds the prompt, a call for each stretch in one form of MLA; false if that was cancelled.
+bool Decoding::read(std::span<const Token> prompt) {
+  const std::vector<ReadToken> text = Reading(tokenizer_, model_.options().mla_form).prompt(prompt);
+  const auto size = std::ssize(prompt);
+  while (prompt_tokens_ < size) {
+    const std::int64_t end = same_form_until(text, prompt_tokens_);
+    const auto first = static_cast<std::size_t>(prompt_tokens_), count = static_cast<std::size_t>(end) - first;
+    observer_.reads_prompt(prompt_tokens_, size);
+    prompt_tokens_ += feed({&state_, prompt.subspan(first, count), end == size ? WantLogits::kLast : WantLogits::kNone,
+                            text[first].form()});
+    if (prompt_tokens_ < end) break;
+  }
+  observer_.reads_prompt(size, size);
+  return prompt_tokens_ == size;
+}
 
 /// One call of the model: the last token drawn, and what is likely to follow it.
 void Decoding::step() {
@@ -218,6 +238,14 @@ std::string Continuation::release(std::string_view decoded, bool last) {
   held_.erase(0, end);
   text_ += certain;
   return certain;
+}
+
+std::vector<std::uint8_t> forms_of_prompt(const Model& model, const Tokenizer& tokenizer,
+                                          std::span<const Token> prompt) {
+  std::vector<std::uint8_t> expanded;
+  for (const ReadToken t : Reading(tokenizer, model.options().mla_form).prompt(prompt))
+    expanded.push_back(t.expanded() ? 1 : 0);
+  return expanded;
 }
 
 GenerateResult generate(Model& model, const Tokenizer& tokenizer, SequenceState& state, std::span<const Token> prompt,
