@@ -10,7 +10,7 @@ namespace kl {
 struct Route {
   std::string method;        ///< "GET" or "POST"; the router answers HEAD and OPTIONS itself
   std::string path;          ///< "/v1/models/{id}": a last part in braces takes one path segment, or, as "{id...}", the rest
-  Endpoint endpoint;         ///< may throw kl::Error before it has answered: the router replies with error_reply()
+  Endpoint endpoint;         ///< does not throw: it answers with the error
   std::size_t max_body = 0;  ///< bytes; a longer body is refused with 413 before it is read
 };
 
