@@ -103,7 +103,7 @@ struct SlotInfo {
   bool busy = false;
   std::uint64_t request = 0;  ///< of the text in it, or the last one that was
   std::int64_t prompt_tokens = 0, prompt_done = 0, generated_tokens = 0, ctx_size = 0;
-  std::vector<Token> tokens;  ///< what the slot's last text was made of; what a saved session holds
+  std::int64_t kept_tokens = 0;  ///< of the slot's last text, once it is over: what a saved session holds
 };
 
 /// Counters since the start, and gauges.  Histograms are the server's business.
