@@ -81,6 +81,12 @@ struct Conversation::Impl {
 Conversation::Conversation() : impl_(std::make_unique<Impl>()) {}
 Conversation::~Conversation() = default;
 Conversation::Conversation(Conversation&&) noexcept = default;
+Conversation::Conversation(const Conversation& other) : impl_(std::make_unique<Impl>(*other.impl_)) {}
+
+Conversation& Conversation::operator=(Conversation other) noexcept {
+  impl_.swap(other.impl_);
+  return *this;
+}
 
 void Conversation::add_text(const std::string& role, const std::string& content, const std::string& name) {
   OrderedJson message = {{"role", role}, {"content", content}};
@@ -107,10 +113,18 @@ void Conversation::add_result(const std::string& id, const std::string& name, co
 
 void Conversation::set_extra(const std::string& member, const std::string& text) { impl_->messages.back()[member] = text; }
 
+void Conversation::prepend_system(const std::string& content) {
+  impl_->messages.insert(impl_->messages.begin(), {{"role", "system"}, {"content", content}});
+}
+
 std::string Conversation::json() const { return to_text(impl_->messages); }
 
 bool Conversation::ends_with_assistant() const {
   return !impl_->messages.empty() && impl_->messages.back()["role"] == "assistant";
+}
+
+bool Conversation::ends_with_text() const {
+  return ends_with_assistant() && !impl_->messages.back().contains("tool_calls");
 }
 
 Conversation read_chat_messages(const Fields& body) {

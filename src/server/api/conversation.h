@@ -16,7 +16,8 @@ class Conversation {
   Conversation();
   ~Conversation();
   Conversation(Conversation&&) noexcept;
-  Conversation(const Conversation&) = delete;
+  Conversation(const Conversation& other);
+  Conversation& operator=(Conversation other) noexcept;
 
   void add_text(const std::string& role, const std::string& content, const std::string& name = {});
 
@@ -30,12 +31,16 @@ class Conversation {
   /// A member of the last message that the template gets as it is.
   void set_extra(const std::string& member, const std::string& text);
 
+  /// Puts a system message before everything else.
+  void prepend_system(const std::string& content);
+
   /// JSON array.
   std::string json() const;
-  bool ends_with_assistant() const;
+  bool ends_with_text() const;  ///< of an assistant that called nothing
 
  private:
   struct Impl;
+  bool ends_with_assistant() const;
   std::unique_ptr<Impl> impl_;
 };
 

@@ -7,6 +7,12 @@
 
 namespace kl {
 
+Answer answer_with(const OrderedJson& body) {
+  return [text = to_text(body)](const std::shared_ptr<Exchange>& exchange) {
+    exchange->reply(200, "application/json", text);
+  };
+}
+
 void Reply::start(std::vector<EngineRequest> requests) {
   for (EngineRequest& request : requests) submit(std::move(request));
   // From here on the exchange keeps the reply alive, until finish().

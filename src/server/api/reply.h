@@ -11,6 +11,9 @@
 
 namespace kl {
 
+/// Answers with status 200 and `body`.
+Answer answer_with(const OrderedJson& body);
+
 /// One request being answered: takes events from the engine and hands them to the dialect of an API, which a subclass
 /// is.
 ///
