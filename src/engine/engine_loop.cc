@@ -44,7 +44,7 @@ EngineLoop::EngineLoop(Model model, const Tokenizer& tokenizer, const EngineOpti
     : model_(std::move(model)),
       tokenizer_(tokenizer),
       options_(options),
-      chunk_tokens_(model_.memory_plan().chunk_tokens),
+      plan_(model_.memory_plan()),
       reading_(tokenizer, model_.options().mla_form),
       store_(options.cache_bytes),
       sharing_(options.step_seconds),
@@ -181,7 +181,7 @@ std::vector<EngineLoop::Item> EngineLoop::choose_items() {
   if (readers.empty()) return items;
   const bool others_decode = !items.empty();
   if (others_decode && !sharing_.may_read()) return items;
-  std::int64_t budget = others_decode ? sharing_.piece_tokens(chunk_tokens_) : chunk_tokens_;
+  std::int64_t budget = others_decode ? sharing_.piece_tokens(plan_.chunk_tokens) : plan_.chunk_tokens;
   turn_ = static_cast<std::size_t>(readers.front() - slots_.data()) + 1;
   const std::size_t decoding = items.size();
   for (Slot* slot : readers) {
@@ -353,7 +353,8 @@ EngineStats EngineLoop::stats() const {
   s.checkpoints_kept = store_.num_kept();
   s.checkpoints_evicted = store_.num_evicted();
   for (const Slot& slot : slots_)
-    if (slot.text) s.state_bytes += slot.text->state.bytes();
+    if (slot.text)
+      s.state_bytes += plan_.state_fixed + plan_.state_per_token * static_cast<std::size_t>(slot.text->fed());
   return s;
 }
 

@@ -79,7 +79,7 @@ class EngineLoop {
   Model model_;
   const Tokenizer& tokenizer_;
   const EngineOptions options_;
-  const std::int64_t chunk_tokens_;  // of a pass
+  const MemoryPlan plan_;
   const Reading reading_;
   StateStore store_;
   TimeSharing sharing_;
