@@ -1,5 +1,7 @@
 #include "server/api/response_items.h"
 
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -30,7 +32,10 @@ void ResponseItems::add(const ToolCallDelta& delta, const std::string& logprobs)
     case ToolCallDelta::Kind::kContent:
       if (open_ != Open::kMessage) open_message();
       text_ += delta.text;
-      if (logprobs.size() > 2) logprobs_ += (logprobs_.empty() ? "" : ",") + logprobs.substr(1, logprobs.size() - 2);
+      if (logprobs.size() > 2) {
+        if (!logprobs_.empty()) logprobs_ += ',';
+        logprobs_ += logprobs.substr(1, logprobs.size() - 2);
+      }
       emit_({{"type", "response.output_text.delta"},
              {"item_id", id_},
              {"output_index", index_},
@@ -90,7 +95,7 @@ void ResponseItems::close(const std::string& status) {
 }
 
 void ResponseItems::close_message(const std::string& status) {
-  const OrderedJson logprobs = OrderedJson::parse("[" + logprobs_ + "]");
+  const OrderedJson logprobs = OrderedJson::parse(fmt::format("[{}]", logprobs_));
   const OrderedJson part = text_part(text_, logprobs);
   emit_({{"type", "response.output_text.done"},
          {"item_id", id_},
