@@ -20,6 +20,13 @@ inline const Tokenizer& demo_tokenizer() {
   return tokenizer;
 }
 
+/// An array of numbers as bytes.
+inline std::string text_of(const json& bytes) {
+  std::string text;
+  for (const json& byte : bytes) text += static_cast<char>(byte.get<int>());
+  return text;
+}
+
 /// What the fake engine says for a text: the prompt is read, one token an event, the last one ends it.
 /// A piece that is the name of a control token is that token.
 inline std::vector<EngineEvent> spoken(const EngineRequest& request, const std::vector<std::string>& pieces,

@@ -114,7 +114,8 @@ void Conversation::add_result(const std::string& id, const std::string& name, co
 void Conversation::set_extra(const std::string& member, const std::string& text) { impl_->messages.back()[member] = text; }
 
 void Conversation::prepend_system(const std::string& content) {
-  impl_->messages.insert(impl_->messages.begin(), {{"role", "system"}, {"content", content}});
+  const OrderedJson message = {{"role", "system"}, {"content", content}};
+  impl_->messages.insert(impl_->messages.begin(), message);
 }
 
 std::string Conversation::json() const { return to_text(impl_->messages); }

@@ -34,15 +34,16 @@ std::string read_texts(const OrderedJson& content, const std::string& path, bool
 }
 
 void read_tool_result(const Fields& block, Conversation& conversation) {
+  const std::string id = required_text(block, "tool_use_id");
   const OrderedJson* content = block.find("content");
-  conversation.add_result(required_text(block, "tool_use_id"), "",
-                          content ? read_texts(*content, block.path_of("content"), block.is_strict()) : "");
+  conversation.add_result(id, "", content ? read_texts(*content, block.path_of("content"), block.is_strict()) : "");
 }
 
 void read_call(const Fields& block, Conversation& conversation) {
   const OrderedJson* input = block.find("input");
   if (!input) block.refuse("input", "expected an object, got nothing");
-  conversation.add_call(required_text(block, "id"), required_text(block, "name"), to_text(*input));
+  const std::string id = required_text(block, "id");
+  conversation.add_call(id, required_text(block, "name"), to_text(*input));
 }
 
 /// One message may hold texts, calls and results; each result becomes a message of its own.

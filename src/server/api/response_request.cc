@@ -29,9 +29,11 @@ std::string required_parts(const Fields& item, std::string_view name) {
 void read_item(const Fields& item, Conversation& conversation) {
   const std::string type = *item.text("type");
   if (type == "function_call") {
-    conversation.add_call(required_text(item, "call_id"), required_text(item, "name"), required_text(item, "arguments"));
+    const std::string id = required_text(item, "call_id"), name = required_text(item, "name");
+    conversation.add_call(id, name, required_text(item, "arguments"));
   } else if (type == "function_call_output") {
-    conversation.add_result(required_text(item, "call_id"), "", required_parts(item, "output"));
+    const std::string id = required_text(item, "call_id");
+    conversation.add_result(id, "", required_parts(item, "output"));
   } else if (type == "message") {
     const std::string role = required_text(item, "role");
     conversation.add_text(role == "developer" ? "system" : role, required_parts(item, "content"));

@@ -18,7 +18,8 @@ Tools::Function read_function(const Fields& function, std::string_view schema) {
   result.declaration.name = *function.text("name");
   if (const OrderedJson* parameters = function.find(schema)) result.declaration.parameters = to_text(*parameters);
   if (function.knows("strict")) result.strict = *function.boolean("strict");
-  result.path = function.path_of(schema);
+  result.name_path = function.path_of("name");
+  result.schema_path = function.path_of(schema);
   return result;
 }
 
@@ -42,7 +43,8 @@ Tools read_tools(const Fields& body, Body element, const Read& read) {
     auto [function, chat_form] = read(tool);
     for (const Tools::Function& other : tools.functions) {
       if (other.declaration.name != function.declaration.name) continue;
-      tool.refuse("name", fmt::format("expected a name of its own, got \"{}\" twice", printable(other.declaration.name)));
+      refuse_field(function.name_path, fmt::format("expected a name of its own, got \"{}\" twice",
+                                                   printable(other.declaration.name)));
     }
     tools.functions.push_back(std::move(function));
     json.push_back(std::move(chat_form));
@@ -160,7 +162,7 @@ std::shared_ptr<const Grammar> tool_grammar(GrammarCompiler& compiler, const Too
     ToolDeclaration declaration = function.declaration;
     if (!declaration.parameters.empty()) {
       try {
-        compile(compiler, declaration.parameters, function.path);
+        compile(compiler, declaration.parameters, function.schema_path);
       } catch (const ApiError&) {
         if (function.strict) throw;
         declaration.parameters.clear();

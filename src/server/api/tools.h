@@ -14,7 +14,7 @@ struct Tools {
   struct Function {
     ToolDeclaration declaration;
     bool strict = false;
-    std::string path;  ///< of its schema, for errors
+    std::string name_path, schema_path;  ///< where they stand in the request, for errors
   };
 
   std::string json;  ///< the array a chat template is given, in OpenAI's form; empty: none
