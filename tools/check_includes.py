@@ -18,6 +18,7 @@ MAY_INCLUDE = {
     "src/gguf":        ["base/", "kl/error.h", "kl/gguf.h", "<fmt/...>"],
     "src/checkpoint":  ["base/", "gguf/", "kl/error.h", "kl/gguf.h", "kl/safetensors.h", "<system>", "<fmt/...>", "<nlohmann/...>"],
     "src/text":        ["base/", "gguf/", "kl/error.h", "kl/gguf.h", "kl/tokenizer.h", "kl/chat.h", "<fmt/...>", "<nlohmann/...>"],
+    "src/grammar":     ["base/", "kl/error.h", "kl/grammar.h", "kl/structured.h", "kl/tokenizer.h", "<fmt/...>"],
     "src/weights":     ["base/", "gguf/", "kernels/", "checkpoint/", "kl/error.h", "kl/gguf.h", "kl/inspect.h", "kl/model_args.h",
                         "kl/quantize.h", "kl/safetensors.h", "kl/synth.h", "kl/verify.h", "<fmt/...>", "<nlohmann/...>"],
     "src/convert":     ["base/", "gguf/", "kernels/", "checkpoint/", "text/", "weights/", "kl/error.h", "kl/convert.h", "kl/gguf.h",
