@@ -17,6 +17,7 @@
 #include "cli/progress.h"
 #include "kl/chat.h"
 #include "kl/error.h"
+#include "kl/structured.h"
 
 namespace kl::cli {
 namespace {
@@ -29,6 +30,8 @@ struct RunFlags {
   bool raw = false;
   bool special = false;
   bool json = false;
+  bool json_object = false;
+  std::optional<std::string> json_schema;  // a file
   bool verbose = false;
   GenerateFlags generate;
   ModelOptions engine;
@@ -65,6 +68,14 @@ void define(CLI::App& command, RunFlags& flags) {
   CLI::Option* json =
       command.add_flag("--json", flags.json, "one object with text, ids, counts, timings and seed instead of the text");
   logprobs->needs(json);
+  CLI::Option* object = command.add_flag("--json-object", flags.json_object, "the text is one JSON object");
+  command
+      .add_option_function<std::string>(
+          "--json-schema", [&flags](const std::string& path) { flags.json_schema = path; },
+          "the text is one JSON value that the schema in FILE describes")
+      ->type_name("FILE")
+      ->check(not_empty())
+      ->excludes(object);
   command.add_flag("-v,--verbose", flags.verbose, "show the timing summary even if standard error is no terminal");
 }
 
@@ -157,15 +168,31 @@ std::string read_prompt(const RunFlags& flags) {
   return text;
 }
 
+/// What the text must look like, or nothing.  Throws Error naming the schema's file.
+std::shared_ptr<const Grammar> grammar_of(const RunFlags& flags, const std::optional<std::string>& schema,
+                                          const Tokenizer& tokenizer) {
+  if (!flags.json_object && !schema) return nullptr;
+  GrammarCompiler compiler(tokenizer);
+  if (flags.json_object) return compiler.json_object();
+  try {
+    return compiler.json_schema(*schema);
+  } catch (const Error& error) {
+    throw Error(ErrorCode::kCorrupt, fmt::format("{}: {}", *flags.json_schema, error.what()));
+  }
+}
+
 int run_run(const RunFlags& flags) {
   const std::string text = read_prompt(flags);
+  std::optional<std::string> schema;
+  if (flags.json_schema) schema = Input(*flags.json_schema).read_all();
   const auto start = std::chrono::steady_clock::now();
   Engine engine = Engine::open(flags.dir, flags.engine);
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const bool chat = is_chat(flags, engine);
   const char* format = chat ? "chat" : "raw";
   const std::vector<Token> prompt = prompt_tokens(flags, text, engine, chat);
-  const GenerateOptions options = flags.generate.with_seed();
+  GenerateOptions options = flags.generate.with_seed();
+  options.grammar = grammar_of(flags, schema, engine.tokenizer);
 
   Output output;
   std::optional<Progress> progress("reading prompt");

@@ -155,12 +155,25 @@ MaskCache::MaskCache(const Automaton& automaton, const Vocabulary& vocabulary,
                      std::shared_ptr<const StateMask> in_string)
     : automaton_(&automaton), vocabulary_(&vocabulary), in_string_(std::move(in_string)) {}
 
+unsigned MaskCache::next_bytes(StateId state) const {
+  unsigned sum = 0;
+  for (const Edge& edge : automaton_->graph.edges_of(state)) sum += edge.high - edge.low + 1u;
+  return sum;
+}
+
+void MaskCache::prepare() {
+  const std::vector<State>& states = automaton_->graph.states;
+  int prepared = 0;
+  for (StateId s = kInString + 1; s < states.size() && prepared < kMostPrepared; ++s) {
+    if (!states[s].leaf || states[s].height == kDead || next_bytes(s) < kAnyByte) continue;
+    find(s);
+    ++prepared;
+  }
+}
+
 std::shared_ptr<const StateMask> MaskCache::find(StateId state) {
   if (state == kInString) return in_string_;
-  if (!automaton_->graph.states[state].leaf) return nullptr;
-  unsigned num_bytes = 0;
-  for (const Edge& edge : automaton_->graph.edges_of(state)) num_bytes += edge.high - edge.low + 1u;
-  if (num_bytes < kManyBytes) return nullptr;
+  if (!automaton_->graph.states[state].leaf || next_bytes(state) < kManyBytes) return nullptr;
   {
     const std::shared_lock lock(mutex_);
     const auto it = masks_.find(state);

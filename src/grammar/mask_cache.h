@@ -81,11 +81,17 @@ class MaskCache {
   /// The mask of a state, or nullptr where walking the trie is as fast: the rule has calls, or few bytes may come next.
   std::shared_ptr<const StateMask> find(StateId state);
 
+  /// Makes the masks that take longest, those of states in which almost any byte may come, while there is time.
+  void prepare();
+
   std::size_t memory() const { return memory_.load(std::memory_order_relaxed); }
 
  private:
   static constexpr std::size_t kMostMemory = 16u << 20;  // beyond it masks are not kept
-  static constexpr unsigned kManyBytes = 24;
+  static constexpr unsigned kManyBytes = 24, kAnyByte = 128;
+  static constexpr int kMostPrepared = 8;
+
+  unsigned next_bytes(StateId state) const;  ///< how many byte values may come next
 
   const Automaton* automaton_;
   const Vocabulary* vocabulary_;

@@ -21,9 +21,11 @@ bool Matcher::read(std::string_view bytes) {
   return true;
 }
 
-/// The frame, which may be one that this step has opened already: equal ways must have equal frames.
+/// The frame, which may be one that this step has just opened: equal ways should have equal frames.
 std::int32_t Matcher::open(const Frame& frame) {
-  for (std::size_t i = frames_.size(); i > first_new_frame_; --i) {
+  constexpr std::size_t kLatest = 8;
+  const std::size_t first = std::max(first_new_frame_, frames_.size() - std::min(frames_.size(), kLatest));
+  for (std::size_t i = frames_.size(); i > first; --i) {
     if (frames_[i - 1] == frame) return static_cast<std::int32_t>(i - 1);
   }
   frames_.push_back(frame);
@@ -53,7 +55,20 @@ void Matcher::begin_step() {
   reached_.clear();
   reached_end_ = false;
   seen_.clear();
+  if (!many_seen_.empty()) many_seen_.clear();
   first_new_frame_ = frames_.size();
+}
+
+/// Has this step not met `way` before?
+bool Matcher::is_new(const Way& way) {
+  constexpr std::size_t kFew = 16;
+  if (seen_.size() < kFew) {
+    if (std::find(seen_.begin(), seen_.end(), way) != seen_.end()) return false;
+    seen_.push_back(way);
+    return true;
+  }
+  if (many_seen_.empty()) many_seen_.insert(seen_.begin(), seen_.end());
+  return many_seen_.insert(way).second;
 }
 
 /// Follows calls and ends of rules from what is pending until only states with edges are left.
@@ -64,9 +79,7 @@ void Matcher::settle() {
     const State& state = automaton_->graph.states[next.state];
     const std::uint32_t depth = next.frame == kNoFrame ? 0 : frames_[static_cast<std::size_t>(next.frame)].depth;
     if (depth + state.height > automaton_->depth) continue;
-    if (std::find(seen_.begin(), seen_.end(), next) != seen_.end()) continue;
-    if (reached_.size() >= kMostWays) continue;
-    seen_.push_back(next);
+    if (reached_.size() >= kMostWays || !is_new(next)) continue;
     if (state.num_edges > 0) reached_.push_back(next);
     follow(next);
   }

@@ -3,6 +3,7 @@
 #include <memory>
 #include <span>
 #include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include "grammar/automaton.h"
@@ -34,7 +35,7 @@ class Matcher {
   /// Adds to `mask` every token whose bytes can be read from here.
   void add_allowed(MaskCache& masks, std::span<std::uint64_t> mask);
 
-  static constexpr std::size_t kMostWays = 512;
+  static constexpr std::size_t kMostWays = 256;
 
  private:
   static constexpr std::int32_t kNoFrame = -1;
@@ -54,7 +55,16 @@ class Matcher {
     bool operator==(const Way&) const = default;
   };
 
+  struct Hash {
+    std::size_t operator()(const Way& way) const noexcept {
+      const std::uint64_t a = std::uint64_t{way.state} << 32 | static_cast<std::uint32_t>(way.frame);
+      const std::uint64_t b = std::uint64_t{way.count.need} << 32 | way.count.room;
+      return static_cast<std::size_t>((a * 0x9E3779B97F4A7C15u) ^ (b * 0xC2B2AE3D27D4EB4Fu) >> 7);
+    }
+  };
+
   void begin_step();
+  bool is_new(const Way& way);
   void settle();
   void follow(const Way& way);
   void step(std::span<const Way> from, std::uint8_t byte);
@@ -70,6 +80,7 @@ class Matcher {
 
   // Of the step at hand.
   std::vector<Way> reached_, pending_, seen_;
+  std::unordered_set<Way, Hash> many_seen_;  ///< the same as seen_ once these are many
   bool reached_end_ = false;
   std::size_t first_new_frame_ = 0;
 };

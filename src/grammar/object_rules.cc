@@ -83,14 +83,10 @@ RuleId SchemaCompiler::list_rule(const List& list) {
     graph.call(comma, blank_, next);
     graph.call(next, *list.rest, behind, {}, Action::kTick);
   }
-  const auto counted = static_cast<RuleId>(automaton_.rules.size());
-  automaton_.rules.resize(counted + 2);
-  set_rule(counted, graph.graph());
   LooseGraph entry;
   const StateId enter = entry.add();
-  entry.call(enter, counted, entry.add(true), others);
-  set_rule(counted + 1, entry.graph());
-  return counted + 1;
+  entry.call(enter, add_rule(graph.graph()), entry.add(true), others);
+  return add_rule(entry.graph());
 }
 
 /// Whether a schema forbids a property it has not declared; if not, adds to `parts` what it asks of its value.
@@ -191,14 +187,10 @@ std::vector<SchemaCompiler::OtherNames> SchemaCompiler::other_names(const std::v
   if (patterns.size() > kMostPatterns) {
     refuse(patterns.back().owner, "patternProperties", fmt::format("at most {} patterns, got {}", kMostPatterns, patterns.size()));
   }
-  std::optional<Graph> free = content(name_schemas);
-  const Count limits = length(name_schemas);
-  if (limits.need > limits.room || (types(name_schemas) & kString) == 0) return {};
-  if (!free && (!(limits == Count{}) || !known.empty() || !patterns.empty())) {
-    free = compile_length(limits.need, limits.room, budget_);
-  } else if (free && !(limits == Count{})) {
-    free = combine(*free, compile_length(limits.need, limits.room, budget_), Combine::kBoth, budget_);
-  }
+  const StringRules rules = string_rules(name_schemas);
+  if (rules.count.need > rules.count.room || (types(name_schemas) & kString) == 0) return {};
+  std::optional<Graph> free = uncounted(rules);
+  if (!free && (!known.empty() || !patterns.empty())) free = compile_length(0, kUnlimited, budget_);
   if (!known.empty()) {
     Nfa names(budget_);
     const StateId from = names.add(), to = names.add();
@@ -239,16 +231,11 @@ RuleId SchemaCompiler::member(const std::vector<OtherNames>& others) {
       const StateId start = quoted.add(), content_end = quoted.add(), end = quoted.add();
       quoted.graph(quoted.text(start, "\""), *other.names, content_end);
       quoted.text(content_end, "\"", end);
-      name = static_cast<RuleId>(automaton_.rules.size());
-      automaton_.rules.push_back(0);
-      set_rule(name, quoted.determinise(start, end));
+      name = add_rule(quoted.determinise(start, end));
     }
     nfa.call(nfa.call(nfa.text(nfa.call(from, name), ":"), blank_), rule_of(other.parts), to);
   }
-  const auto rule = static_cast<RuleId>(automaton_.rules.size());
-  automaton_.rules.push_back(0);
-  set_rule(rule, nfa.determinise(from, to));
-  return rule;
+  return add_rule(nfa.determinise(from, to));
 }
 
 void SchemaCompiler::add_object(Nfa& nfa, StateId from, const std::vector<NodeId>& own, StateId to) {

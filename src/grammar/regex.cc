@@ -1,5 +1,6 @@
 #include "grammar/regex.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "grammar/characters.h"
@@ -118,10 +119,15 @@ Graph without_markers(const Graph& marked) {
   return graph;
 }
 
-}  // namespace
+/// The contents that match from end to end.
+Graph compile_whole(const std::vector<RegexNode>& nodes, Budget& budget) {
+  Nfa nfa(budget);
+  const StateId from = nfa.add(), to = nfa.add();
+  RegexBuilder(nfa, nodes).add(static_cast<std::uint32_t>(nodes.size() - 1), from, to);
+  return nfa.determinise(from, to);
+}
 
-Graph compile_pattern(std::string_view pattern, Budget& budget) {
-  const std::vector<RegexNode> nodes = parse_regex(pattern);
+Graph compile_nodes(const std::vector<RegexNode>& nodes, Budget& budget) {
   budget.spend_steps(nodes.size());
   Nfa nfa(budget);
   const StateId before = nfa.add(), after = nfa.add();
@@ -133,16 +139,107 @@ Graph compile_pattern(std::string_view pattern, Budget& budget) {
   return without_markers(nfa.determinise(before, after));
 }
 
-Graph compile_length(std::uint32_t least, std::uint32_t most, Budget& budget) {
-  RegexNode any{Kind::kChars, {}, any_character()};
+Graph compile_repeated(const CharSet& chars, std::uint32_t least, std::uint32_t most, Budget& budget) {
   RegexNode repeat{Kind::kRepeat, {0}, {}};
   repeat.least = least;
   repeat.most = most;
-  const std::vector<RegexNode> nodes = {any, repeat};
-  Nfa nfa(budget);
-  const StateId from = nfa.add(), to = nfa.add();
-  RegexBuilder(nfa, nodes).add(1, from, to);
-  return nfa.determinise(from, to);
+  return compile_whole({RegexNode{Kind::kChars, {}, chars}, repeat}, budget);
+}
+
+/// The repetition in ^[class]{n,m}$, or nullptr.
+const RegexNode* counted_class(const std::vector<RegexNode>& nodes) {
+  const RegexNode& root = nodes.back();
+  if (root.children.size() != 1) return nullptr;
+  const RegexNode& sequence = nodes[root.children[0]];
+  if (sequence.children.size() != 3) return nullptr;
+  const auto part = [&](std::size_t i) -> const RegexNode& { return nodes[sequence.children[i]]; };
+  const bool whole = part(0).kind == Kind::kBegin && part(1).kind == Kind::kRepeat && part(2).kind == Kind::kEnd;
+  return whole && nodes[part(1).children[0]].kind == Kind::kChars ? &part(1) : nullptr;
+}
+
+/// What is still missing of a character in canonical form, after one more byte; 0: it is whole.
+enum class Missing : std::uint8_t { kNothing, k1, k2, k3, k4, kEscape };
+Missing after(Missing missing, std::uint8_t byte) {
+  if (missing == Missing::kEscape) return byte == 'u' ? Missing::k4 : Missing::kNothing;
+  if (missing != Missing::kNothing) return static_cast<Missing>(static_cast<int>(missing) - 1);
+  if (byte == '\\') return Missing::kEscape;
+  return byte < 0x80 ? Missing::kNothing : byte < 0xE0 ? Missing::k1 : byte < 0xF0 ? Missing::k2 : Missing::k3;
+}
+
+/// Which states lead to a final one.
+std::vector<bool> live_states(const Graph& graph) {
+  std::vector<std::vector<StateId>> preceding(graph.states.size());
+  std::vector<bool> live(graph.states.size());
+  std::vector<StateId> work;
+  for (StateId s = 0; s < graph.states.size(); ++s) {
+    for (const Edge& edge : graph.edges_of(s)) preceding[edge.target].push_back(s);
+    if (graph.states[s].final) work.push_back(s);
+  }
+  while (!work.empty()) {
+    const StateId s = work.back();
+    work.pop_back();
+    if (live[s]) continue;
+    live[s] = true;
+    work.insert(work.end(), preceding[s].begin(), preceding[s].end());
+  }
+  return live;
+}
+
+}  // namespace
+
+Graph compile_pattern(std::string_view pattern, Budget& budget) { return compile_nodes(parse_regex(pattern), budget); }
+
+Texts compile_counted_pattern(std::string_view pattern, Budget& budget) {
+  const std::vector<RegexNode> nodes = parse_regex(pattern);
+  const RegexNode* repeat = counted_class(nodes);
+  if (repeat == nullptr) return {compile_nodes(nodes, budget), {}};
+  return {compile_repeated(nodes[repeat->children[0]].chars, 0, kUnlimited, budget), {repeat->least, repeat->most}};
+}
+
+Graph compile_length(std::uint32_t least, std::uint32_t most, Budget& budget) {
+  return compile_repeated(any_character(), least, most, budget);
+}
+
+std::optional<Graph> counted_rest(const Graph& contents, Count& count) {
+  const std::vector<bool> live = live_states(contents);
+  std::vector<std::optional<Missing>> missing(contents.states.size());  // by state; nothing: not reached
+  std::vector<StateId> reached = {0};
+  missing[0] = Missing::kNothing;
+  for (std::size_t i = 0; i < reached.size(); ++i) {  // it grows
+    const StateId s = reached[i];
+    bool goes_on = false;
+    for (const Edge& edge : contents.edges_of(s)) {
+      if (!live[edge.target]) continue;
+      goes_on = true;
+      if (missing[edge.target]) continue;
+      missing[edge.target] = after(*missing[s], edge.low);
+      reached.push_back(edge.target);
+    }
+    const bool between = missing[s] == Missing::kNothing;
+    if (between && !goes_on) return {};
+    if (between && !contents.states[s].final && s != 0) return {};
+  }
+  if (!contents.states[0].final) count.need = std::max(count.need, 1u);
+  if (count.need > count.room) return {};
+
+  Graph graph;
+  const auto end = static_cast<StateId>(contents.states.size());
+  for (StateId s = 0; s < end; ++s) {
+    graph.add_state();
+    const bool between = missing[s] == Missing::kNothing;
+    bool quoted = !between || !contents.states[s].final;
+    const auto add_quote = [&] {
+      if (!quoted) graph.add_edge('"', '"', end, Action::kLeave);
+      quoted = true;
+    };
+    for (const Edge& edge : contents.edges_of(s)) {
+      if (edge.low > '"') add_quote();
+      if (live[edge.target]) graph.add_edge(edge.low, edge.high, edge.target, between ? Action::kTick : Action::kNone);
+    }
+    add_quote();
+  }
+  graph.add_state(true);
+  return graph;
 }
 
 }  // namespace kl::grammar

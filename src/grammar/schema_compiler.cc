@@ -182,6 +182,12 @@ void SchemaCompiler::set_rule(RuleId rule, const Graph& graph) {
   automaton_.rules[rule] = automaton_.graph.append(graph);
 }
 
+RuleId SchemaCompiler::add_rule(const Graph& graph) {
+  const auto rule = static_cast<RuleId>(automaton_.rules.size());
+  automaton_.rules.push_back(automaton_.graph.append(graph));
+  return rule;
+}
+
 void SchemaCompiler::build(RuleId rule, const Parts& parts) {
   const Expanded expanded = expand(parts);
   if (!expanded.possible) {

@@ -78,6 +78,12 @@ class SchemaCompiler {
     Parts parts;
   };
 
+  /// What a string must be.
+  struct StringRules {
+    std::optional<Graph> contents;  ///< canonical contents; nothing: any
+    Count count;                    ///< of characters
+  };
+
   /// A list in brackets: items with rules of their own, then any number of others within the bounds.
   struct List {
     char open, close;
@@ -96,6 +102,7 @@ class SchemaCompiler {
   RuleId rule_of(Parts parts);
   void build(RuleId rule, const Parts& parts);
   void set_rule(RuleId rule, const Graph& graph);
+  RuleId add_rule(const Graph& graph);
   Graph choice(const Expanded& expanded);
 
   // one_of.cc
@@ -115,7 +122,8 @@ class SchemaCompiler {
   std::pair<std::int64_t, std::int64_t> whole_bounds(const std::vector<NodeId>& own);
   std::vector<std::uint32_t> divisors(const std::vector<NodeId>& own);
   Count length(const std::vector<NodeId>& own);
-  std::optional<Graph> content(const std::vector<NodeId>& own);
+  StringRules string_rules(const std::vector<NodeId>& own);
+  std::optional<Graph> uncounted(const StringRules& rules);
   const Graph& pattern(NodeId schema, std::string_view name, std::string_view text);
   void add_string(Nfa& nfa, StateId from, const std::vector<NodeId>& own, StateId to);
   std::optional<RuleId> array(const std::vector<NodeId>& own);

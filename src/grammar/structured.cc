@@ -90,6 +90,7 @@ struct GrammarCompiler::Impl {
     }
     auto compiled = std::make_shared<const CompiledSchema>(grammar::compile_schema(schema, only_objects, limits),
                                                            vocabulary, in_string);
+    compiled->masks.prepare();
     const std::lock_guard lock(mutex);
     cache.add(key, compiled);
     cache.trim();

@@ -21,15 +21,14 @@ struct Format {
   "1[0-9]|2[0-8]))"
 #define KL_TIME "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\\.[0-9]{1,6})?(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 #define KL_OCTET "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
-#define KL_LABEL "[A-Za-z0-9](?:[A-Za-z0-9-]{0,14}[A-Za-z0-9])?"
+#define KL_LABEL "[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*"
 constexpr Format kFormats[] = {
     {"date", "^" KL_DATE "$"},
     {"time", "^" KL_TIME "$"},
     {"date-time", "^" KL_DATE "T" KL_TIME "$"},
     {"uuid", "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"},
     {"ipv4", "^" KL_OCTET "(?:\\." KL_OCTET "){3}$"},
-    {"email", "^[A-Za-z0-9_+-]{1,32}(?:\\.[A-Za-z0-9_+-]{1,32})?@" KL_LABEL "(?:\\." KL_LABEL "){1,3}$"},
-    {"hostname", "^" KL_LABEL "(?:\\." KL_LABEL "){0,3}$"},
+    {"email", "^[A-Za-z0-9_+-]+(?:\\.[A-Za-z0-9_+-]+)*@" KL_LABEL "(?:\\." KL_LABEL ")+$"},
 };
 #undef KL_DATE
 #undef KL_TIME
@@ -160,11 +159,10 @@ bool SchemaCompiler::admits(const std::vector<NodeId>& own, NodeId value) {
     }
   }
   if (type == kString) {
-    const Count limits = length(own);
+    const StringRules rules = string_rules(own);
     const std::size_t characters = count_code_points(node.text);
-    if (characters < limits.need || characters > limits.room) return false;
-    const auto texts = content(own);
-    return !texts || reads(*texts, canonical(node.text));
+    if (characters < rules.count.need || characters > rules.count.room) return false;
+    return !rules.contents || reads(*rules.contents, canonical(node.text));
   }
   if ((type & (kWhole | kFractional)) != 0) {
     const auto decimal = to_decimal(node.number);
@@ -282,38 +280,61 @@ const Graph& SchemaCompiler::pattern(NodeId schema, std::string_view name, std::
   }
 }
 
-/// What patterns and formats make of a string's content, or nothing if there are none.
-std::optional<Graph> SchemaCompiler::content(const std::vector<NodeId>& own) {
-  std::optional<Graph> result;
-  const auto also = [&](const Graph& graph) {
-    result = result ? combine(*result, graph, Combine::kBoth, budget_) : graph;
+namespace {
+
+/// What satisfies both counts.
+Count both(Count a, Count b) { return {std::max(a.need, b.need), std::min(a.room, b.room)}; }
+
+}  // namespace
+
+/// What length, patterns and formats make of a string; no graph if only its length matters.
+SchemaCompiler::StringRules SchemaCompiler::string_rules(const std::vector<NodeId>& own) {
+  StringRules rules{{}, length(own)};
+  const auto also = [&](NodeId schema, const char* name, std::string_view text) {
+    try {
+      const Texts texts = compile_counted_pattern(text, budget_);
+      rules.count = both(rules.count, texts.count);
+      rules.contents = rules.contents ? combine(*rules.contents, texts.graph, Combine::kBoth, budget_) : texts.graph;
+    } catch (const PatternError& error) {
+      refuse(schema, name, fmt::format("a pattern of the supported kind: {}", error.what()));
+    }
   };
   for (const NodeId schema : own) {
     const NodeId text = keyword(schema, "pattern"), format = keyword(schema, "format");
     if (text != kNoNode) {
       if (tree_[text].kind != JsonKind::kString) refuse(schema, "pattern", "a string");
-      also(pattern(schema, "pattern", tree_[text].text));
+      also(schema, "pattern", tree_[text].text);
     }
     for (const Format& known : kFormats) {
-      if (format != kNoNode && tree_[format].text == known.name) also(pattern(schema, "format", known.pattern));
+      if (format != kNoNode && tree_[format].text == known.name) also(schema, "format", known.pattern);
     }
   }
-  return result;
+  return rules;
+}
+
+/// The contents with the length worked into the states; no graph: any string.
+std::optional<Graph> SchemaCompiler::uncounted(const StringRules& rules) {
+  if (rules.count == Count{}) return rules.contents;
+  const Graph lengths = compile_length(rules.count.need, rules.count.room, budget_);
+  return rules.contents ? combine(*rules.contents, lengths, Combine::kBoth, budget_) : lengths;
 }
 
 void SchemaCompiler::add_string(Nfa& nfa, StateId from, const std::vector<NodeId>& own, StateId to) {
-  const Count limits = length(own);
-  if (limits.need > limits.room) return;
-  std::optional<Graph> texts = content(own);
-  if (!texts) {
-    nfa.call(from, string_, to, limits);
+  StringRules rules = string_rules(own);
+  if (rules.count.need > rules.count.room) return;
+  if (!rules.contents) {
+    nfa.call(from, string_, to, rules.count);
     return;
   }
-  if (!(limits == Count{})) {
-    texts = combine(*texts, compile_length(limits.need, limits.room, budget_), Combine::kBoth, budget_);
+  if (!(rules.count == Count{})) {
+    if (const auto rest = counted_rest(*rules.contents, rules.count)) {
+      budget_.spend_states(rest->states.size());
+      nfa.call(nfa.text(from, "\""), add_rule(*rest), to, rules.count);
+      return;
+    }
   }
   const StateId end = nfa.add();
-  nfa.graph(nfa.text(from, "\""), *texts, end);
+  nfa.graph(nfa.text(from, "\""), *uncounted(rules), end);
   nfa.text(end, "\"", to);
 }
 
