@@ -60,7 +60,7 @@ RuleId SchemaCompiler::list_rule(const List& list) {
   LooseGraph graph;
   const StateId start = graph.add(), opened = graph.add(), close = graph.add(), end = graph.add(true);
   graph.edge(start, list.open, opened);
-  graph.edge(close, list.close, end, Action::kLeave);
+  graph.edge(close, list.close, end);
   StateId item = graph.add();  // where an item may begin
   graph.call(opened, blank_, item);
   if (list.least == 0) graph.edge(item, list.close, end);
@@ -68,7 +68,7 @@ RuleId SchemaCompiler::list_rule(const List& list) {
     const StateId behind = graph.add(), comma = graph.add(), next = graph.add();
     if (i < list.most) graph.call(item, list.first[i], behind);
     if (i + 1 < list.most) graph.edge(behind, ',', comma);
-    if (i + 1 >= list.least) graph.call(behind, blank_, close);
+    if (i + 1 >= list.least) graph.call(behind, blank_, close, {}, Action::kLeave);
     graph.call(comma, blank_, next);
     item = next;
   }
@@ -79,7 +79,7 @@ RuleId SchemaCompiler::list_rule(const List& list) {
     const StateId behind = graph.add(), comma = graph.add(), next = graph.add();
     graph.call(item, *list.rest, behind, {}, Action::kTick);
     graph.edge(behind, ',', comma, Action::kMore);
-    graph.call(behind, blank_, close);
+    graph.call(behind, blank_, close, {}, Action::kLeave);
     graph.call(comma, blank_, next);
     graph.call(next, *list.rest, behind, {}, Action::kTick);
   }

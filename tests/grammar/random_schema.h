@@ -168,7 +168,8 @@ class RandomSchema {
     OrderedJson list = OrderedJson::array();
     const OrderedJson first = s.value("prefixItems", OrderedJson::array()), any = OrderedJson::object();
     const std::size_t least = s.value("minItems", std::size_t{0});
-    for (std::size_t n = least + pick(2), i = 0; i < n; ++i) {
+    const std::size_t n = std::min(least + pick(2), s.value("maxItems", least + 1));
+    for (std::size_t i = 0; i < n; ++i) {
       list.push_back(value(root, i < first.size() ? first[i] : s.contains("items") ? s["items"] : any, depth + 1));
     }
     return list;

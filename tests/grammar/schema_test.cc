@@ -132,6 +132,12 @@ TEST(Schema, Arrays) {
   check({R"({"type":"array","maxItems":0})", {"[]", "[ ]"}, {"[1]"}});
 }
 
+TEST(Schema, BlanksDoNotPromiseAnEndThatTheCounterForbids) {
+  const Automaton automaton = grammar::compile_schema(R"({"type":"array","minItems":2})", false, {});
+  for (const char* text : {"[1 ", "[1\n", "[1\n  "}) EXPECT_FALSE(Matcher(automaton).read(text)) << text;
+  EXPECT_TRUE(fits(automaton, "[1,2 ]"));
+}
+
 TEST(Schema, Objects) {
   check({R"({"type":"object","properties":{"a":{"const":1},"b":{"const":2},"c":{"const":3}},"required":["b"]})",
          {R"({"b":2})", R"({"a":1,"b":2,"c":3})", R"({ "b": 2, "c": 3 })"},

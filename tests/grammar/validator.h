@@ -5,6 +5,8 @@
 #include <regex>
 #include <string>
 
+#include "grammar/characters.h"
+
 namespace kl::test {
 
 using OrderedJson = nlohmann::ordered_json;
@@ -30,6 +32,16 @@ class Validator {
 
   static std::size_t characters(const std::string& s) {
     return static_cast<std::size_t>(std::count_if(s.begin(), s.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+  }
+
+  /// By characters, not bytes.
+  static bool found(const std::string& pattern, const std::string& text) {
+    const auto wide = [](std::string_view utf8) {
+      std::wstring result;
+      while (!utf8.empty()) result += static_cast<wchar_t>(grammar::take_code_point(utf8));
+      return result;
+    };
+    return std::regex_search(wide(text), std::wregex(wide(pattern)));
   }
 
   bool valid(const OrderedJson& schema, const OrderedJson& v) const {
@@ -73,7 +85,7 @@ class Validator {
     const auto text = v.get<std::string>();
     if (characters(text) < s.value("minLength", std::size_t{0})) return false;
     if (characters(text) > s.value("maxLength", std::size_t{1} << 40)) return false;
-    return !s.contains("pattern") || std::regex_search(text, std::regex(s["pattern"].get<std::string>()));
+    return !s.contains("pattern") || found(s["pattern"], text);
   }
 
   bool array_fits(const OrderedJson& s, const OrderedJson& v) const {
@@ -99,7 +111,7 @@ class Validator {
       bool known = s.contains("properties") && s["properties"].contains(name);
       if (known && !valid(s["properties"][name], value)) return false;
       for (const auto& [pattern, schema] : patterns.items()) {
-        if (!std::regex_search(name, std::regex(pattern))) continue;
+        if (!found(pattern, name)) continue;
         known = true;
         if (!valid(schema, value)) return false;
       }
