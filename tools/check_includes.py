@@ -20,6 +20,7 @@ MAY_INCLUDE = {
     "src/text":        ["base/", "gguf/", "kl/error.h", "kl/gguf.h", "kl/tokenizer.h", "kl/chat.h", "<fmt/...>", "<nlohmann/...>"],
     "src/jinja":       ["base/", "text/", "kl/error.h", "<fmt/...>"],
     "src/chat":        ["base/", "gguf/", "jinja/", "kl/", "<fmt/...>", "<nlohmann/...>"],
+    "src/grammar":     ["base/", "kl/error.h", "kl/grammar.h", "kl/structured.h", "kl/tokenizer.h", "<fmt/...>"],
     "src/weights":     ["base/", "gguf/", "kernels/", "checkpoint/", "kl/error.h", "kl/gguf.h", "kl/inspect.h", "kl/model_args.h",
                         "kl/quantize.h", "kl/safetensors.h", "kl/synth.h", "kl/verify.h", "<fmt/...>", "<nlohmann/...>"],
     "src/convert":     ["base/", "gguf/", "kernels/", "checkpoint/", "text/", "weights/", "kl/error.h", "kl/convert.h", "kl/gguf.h",

@@ -20,6 +20,7 @@
 #include "cli/progress.h"
 #include "kl/chat_template.h"
 #include "kl/error.h"
+#include "kl/structured.h"
 
 namespace kl::cli {
 namespace {
@@ -33,6 +34,8 @@ struct RunFlags {
   bool raw = false;
   bool special = false;
   bool json = false;
+  bool json_object = false;
+  std::optional<std::string> json_schema;  // a file
   bool verbose = false;
   std::int64_t ctx_size = 0;
   GenerateFlags generate;
@@ -75,6 +78,14 @@ void define(CLI::App& command, RunFlags& flags) {
   CLI::Option* json =
       command.add_flag("--json", flags.json, "one object with text, ids, counts, timings and seed instead of the text");
   logprobs->needs(json);
+  CLI::Option* object = command.add_flag("--json-object", flags.json_object, "the text is one JSON object");
+  command
+      .add_option_function<std::string>(
+          "--json-schema", [&flags](const std::string& path) { flags.json_schema = path; },
+          "the text is one JSON value that the schema in FILE describes")
+      ->type_name("FILE")
+      ->check(not_empty())
+      ->excludes(object);
   command.add_flag("-v,--verbose", flags.verbose, "show the timing summary even if standard error is no terminal");
 }
 
@@ -171,8 +182,23 @@ std::string read_prompt(const RunFlags& flags) {
   return text;
 }
 
+/// What the text must look like, or nothing.  Throws Error naming the schema's file.
+std::shared_ptr<const Grammar> grammar_of(const RunFlags& flags, const std::optional<std::string>& schema,
+                                          const Tokenizer& tokenizer) {
+  if (!flags.json_object && !schema) return nullptr;
+  GrammarCompiler compiler(tokenizer);
+  if (flags.json_object) return compiler.json_object();
+  try {
+    return compiler.json_schema(*schema);
+  } catch (const Error& error) {
+    throw Error(ErrorCode::kCorrupt, fmt::format("{}: {}", *flags.json_schema, error.what()));
+  }
+}
+
 int run_run(const RunFlags& flags) {
   const std::string text = read_prompt(flags);
+  std::optional<std::string> schema;
+  if (flags.json_schema) schema = Input(*flags.json_schema).read_all();
   const auto start = std::chrono::steady_clock::now();
   const char* format = "raw";
   std::vector<Token> prompt;
@@ -184,6 +210,7 @@ int run_run(const RunFlags& flags) {
     options.max_tokens = admit_text(args, plan, flags.ctx_size, std::ssize(prompt), options.max_tokens);
   };
   Engine engine = Engine::open(flags.dir, flags.engine, admit);
+  options.grammar = grammar_of(flags, schema, engine.tokenizer);
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
   Output output;
