@@ -6,7 +6,7 @@
 const svg = "http://www.w3.org/2000/svg";
 
 /// An element.  `props`: "class", "dataset", "on<event>" handlers; a name that the element knows as a property is set as
-/// one, everything else as an attribute; null and undefined are left out.  Children: nodes, strings, null.
+/// one, everything else as an attribute; null and undefined are left out.  Children: nodes, strings, lists of them, null.
 export function h(tag, props = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(props)) {
@@ -17,7 +17,10 @@ export function h(tag, props = {}, ...children) {
     else if (name in element && name !== "list") element[name] = value;
     else element.setAttribute(name, value);
   }
-  element.append(...children.filter((child) => child !== null && child !== undefined));
+  // One by one: a call takes no more arguments than fit the stack.
+  for (const child of children.flat()) {
+    if (child !== null && child !== undefined) element.append(child);
+  }
   return element;
 }
 

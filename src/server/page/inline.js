@@ -9,7 +9,7 @@ const maxLink = 2000; // characters of a link's text and address
 export function inline(text) {
   // What is open: {mark, nodes}.  The bottom has no mark and collects the result.
   const stack = [{ mark: null, nodes: [] }];
-  const add = (...nodes) => stack.at(-1).nodes.push(...nodes);
+  const add = (node) => push(stack.at(-1).nodes, node);
   const backticks = new Map(); // length of a run of backticks -> where the last one of this length begins
   for (const { 0: run, index } of text.matchAll(/`+/g)) backticks.set(run.length, index);
 
@@ -43,11 +43,21 @@ export function inline(text) {
   }
   add(text.slice(at));
   // Marks that nothing closed were no marks.
-  while (stack.length > 1) {
-    const { mark, nodes } = stack.pop();
-    add(mark, ...nodes);
-  }
+  while (stack.length > 1) unwind(stack);
   return stack[0].nodes;
+}
+
+/// Appends a node, or a text to the text before it.
+function push(nodes, node) {
+  if (typeof node === "string" && typeof nodes.at(-1) === "string") nodes[nodes.length - 1] += node;
+  else nodes.push(node);
+}
+
+/// Takes the last mark for the characters it is made of.
+function unwind(stack) {
+  const { mark, nodes } = stack.pop();
+  push(stack.at(-1).nodes, mark);
+  for (const node of nodes) push(stack.at(-1).nodes, node);
 }
 
 /// Opens or closes emphasis.  A mark opens before a word and closes after one; _ in the middle of a word is a letter.
@@ -55,16 +65,13 @@ function applyMark(stack, mark, before, after) {
   const inWord = mark[0] === "_" && /[\p{L}\p{N}]/u.test(before) && /[\p{L}\p{N}]/u.test(after);
   const open = stack.findLastIndex((entry) => entry.mark === mark);
   if (!inWord && open > 0 && !/\s/.test(before)) {
-    while (stack.length - 1 > open) {
-      const inner = stack.pop();
-      stack.at(-1).nodes.push(inner.mark, ...inner.nodes);
-    }
+    while (stack.length - 1 > open) unwind(stack);
     const { nodes } = stack.pop();
-    stack.at(-1).nodes.push(h(tags[mark], {}, ...nodes));
+    push(stack.at(-1).nodes, h(tags[mark], {}, nodes));
   } else if (!inWord && open < 0 && !/\s/.test(after)) {
     stack.push({ mark, nodes: [] }); // each mark is open at most once, so the stack stays small
   } else {
-    stack.at(-1).nodes.push(mark);
+    push(stack.at(-1).nodes, mark);
   }
 }
 

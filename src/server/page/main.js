@@ -20,7 +20,7 @@ let current = newConversation(preference("settings", {}));
 let probabilities = preference("probabilities", false);
 let model = "";
 
-const thread = new Thread({ edit, show: showVersion, regenerate, sendResults, retry, enterKey, dismissError });
+const thread = new Thread({ edit, show: showVersion, regenerate, sendResults, retry, enterKey, dismissError }, threadState);
 const sidebar = new Sidebar({ rename, remove });
 const settings = new SettingsPanel(() => {
   setPreference("settings", current.settings); // what the next conversation begins with
@@ -34,7 +34,7 @@ function threadState() {
 }
 
 function render() {
-  thread.show(current, threadState());
+  thread.show(current);
   renderSidebar();
   const busy = running.has(current.id);
   $("send").hidden = busy;
@@ -96,7 +96,7 @@ async function ask(after) {
   const keep = () => store.conversations.has(conversation.id) && store.save(conversation); // it may be deleted meanwhile
   const onchange = (node) => {
     if (node.content === "" && !node.toolCalls) render();
-    else if (current === conversation) thread.grow(node, threadState());
+    else if (current === conversation) thread.grow(node);
     narrator.update(node.content, false);
     keep();
   };
@@ -280,7 +280,7 @@ function setProbabilities(on) {
   probabilities = on;
   setPreference("probabilities", on);
   $("probabilities").setAttribute("aria-checked", on);
-  thread.show(current, threadState());
+  thread.show(current);
 }
 
 // --- the server -------------------------------------------------------------------------------------------------------

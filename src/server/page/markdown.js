@@ -23,7 +23,7 @@ export function showMarkdown(element, text) {
   let same = 0;
   while (same < sources.length && sources[same] === before[same] && element.children[same]) same++;
   while (element.children.length > same) element.lastChild.remove();
-  element.append(...blocks.slice(same).map((block) => build(block, 0)));
+  for (const block of blocks.slice(same)) element.append(build(block, 0));
   element.sources = sources;
 }
 
@@ -97,19 +97,18 @@ function isOrdered(line) {
 // --- from blocks to nodes ---------------------------------------------------------------------------------------------
 
 function build(block, depth) {
-  const text = () => inline(block.lines.join("\n"));
   switch (block.kind) {
     case "code": return codeBlock(block.lines[0], block.lines.slice(1).join("\n"));
     case "heading": {
       const [, marks, words] = heading.exec(block.lines[0]);
       // The page's own headings are h1 and h2.
-      return h(`h${Math.min(marks.length + 2, 6)}`, {}, ...inline(words.trim()));
+      return h(`h${Math.min(marks.length + 2, 6)}`, {}, inline(words.trim()));
     }
     case "rule": return h("hr");
-    case "quote": return h("blockquote", {}, ...nested(block.lines.map((line) => line.replace(/^ {0,3}> ?/, "")), depth));
+    case "quote": return h("blockquote", {}, nested(block.lines.map((line) => line.replace(/^ {0,3}> ?/, "")), depth));
     case "list": return listNode(block.lines, depth);
     case "table": return table(block.lines);
-    default: return h("p", {}, ...text());
+    default: return h("p", {}, inline(block.lines.join("\n")));
   }
 }
 
@@ -140,18 +139,18 @@ function listNode(lines, depth) {
   const children = items.map((item) => {
     const nodes = nested(item, depth);
     // A paragraph that begins an item needs no space around it.
-    return h("li", {}, ...(nodes[0]?.tagName === "P" ? [...nodes[0].childNodes, ...nodes.slice(1)] : nodes));
+    return h("li", {}, nodes[0]?.tagName === "P" ? [...nodes[0].childNodes, ...nodes.slice(1)] : nodes);
   });
-  if (!isOrdered(lines[0])) return h("ul", {}, ...children);
-  return h("ol", { start: Number.parseInt(lines[0], 10) }, ...children);
+  if (!isOrdered(lines[0])) return h("ul", {}, children);
+  return h("ol", { start: Number.parseInt(lines[0], 10) }, children);
 }
 
 function table(lines) {
   const rows = lines.filter((_, i) => i !== 1).map(cells);
   const width = rows[0].length;
-  const row = (tag, texts) => h("tr", {}, ...Array.from({ length: width }, (_, i) => h(tag, {}, ...inline(texts[i] ?? ""))));
+  const row = (tag, texts) => h("tr", {}, Array.from({ length: width }, (_, i) => h(tag, {}, inline(texts[i] ?? ""))));
   return h("div", { class: "table", tabIndex: 0 },
-    h("table", {}, h("thead", {}, row("th", rows[0])), h("tbody", {}, ...rows.slice(1).map((texts) => row("td", texts)))));
+    h("table", {}, h("thead", {}, row("th", rows[0])), h("tbody", {}, rows.slice(1).map((texts) => row("td", texts)))));
 }
 
 function cells(line) {

@@ -10,21 +10,24 @@ export class Thread {
   #toEnd = document.getElementById("to-end");
   #views = new Map(); // node id -> MessageView
   #actions;
+  #state;
   #conversation = null;
   #atEnd = true;
   #frame = 0;
-  #latest = null; // {node, state} to show in the next frame
+  #grown = null; // the node to show in the next frame
 
   /// `actions`   those of MessageView, and sendResults(results), retry(), enterKey(), dismissError().
-  constructor(actions) {
+  /// `state`     answers {probabilities, running, error} of the conversation on screen.
+  constructor(actions, state) {
     this.#actions = actions;
+    this.#state = state;
     this.#scroller.addEventListener("scroll", () => this.#onScroll(), { passive: true });
     this.#toEnd.addEventListener("click", () => this.scrollToEnd());
     new ResizeObserver(() => this.#atEnd && this.scrollToEnd()).observe(this.#list.parentElement);
   }
 
-  /// Shows a conversation as it is now.  `state`   {probabilities, running, error, model}.
-  show(conversation, state) {
+  /// Shows a conversation as it is now.
+  show(conversation) {
     if (conversation !== this.#conversation) {
       this.#conversation = conversation;
       this.#views.clear();
@@ -32,25 +35,25 @@ export class Thread {
     }
     const path = shown(conversation);
     const views = path.map((node) => this.#viewOf(node));
-    path.forEach((node, i) => views[i].update(this.#contextOf(node, state)));
+    path.forEach((node, i) => views[i].update(this.#contextOf(node)));
     this.#place(views.map((view) => view.element));
-    this.#showAfter(path, state);
+    this.#showAfter(path);
     document.body.classList.toggle("empty", path.length === 0);
     if (this.#atEnd) this.scrollToEnd();
   }
 
   /// Shows that one message has grown, at most once per frame.
-  grow(node, state) {
-    this.#latest = { node, state };
+  grow(node) {
+    this.#grown = node;
     this.#frame ||= requestAnimationFrame(() => {
       this.#frame = 0;
-      const { node: newest, state: newestState } = this.#latest;
-      const view = this.#views.get(newest.id);
+      const view = this.#views.get(this.#grown.id);
       if (!view?.element.isConnected) return;
-      view.update(this.#contextOf(newest, newestState));
+      view.update(this.#contextOf(this.#grown));
       if (this.#atEnd) this.scrollToEnd();
     });
   }
+
   scrollToEnd() {
     this.#atEnd = true;
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
@@ -80,7 +83,8 @@ export class Thread {
     return this.#views.get(node.id);
   }
 
-  #contextOf(node, { probabilities, running }) {
+  #contextOf(node) {
+    const { probabilities, running } = this.#state();
     return { versions: versions(this.#conversation, node), probabilities, idle: !running };
   }
 
@@ -93,7 +97,8 @@ export class Thread {
     this.#list.append(...elements.slice(same));
   }
 
-  #showAfter(path, { running, error }) {
+  #showAfter(path) {
+    const { running, error } = this.#state();
     const calls = running ? [] : openCalls(this.#conversation);
     const key = `${path.at(-1)?.id} ${running} ${calls.length}`;
     if (this.#after.shown?.key === key && this.#after.shown.error === error) return;

@@ -10,6 +10,7 @@ import json
 import math
 import pathlib
 import re
+import socket
 import sys
 import threading
 import time
@@ -55,7 +56,7 @@ class Mock:
 
 
 def words_of(messages):
-    return re.findall(r"\S+\s*", " ".join(f"<{m['role']}> {m.get('content') or ''}" for m in messages))
+    return " ".join(f"<{m['role']}> {m.get('content') or ''}" for m in messages).split()
 
 
 def pieces(text):
@@ -179,8 +180,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if order == "tool" and body.get("tools") and not after_tool:
             count, finish = self.call_tools(chunk), "tool_calls"
         else:
-            count, finish = self.say(self.text_of(messages, order, after_tool), body, order, chunk), "stop"
-        if finish is None or count is None:
+            text = self.text_of(messages, order, after_tool)
+            count, finish = self.say(text, body, order, chunk), "stop"
+            with self.mock.lock:
+                self.mock.seen.append(words_of([*messages, {"role": "assistant", "content": text}]))
+        if count is None:
             return
         seconds = max(time.monotonic() - first, 1e-6)
         chunk({}, finish)
@@ -217,8 +221,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if body.get("logprobs"):
                 more["logprobs"] = {"content": [logprobs_of(token, i, body.get("top_logprobs", 0))], "refusal": None}
             chunk({"content": token}, **more)
-            if order == "break" and i == 3:
-                self.connection.close()
+            if order == "break" and i == 1:
+                self.connection.shutdown(socket.SHUT_RDWR)
                 return None
             time.sleep(0.03 if order == "slow" else 0.002)
         return len(tokens)
