@@ -169,6 +169,7 @@ class Model {
   ~Model();
 
   const ModelArgs& args() const;
+  const ModelOptions& options() const;  ///< as given to open()
   const char* isa() const;  ///< the kernel table in use
   int threads() const;
 

@@ -30,6 +30,8 @@ void MlaCache::repeat(std::int64_t count) noexcept {
     std::copy_n(row(pos - period), format_.row_bytes(), row(pos));
 }
 
-std::size_t MlaCache::bytes() const { return blocks_.size() * block_floats() * sizeof(float); }
+void MlaCache::share(const MlaCache& earlier) noexcept {
+  std::copy_n(earlier.blocks_.begin(), std::min(earlier.num_tokens_, num_tokens_) / kKeyBlock, blocks_.begin());
+}
 
 }  // namespace kl

@@ -39,7 +39,14 @@ class MlaCache {
   }
   const std::byte* row(std::int64_t pos) const noexcept { return const_cast<MlaCache*>(this)->row(pos); }
 
-  std::size_t bytes() const;  ///< of its blocks, those shared with copies included
+  /// Uses the full blocks of `earlier`, whose rows must be equal to the first ones here.
+  void share(const MlaCache& earlier) noexcept;
+
+  /// Calls f(start, bytes) for every block, those shared with copies included.
+  template <class F>
+  void for_each_block(F&& f) const {
+    for (const auto& block : blocks_) f(static_cast<const void*>(block->data()), block_floats() * sizeof(float));
+  }
 
  private:
   std::size_t block_floats() const { return static_cast<std::size_t>(kKeyBlock * format_.row_bytes()) / sizeof(float); }

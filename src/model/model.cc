@@ -85,6 +85,7 @@ Model open_weights(const ModelArgs& args, const ModelWeights& weights, const Mod
 }
 
 const ModelArgs& Model::args() const { return impl_->args; }
+const ModelOptions& Model::options() const { return impl_->options; }
 const char* Model::isa() const { return impl_->kernels.isa; }
 int Model::threads() const { return impl_->pool.size(); }
 void Model::bring_into_memory(const std::function<void(std::size_t, std::size_t)>& progress) const {

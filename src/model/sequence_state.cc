@@ -27,18 +27,24 @@ SequenceState& SequenceState::operator=(const SequenceState& other) { return *th
 SequenceState& SequenceState::operator=(SequenceState&&) noexcept = default;
 SequenceState::~SequenceState() = default;
 
+std::size_t SequenceState::Impl::fixed_bytes() const {
+  std::size_t bytes = 0;
+  for (const LayerCache& cache : layers)
+    if (const auto* kda = std::get_if<KdaCache>(&cache)) bytes += (kda->S.size() + kda->conv.size()) * sizeof(float);
+  return bytes;
+}
+
+void share_latents(const SequenceState::Impl& earlier, SequenceState::Impl& state) {
+  for (std::size_t i = 0; i < state.layers.size(); ++i)
+    if (auto* mla = std::get_if<MlaCache>(&state.layers[i])) mla->share(std::get<MlaCache>(earlier.layers[i]));
+}
+
 std::int64_t SequenceState::num_tokens() const { return impl_ ? impl_->num_tokens : 0; }
 
 std::size_t SequenceState::bytes() const {
   if (!impl_) return 0;
   std::size_t bytes = 0;
-  for (const LayerCache& cache : impl_->layers) {
-    if (const auto* kda = std::get_if<KdaCache>(&cache)) {
-      bytes += (kda->S.size() + kda->conv.size()) * sizeof(float);
-    } else {
-      bytes += std::get<MlaCache>(cache).bytes();
-    }
-  }
+  impl_->for_each_block([&](const void*, std::size_t size) { bytes += size; });
   return bytes;
 }
 
