@@ -31,7 +31,8 @@ MAY_INCLUDE = {
     "src/calibration": ["base/", "kernels/", "checkpoint/", "weights/", "convert/", "model/", "evaluation/", "kl/", "<fmt/...>"],
     "src/benchmark":   ["base/", "kernels/", "model/", "kl/", "<system>"],
     "src/verify":      ["base/", "kernels/", "checkpoint/", "weights/", "kl/", "<fmt/...>"],
-    "src/cli":         ["base/", "kl/", "<system>", "<fmt/...>", "<nlohmann/...>", "<CLI/...>", "<editline/...>"],
+    "src/server":      ["base/", "kl/", "<system>", "<fmt/...>", "<nlohmann/...>", "<openssl/...>", "<boost/...>"],
+    "src/cli":         ["server/server.h", "base/", "kl/", "<system>", "<fmt/...>", "<nlohmann/...>", "<CLI/...>", "<editline/...>"],
     "examples":        ["kl/"],
 }
 

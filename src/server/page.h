@@ -5,10 +5,10 @@
 
 namespace kl {
 
-/// The chat page: its files (src/server/page/), which are part of the program.
+/// GET routes of the chat page: "/", and one for each of its other files (src/server/page/), which are in the program.
 ///
-/// The page may run scripts and styles of this server only, and may talk to this server only: its content security policy
-/// says so to the browser.  Its routes hold nothing secret and want no API key: the page asks for the key.
+/// With every file goes a content security policy: scripts, styles and requests of this server only, nothing inline, and
+/// no text that becomes HTML.  docs/chat-page.md says what the page does.
 std::vector<Route> page_routes();
 
 }  // namespace kl

@@ -97,7 +97,8 @@ export class Narrator {
 export function growWithText(area) {
   const grow = () => {
     area.style.height = "auto";
-    area.style.height = `${area.scrollHeight + area.offsetHeight - area.clientHeight}px`;
+    // What is hidden has no height; its rows do until it is shown.
+    if (area.offsetHeight > 0) area.style.height = `${area.scrollHeight + area.offsetHeight - area.clientHeight}px`;
   };
   area.addEventListener("input", grow);
   return grow;

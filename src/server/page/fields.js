@@ -4,14 +4,14 @@
 /// {key of the API, label, hint, kind, min, max, step}
 export const sampling = [
   { key: "temperature", label: "Temperature", hint: "0 is greedy", kind: "number", min: 0, max: 2, step: 0.05 },
-  { key: "top_p", label: "Top p", hint: "likeliest tokens that sum to p", kind: "number", min: 0, max: 1, step: 0.01 },
+  { key: "top_p", label: "Top p", hint: "likeliest that sum to p", kind: "number", min: 0, max: 1, step: 0.01 },
   { key: "top_k", label: "Top k", hint: "0 keeps all", kind: "integer", min: 0, max: 1000000, step: 1 },
   { key: "min_p", label: "Min p", hint: "relative to the likeliest", kind: "number", min: 0, max: 1, step: 0.01 },
   { key: "presence_penalty", label: "Presence penalty", hint: "for having occurred", kind: "number", min: -2, max: 2, step: 0.1 },
   { key: "frequency_penalty", label: "Frequency penalty", hint: "per occurrence", kind: "number", min: -2, max: 2, step: 0.1 },
   { key: "repetition_penalty", label: "Repetition penalty", hint: "1 is none", kind: "number", min: 0.01, max: 10, step: 0.01 },
   { key: "max_tokens", label: "Max tokens", hint: "length of an answer", kind: "integer", min: 1, max: 10000000, step: 1 },
-  { key: "seed", label: "Seed", hint: "the same seed, the same text", kind: "integer", min: 0, max: Number.MAX_SAFE_INTEGER, step: 1 },
+  { key: "seed", label: "Seed", hint: "same seed, same text", kind: "integer", min: 0, max: Number.MAX_SAFE_INTEGER, step: 1 },
 ];
 
 const texts = [

@@ -12,6 +12,7 @@ import { addNode, newConversation, openCalls, show, shown } from "./tree.js";
 
 const $ = (id) => document.getElementById(id);
 const narrow = matchMedia("(max-width: 800px)");
+const touch = matchMedia("(hover: none) and (pointer: coarse)");
 
 const store = new Store();
 const running = new Map(); // conversation id -> AbortController of the answer that is coming in
@@ -119,7 +120,6 @@ async function ask(after) {
 /// The line below the message box while an answer comes in.
 function showProgress(conversation) {
   const hint = $("composer-hint");
-  const before = hint.textContent;
   const start = performance.now();
   const timer = setInterval(() => {
     const node = shown(conversation).at(-1);
@@ -129,9 +129,13 @@ function showProgress(conversation) {
   return {
     stop() {
       clearInterval(timer);
-      hint.textContent = before;
+      showHint();
     },
   };
+}
+
+function showHint() {
+  $("composer-hint").textContent = touch.matches ? "" : "Enter sends, Shift+Enter begins a new line";
 }
 
 function stop() {
@@ -248,6 +252,7 @@ function toggle(panel, open = $(panel).hidden) {
   $("backdrop").hidden = !covered;
   for (const name of ["sidebar", "settings"]) $(`toggle-${name}`).setAttribute("aria-expanded", !$(name).hidden);
   if (!narrow.matches) setPreference(`${panel}-open`, open);
+  if (open && panel === "settings") settings.show(current.settings); // fields are as high as their texts only once shown
   if (open && narrow.matches) $(panel).querySelector("button, a, input")?.focus();
   if (!open && hadFocus) $(`toggle-${panel}`).focus();
 }
@@ -322,8 +327,9 @@ const growComposer = growWithText($("message"));
 function listen() {
   $("composer").addEventListener("submit", (event) => (event.preventDefault(), submit()));
   $("message").addEventListener("keydown", (event) => {
-    // While an input method is composing, Enter chooses a word.
-    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) (event.preventDefault(), submit());
+    // While an input method is composing, Enter chooses a word; on a phone's keyboard it begins a line.
+    const sends = event.ctrlKey || event.metaKey || (!event.shiftKey && !touch.matches);
+    if (event.key === "Enter" && sends && !event.isComposing) (event.preventDefault(), submit());
     if (event.key === "ArrowUp" && event.target.value === "" && !event.altKey) (event.preventDefault(), thread.editLastOfUser());
   });
   $("stop").addEventListener("click", stop);
@@ -354,6 +360,7 @@ function listen() {
 
 async function start() {
   setTheme(document.documentElement.dataset.theme);
+  showHint();
   listen();
   layOut();
   setProbabilities(probabilities);

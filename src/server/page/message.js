@@ -146,7 +146,7 @@ function statsLine(node) {
   if (stats.finish === "length") parts.push(h("span", { class: "ending" }, "cut at max tokens"));
   if (stats.tokens !== undefined) parts.push(h("span", {}, `${count(stats.tokens)} tokens`));
   if (stats.tokensPerSecond !== undefined) parts.push(h("span", {}, `${stats.tokensPerSecond.toFixed(1)} tokens/s`));
-  if (stats.firstTokenMs !== undefined) parts.push(h("span", {}, `first after ${seconds(stats.firstTokenMs)}`));
+  if (stats.firstTokenMs !== undefined) parts.push(h("span", {}, `first token ${seconds(stats.firstTokenMs)}`));
   if (stats.promptTokens !== undefined) parts.push(promptLine(stats));
   return h("span", { class: "stats" }, ...parts);
 }

@@ -62,7 +62,7 @@ class Chat:
         """Sends a message, without waiting for the answer."""
         self.page.click("#message")
         self.page.type(text)
-        self.page.press("Enter")
+        self.page.press("Enter", ctrl=True)  # which sends on a phone too
 
     def ask(self, text):
         """Sends a message and waits until the answer is whole."""

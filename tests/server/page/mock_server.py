@@ -2,8 +2,7 @@
 
     python3 mock_server.py [PORT]        then open http://127.0.0.1:8081/
 
-What it answers depends on the last message: "slow", "break", "busy", "refuse", "markdown", "tool" (with tools in the
-settings), anything else is echoed.  GET /mock tells tests what was asked; POST /mock sets the API key.
+What it answers depends on the last message: ORDERS says on which words; anything else is echoed.  GET /mock tells tests what was asked; POST /mock sets the API key.
 """
 import http.server
 import json
@@ -21,6 +20,9 @@ POLICY = re.search(r'kPolicy\s*=\s*((?:"[^"]*"\s*)+);', (ROOT / "src/server/page
 POLICY = "".join(re.findall(r'"([^"]*)"', POLICY[1]))
 TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8",
          ".svg": "image/svg+xml"}
+
+ORDERS = {"slow": "slow", "break": "break", "busy": "busy", "refuse": "refuse",  # a word of the message, and what follows
+          "remember": "markdown", "weather": "tool"}                             # tools must be in the settings
 
 MARKDOWN = """KDA keeps a **memory of fixed size** per head and *corrects* it with every token:
 
@@ -137,8 +139,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return None
         with self.mock.lock:
             self.mock.requests.append(body)
-        users = [m["content"] for m in body["messages"] if m["role"] == "user"]
-        order = users[-1].split()[0].lower() if users and users[-1].split() else ""
+        last = [m["content"] for m in body["messages"] if m["role"] == "user"][-1]
+        order = next((ORDERS[word] for word in re.findall(r"\w+", last) if word in ORDERS), "")
         if order == "busy" and self.mock.busy_left > 0:
             self.mock.busy_left -= 1
             return self.fail(429, "the queue is full", Retry_After="1")

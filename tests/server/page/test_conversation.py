@@ -8,7 +8,18 @@ def test_answer_streams_and_says_how_it_went(chat, server):
     assert server.last["stream"] is True and server.last["stream_options"] == {"include_usage": True}
     assert server.last["model"] == "Kimi-Linear-48B-A3B"
     stats = chat.page.text(".message.assistant .stats")
-    assert "tokens/s" in stats and "first after" in stats and "prompt: 0 of 3 cached" in stats
+    assert "tokens/s" in stats and "first token" in stats and "prompt: 0 of 3 cached" in stats
+
+
+def test_enter_sends_and_shift_enter_begins_a_line(chat, server):
+    chat.page.click("#message")
+    chat.page.type("one")
+    chat.page.press("Enter", shift=True)
+    chat.page.type("two")
+    chat.page.press("Enter")
+    chat.page.wait("document.querySelector('.message.assistant')")
+    chat.finish()
+    assert server.last["messages"][0]["content"] == "one\ntwo"
 
 
 def test_second_turn_sends_the_first_and_takes_it_from_the_cache(chat, server):

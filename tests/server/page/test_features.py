@@ -63,7 +63,7 @@ def test_impossible_setting_is_named_and_nothing_is_sent(chat, server):
 def test_tool_calls_are_cards_and_results_go_back(chat, server):
     page = chat.page
     set_fields(page, tools=json.dumps(TOOLS))
-    chat.ask("tool please")
+    chat.ask("the weather")
     assert page.texts(".tool-name") == ["get_weather", "get_time"]
     assert json.loads(page.texts(".tool pre")[0]) == {"city": "Zürich", "days": 3}
     assert "\n" in page.texts(".tool pre")[0]
@@ -202,7 +202,7 @@ def test_screen_readers_hear_sentences(chat):
 def test_phone(new_chat, server):
     chat = new_chat(server.url, width=390, height=844, touch=True, scale=2)
     page = chat.page
-    assert chat.ask("markdown").startswith("KDA keeps")
+    assert chat.ask("remember").startswith("KDA keeps")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     page.click("#toggle-sidebar")
     page.wait("!document.getElementById('sidebar').hidden && document.getElementById('conversation').inert")
@@ -235,7 +235,7 @@ def test_colours_follow_the_system_until_switched(chat, system):
 @pytest.mark.parametrize("dark", [False, True])
 def test_text_contrast_is_at_least_4_5(new_chat, server, dark):
     chat = new_chat(server.url, dark=dark)
-    chat.ask("markdown")
+    chat.ask("remember")
     chat.page.press(",", ctrl=True)
     poor = chat.page.evaluate("""(() => {
         const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });

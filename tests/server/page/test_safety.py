@@ -44,7 +44,7 @@ def test_policy_refuses_what_the_page_never_does(chat):
         return outcome;
     })()""")
     assert outcome == []
-    assert any("content security policy" in text for text in page.problems)
+    assert any("content security policy" in text.lower() for text in page.problems)
     page.problems.clear()
     page.requests.clear()
 
