@@ -140,6 +140,7 @@ function showHint() {
 
 function stop() {
   running.get(current.id)?.abort();
+  if (document.activeElement === $("stop")) $("message").focus(); // the button is about to go
 }
 
 function edit(node, text) {
@@ -173,6 +174,7 @@ function sendResults(results) {
   let last = null;
   for (const { id, content } of results) last = addNode(current, { role: "tool", toolCallId: id, content });
   ask(last);
+  $("message").focus(); // the form has gone
 }
 
 function retry() {
@@ -368,6 +370,7 @@ async function start() {
   const kept = await store.open({
     isBusy: (id) => running.has(id),
     onOtherTab: (id) => (id === current.id ? openFromAddress() : renderSidebar()),
+    onFailure: () => toast("The browser refused to keep this conversation: its storage may be full. Export it."),
   });
   if (!kept) toast("This browser keeps nothing here: conversations end with the page.");
   openFromAddress();

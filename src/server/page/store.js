@@ -10,12 +10,15 @@ export class Store {
   #channel = "BroadcastChannel" in globalThis ? new BroadcastChannel(name) : null;
   #timers = new Map(); // id -> timer of a write that waits
   #waiting = new Map(); // id -> conversation it will write
+  #onFailure = () => {};
 
   conversations = new Map(); // id -> conversation
 
   /// Reads everything.  `onOtherTab(id)` is called when another tab has changed a conversation, after it was read again;
-  /// one for which `isBusy(id)` is left as it is here.  Answers whether conversations will outlive the page.
-  async open({ isBusy, onOtherTab }) {
+  /// one for which `isBusy(id)` is left as it is here.  `onFailure()` is called when a write fails.
+  /// Answers whether conversations will outlive the page.
+  async open({ isBusy, onOtherTab, onFailure }) {
+    this.#onFailure = onFailure;
     try {
       this.#database = await promised(open());
       for (const conversation of await promised(this.#rows("readonly").getAll())) {
@@ -70,6 +73,7 @@ export class Store {
     const rows = this.#rows("readwrite");
     action(rows);
     rows.transaction.oncomplete = () => this.#channel?.postMessage(id);
+    rows.transaction.onabort = this.#onFailure;
   }
 
   #rows(mode) {

@@ -24,6 +24,7 @@ PROGRAM = shutil.which("chromium")
 FLAGS = ["--headless=new", "--no-sandbox", "--remote-debugging-pipe", "--no-first-run", "--disable-gpu", "--mute-audio",
          "--disable-extensions", "--disable-background-networking", "--disable-component-update", "--disable-sync",
          "--disable-dev-shm-usage", "--hide-scrollbars", "--force-color-profile=srgb", "--lang=en-US",
+         "--disable-features=BackForwardCache",  # a page left is a page gone
          # A desktop's mouse: Chromium without a screen has none, and media queries would say so.
          "--blink-settings=primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4"]
 TIMEOUT = 10  # seconds that any one thing may take
@@ -156,6 +157,17 @@ class Page:
     def open(self, url):
         self.call("Page.navigate", url=url)
         self.wait("document.body?.dataset.ready === 'yes'")
+
+    def forget(self, url):
+        """Leaves the page and clears what it kept in this profile, as if it had never been opened."""
+        self.evaluate("sessionStorage.clear()")
+        self.call("Page.navigate", url="about:blank")
+        self.wait("location.href === 'about:blank'")
+        self.call("Storage.clearDataForOrigin", origin=url.rstrip("/"), storageTypes="all")
+        self.call("Page.resetNavigationHistory")
+        self.prefer("light")
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=0, y=0)
+        self.problems, self.failed_loads, self.requests = [], [], []
 
     def reload(self):
         self.evaluate("document.body.dataset.ready = 'no'")

@@ -87,9 +87,15 @@ class Chat:
         self.page.click(selector)
 
 
+def check(page, url):
+    """Nothing went wrong that the page should have prevented, and nobody but the server was asked for anything."""
+    assert page.problems == []
+    assert [request for request in page.requests if not request.startswith((url, "blob:", "about:"))] == []
+
+
 @pytest.fixture
 def new_chat(browser):
-    """new_chat(url, width=390, touch=True, ...) -> Chat.  After the test: no page may have had a problem."""
+    """new_chat(url, width=390, touch=True, ...) -> Chat in a profile of its own."""
     pages = []
 
     def make(url, **options):
@@ -100,17 +106,29 @@ def new_chat(browser):
     yield make
     try:
         for page, url in pages:
-            assert page.problems == []
-            assert [request for request in page.requests if not request.startswith((url, "blob:"))] == []
+            check(page, url)
     finally:
         for page, _ in pages:
             page.close()
 
 
+@pytest.fixture(scope="session")
+def desktop(browser):
+    page = browser.new_page()
+    yield page
+    page.close()
+
+
 @pytest.fixture
-def chat(new_chat, server):
-    """A fresh conversation with the mock server, on a desktop."""
-    return new_chat(server.url)
+def chat(desktop, server):
+    """A fresh conversation with the mock server, on a desktop.  Tests share the page, which forgets all between them: a
+    new one costs a second."""
+    chat = Chat(desktop, server.url)
+    yield chat
+    try:
+        check(desktop, server.url)
+    finally:
+        desktop.forget(server.url)
 
 
 @pytest.fixture(scope="module")

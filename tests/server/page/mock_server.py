@@ -113,7 +113,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.reply(200, {"requests": self.mock.requests, "cancelled": self.mock.cancelled})
         elif path == "/v1/models":
             if self.allowed():
-                self.reply(200, {"object": "list", "data": [{"id": "Kimi-Linear-48B-A3B", "object": "model", "created": 0, "owned_by": "kl"}]})
+                self.reply(200, {"object": "list", "data": [{"id": "mock-engine", "object": "model", "created": 0, "owned_by": "kl"}]})
         elif path == "/props":
             if self.allowed():
                 self.reply(200, {"default_generation_settings": {"n_ctx": 131072, "params": {

@@ -9,13 +9,17 @@ import mock_server
 TOOLS = '[{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}]'
 
 
+def new_conversation(page):
+    page.press("O", ctrl=True, shift=True)
+    page.wait("document.querySelectorAll('.message').length === 0")
+
+
 def converse(browser, url, **options):
     """A page with a few conversations; the last one is on screen."""
     chat = conftest.Chat(browser.new_page(**options), url)
     for title in ("Plan a weekend in Zürich", "Proofread my abstract", "Regular expressions for dates"):
         chat.ask(title)
-        chat.page.press("O", ctrl=True, shift=True)
-        chat.page.wait("document.querySelectorAll('.message').length === 0")
+        new_conversation(chat.page)
     chat.ask("How does KDA remember?")
     return chat
 
@@ -32,6 +36,7 @@ def rename(chat, title):
 def desktop(browser, url, folder):
     chat = converse(browser, url)
     rename(chat, "How KDA remembers")
+    chat.page.hover("#message")
     chat.page.screenshot(folder / "chat-desktop.png")
     chat.page.prefer("dark")
     chat.page.press(",", ctrl=True)
@@ -39,21 +44,30 @@ def desktop(browser, url, folder):
     chat.page.close()
 
 
-def features(browser, url, folder):
-    """Token probabilities, and a tool call."""
+def tokens(browser, url, folder):
     chat = converse(browser, url)
     page = chat.page
     page.press("P", alt=True)
-    page.press("O", ctrl=True, shift=True)
-    page.wait("document.querySelectorAll('.message').length === 0")
+    new_conversation(page)
+    chat.ask("A hybrid model keeps a state of fixed size, which blurs, and a cache that grows, which does not.")
+    chat.ask("Say that in other words.")
+    page.hover(".token:nth-child(8)")
+    page.screenshot(folder / "chat-tokens.png")
+    page.close()
+
+
+def tools(browser, url, folder):
+    chat = converse(browser, url, height=900)
+    page = chat.page
+    new_conversation(page)
     page.press(",", ctrl=True)
     page.evaluate("document.getElementById('setting-tools').focus()")
     page.type(TOOLS)
     page.press(",", ctrl=True)
-    chat.ask("Say this with all your doubts: a hybrid model keeps a state of fixed size, and a cache that grows.")
-    chat.ask("And what is the weather in Zürich?")
-    page.hover(".token:nth-child(12)")
-    page.screenshot(folder / "chat-tokens-tools.png")
+    chat.ask("How is the weather?")
+    page.click("#result-0")
+    page.type('{"sky": "clear", "celsius": [21, 19, 23]}')
+    page.screenshot(folder / "chat-tools.png")
     page.close()
 
 
@@ -71,5 +85,5 @@ if __name__ == "__main__":
     target = pathlib.Path(sys.argv[1])
     server = mock_server.serve()
     with chromium.Browser() as browser:
-        for draw in (desktop, features, phone):
+        for draw in (desktop, tokens, tools, phone):
             draw(browser, server.url, target)

@@ -6,7 +6,7 @@ def test_answer_streams_and_says_how_it_went(chat, server):
     assert chat.ask("hello there") == "You said: hello there"
     assert server.last["messages"] == [{"role": "user", "content": "hello there"}]
     assert server.last["stream"] is True and server.last["stream_options"] == {"include_usage": True}
-    assert server.last["model"] == "Kimi-Linear-48B-A3B"
+    assert server.last["model"] == "mock-engine"
     stats = chat.page.text(".message.assistant .stats")
     assert "tokens/s" in stats and "first token" in stats and "prompt: 0 of 3 cached" in stats
 
