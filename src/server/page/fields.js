@@ -1,21 +1,22 @@
 // The settings of a request: the one table that the settings panel is built from, that values are checked by, and that
 // says what goes into a request.  Settings are kept as the texts that were typed; "" is left to the server.
 
-/// {key of the API, label, hint, kind, min, max, step}
+/// {key of the API, label, hint, kind, min, max, step}; `server` is what /props calls the default if not the same, and
+/// `unset` what to say where there is none.
 export const sampling = [
   { key: "temperature", label: "Temperature", hint: "0 is greedy", kind: "number", min: 0, max: 2, step: 0.05 },
   { key: "top_p", label: "Top p", hint: "likeliest that sum to p", kind: "number", min: 0, max: 1, step: 0.01 },
-  { key: "top_k", label: "Top k", hint: "0 keeps all", kind: "integer", min: 0, max: 1000000, step: 1 },
+  { key: "top_k", label: "Top k", hint: "0 keeps all", kind: "integer", min: 0, max: 2147483647, step: 1 },
   { key: "min_p", label: "Min p", hint: "relative to the likeliest", kind: "number", min: 0, max: 1, step: 0.01 },
   { key: "presence_penalty", label: "Presence penalty", hint: "for having occurred", kind: "number", min: -2, max: 2, step: 0.1 },
   { key: "frequency_penalty", label: "Frequency penalty", hint: "per occurrence", kind: "number", min: -2, max: 2, step: 0.1 },
-  { key: "repetition_penalty", label: "Repetition penalty", hint: "1 is none", kind: "number", min: 0.01, max: 10, step: 0.01 },
-  { key: "max_tokens", label: "Max tokens", hint: "length of an answer", kind: "integer", min: 1, max: 10000000, step: 1 },
-  { key: "seed", label: "Seed", hint: "same seed, same text", kind: "integer", min: 0, max: Number.MAX_SAFE_INTEGER, step: 1 },
+  { key: "repetition_penalty", label: "Repetition penalty", hint: "1 is none", kind: "number", min: 0.01, max: 100, step: 0.01, server: "repeat_penalty" },
+  { key: "max_tokens", label: "Max tokens", hint: "length of an answer", kind: "integer", min: 1, max: 2147483647, step: 1, unset: "no limit" },
+  { key: "seed", label: "Seed", hint: "same seed, same text", kind: "integer", min: 0, max: Number.MAX_SAFE_INTEGER, step: 1, server: "", unset: "random" },
 ];
 
 const texts = [
-  { key: "stop", label: "Stop strings", hint: "one per line, at most four", kind: "lines", rows: 2 },
+  { key: "stop", label: "Stop strings", hint: "one per line", kind: "lines", rows: 2 },
 ];
 
 const output = [
@@ -50,7 +51,7 @@ export function problem(field, value) {
     }
     if (number < field.min || number > field.max) return `expected ${field.min} to ${field.max}, got ${text}`;
   }
-  if (field.kind === "lines" && lines(text).length > 4) return "expected at most four lines";
+  if (field.kind === "lines" && lines(text).length > 16) return "expected at most 16 lines";
   if (field.kind === "json") return jsonProblem(field, text);
   return "";
 }

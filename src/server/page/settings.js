@@ -41,8 +41,9 @@ export class SettingsPanel {
   /// Shows what the server does where a field is empty; `defaults` as /props has them.
   showDefaults(defaults) {
     for (const { field, input } of this.#rows.values()) {
-      const value = defaults[field.key];
-      if (field.kind === "number" || field.kind === "integer") input.placeholder = Number.isFinite(value) ? String(+value.toFixed(4)) : "default";
+      if (field.kind !== "number" && field.kind !== "integer") continue;
+      const value = defaults[field.server ?? field.key];
+      input.placeholder = Number.isFinite(value) && value >= field.min ? String(+value.toFixed(4)) : field.unset ?? "default";
     }
   }
 

@@ -118,7 +118,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if self.allowed():
                 self.reply(200, {"default_generation_settings": {"n_ctx": 131072, "params": {
                     "temperature": 0.7, "top_p": 0.95, "top_k": 0, "min_p": 0.05, "presence_penalty": 0.0,
-                    "frequency_penalty": 0.0, "repetition_penalty": 1.0, "max_tokens": 4096, "seed": None}}})
+                    "frequency_penalty": 0.0, "repeat_penalty": 1.0, "max_tokens": -1, "seed": 4294967295}}})
         else:
             self.static(path)
 

@@ -1,10 +1,11 @@
 """Draws the pictures of docs/chat-page.md: python3 screenshots.py FOLDER.  They are of the mock server."""
 import pathlib
 import sys
+import time
 
 import chromium
-import conftest
 import mock_server
+import page_driver
 
 TOOLS = '[{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}]'
 
@@ -16,7 +17,7 @@ def new_conversation(page):
 
 def converse(browser, url, **options):
     """A page with a few conversations; the last one is on screen."""
-    chat = conftest.Chat(browser.new_page(**options), url)
+    chat = page_driver.Chat(browser.new_page(**options), url)
     for title in ("Plan a weekend in Zürich", "Proofread my abstract", "Regular expressions for dates"):
         chat.ask(title)
         new_conversation(chat.page)
@@ -39,6 +40,7 @@ def desktop(browser, url, folder):
     chat.page.hover("#message")
     chat.page.screenshot(folder / "chat-desktop.png")
     chat.page.prefer("dark")
+    time.sleep(0.3)  # colours fade
     chat.page.press(",", ctrl=True)
     chat.page.screenshot(folder / "chat-desktop-dark.png")
     chat.page.close()
@@ -75,6 +77,7 @@ def phone(browser, url, folder):
     chat = converse(browser, url, width=390, height=844, touch=True)
     chat.page.screenshot(folder / "chat-phone.png")
     chat.page.prefer("dark")
+    time.sleep(0.3)  # colours fade
     chat.page.click("#toggle-sidebar")
     chat.page.wait("document.getElementById('sidebar').getBoundingClientRect().left === 0")
     chat.page.screenshot(folder / "chat-phone-dark.png")
