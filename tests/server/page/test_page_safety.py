@@ -107,7 +107,7 @@ def test_hostile_markdown_takes_linear_time(workbench):
 def test_events_may_be_split_anywhere(workbench):
     wrong = workbench.evaluate("""(async () => {
         const { EventParser } = await import("./sse.js");
-        const bytes = new TextEncoder().encode(": note\\r\\ndata: one é€𝄞\\r\\n\\r\\nevent: x\\ndata:two\\ndata: three\\n\\ndata: four\\r\\rdata: cut");
+        const bytes = new TextEncoder().encode(": note\\r\\ndata: one é€𝄞\\r\\n\\r\\nevent: x\\ndata:two\\r\\ndata: three\\n\\ndata: four\\r\\rdata: cut");
         const expected = JSON.stringify(["one é€𝄞", "two\\nthree", "four"]);
         let wrong = 0;
         for (let a = 0; a <= bytes.length; a++) {
