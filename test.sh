@@ -46,7 +46,7 @@ unit_tests() { run_ctest release -L unit; }
 repository_checks() { run_ctest release -L check; }
 
 program_tests() {
-  KL_PROGRAM=$PWD/build/release/bin/kl $python -m pytest -q -rs -p no:cacheprovider tests/cli tests/server
+  KL_PROGRAM=$PWD/build/release/bin/kl $python -m pytest -q -rs -p no:cacheprovider tests/cli tests/server/page
 }
 
 # The model's tests with one kernel table forced through the environment, as a user would force it.

@@ -2,10 +2,10 @@
 import json
 import urllib.request
 
-import chromium
-import mock_server
 import pytest
-from page_driver import Chat
+
+from . import chromium, mock_server
+from .page_driver import Chat
 
 
 @pytest.fixture(scope="session")

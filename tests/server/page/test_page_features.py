@@ -2,7 +2,8 @@
 import json
 
 import pytest
-from page_driver import set_fields
+
+from .page_driver import set_fields
 
 TOOLS = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}]
 

@@ -5,7 +5,8 @@ import signal
 import subprocess
 
 import pytest
-from page_driver import set_fields
+
+from .page_driver import set_fields
 
 URL, PROGRAM = os.environ.get("KL_PAGE_URL"), os.environ.get("KL_PROGRAM")
 
