@@ -110,7 +110,9 @@ struct SlotInfo {
 struct EngineStats {
   std::int64_t running = 0, waiting = 0;
   std::uint64_t requests = 0, finished = 0, cancelled = 0, failed = 0, refused = 0;
-  std::uint64_t prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0, drafted_tokens = 0, accepted_tokens = 0;
+  std::uint64_t prompt_tokens = 0;  ///< of prompts, read by the model
+  std::uint64_t cached_tokens = 0;  ///< of prompts, that came from checkpoints instead
+  std::uint64_t generated_tokens = 0, drafted_tokens = 0, accepted_tokens = 0;
   std::uint64_t steps = 0, preemptions = 0;
   double prompt_seconds = 0, decode_seconds = 0;  ///< of the engine's time
   std::size_t cache_bytes = 0, cache_budget = 0, checkpoints = 0;

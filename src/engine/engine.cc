@@ -7,16 +7,21 @@
 #include <thread>
 
 #include "base/memory_info.h"
+#include "base/thread_name.h"
 #include "engine/engine_loop.h"
 #include "kl/error.h"
+#include "kl/memory.h"
+#include "kl/session.h"
 
 namespace kl {
 namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto kHeartbeat = 500ms;  // how often an idle engine says that it lives
-constexpr auto kReaderPoll = 2ms;   // how often it looks whether a slow reader has read
+constexpr std::int64_t kLeastContext = 4096;  // where nobody gave one
+constexpr auto kHeartbeat = 500ms;            // how often an idle engine says that it lives
+constexpr std::string_view kSessionNote = R"({"kind": "slot"})";
+constexpr auto kReaderPoll = 2ms;  // how often it looks whether a slow reader has read
 
 void require(bool ok, const std::string& message) {
   if (!ok) throw Error(ErrorCode::kInvalidArgument, message);
@@ -43,9 +48,20 @@ EngineOptions decided(EngineOptions options, const Model& model) {
           "parallel: expected 1 to 1024 texts at once, got " + std::to_string(options.parallel));
   require(options.ctx_size >= 0, "ctx_size: expected a count of tokens, got " + std::to_string(options.ctx_size));
   require(options.max_queue >= 0, "max_queue: expected a count of requests, got " + std::to_string(options.max_queue));
-  const std::size_t free = available_bytes();
-  if (options.cache_bytes == 0) options.cache_bytes = free / 8;
-  if (options.ctx_size == 0) options.ctx_size = std::max<std::int64_t>(model.args().model_max_length, 4096);
+  const MemoryPlan plan = model.memory_plan();
+  const std::size_t available = available_bytes();
+  const auto plan_with = [&](std::int64_t ctx_size) {
+    return plan_serving(plan, ctx_size, options.parallel, options.cache_bytes);
+  };
+  if (options.cache_bytes == 0)
+    options.cache_bytes = std::max<std::size_t>(1, default_cache_bytes(plan_with(1), available));
+  if (options.ctx_size == 0) {  // what the model was trained for, or as much of it as leaves others an eighth
+    options.ctx_size = std::max<std::int64_t>(model.args().model_max_length, kLeastContext);
+    if (available > 0)
+      options.ctx_size =
+          std::max(kLeastContext, ctx_that_fits(plan, plan_with(1), available - available / 8, options.ctx_size));
+  }
+  require_memory(plan, plan_with(options.ctx_size), available);
   return options;
 }
 
@@ -89,6 +105,13 @@ struct Engine::Impl {
     return result.get();
   }
 
+  /// Throws Error unless the slot exists and nobody is in it.
+  void check_slot(const EngineLoop& running, int slot) const {
+    require(slot >= 0 && slot < options.parallel,
+            "slot: expected one from 0 to " + std::to_string(options.parallel - 1) + ", got " + std::to_string(slot));
+    if (running.is_busy(slot)) throw Error(ErrorCode::kBusy, "slot " + std::to_string(slot) + ": is in use");
+  }
+
   const EngineOptions options;
   const Tokenizer& tokenizer;
   const ModelArgs args;
@@ -108,6 +131,7 @@ struct Engine::Impl {
 };
 
 void Engine::Impl::work() {
+  name_this_thread("kl-engine");
   try {
     while (true) {
       take_in();
@@ -217,6 +241,54 @@ EngineStats Engine::stats() const {
 std::vector<SlotInfo> Engine::slots() const {
   const std::lock_guard lock(impl_->mutex);
   return impl_->published_slots;
+}
+
+Engine::SavedSession Engine::save_slot(int slot, const std::filesystem::path& file) {
+  std::vector<ReadToken> text;
+  const std::vector<SequenceState> states = impl_->ask([&](EngineLoop& loop) {
+    impl_->check_slot(loop, slot);
+    text = loop.last_text(slot);
+    return loop.store().along(text);
+  });
+  require(!states.empty(), "slot " + std::to_string(slot) + ": expected a text of which something is kept, got none");
+  text.resize(static_cast<std::size_t>(states.back().num_tokens()));
+  std::vector<Token> tokens;
+  std::vector<std::uint8_t> expanded;
+  for (const ReadToken t : text) {
+    tokens.push_back(t.token());
+    expanded.push_back(t.expanded() ? 1 : 0);
+  }
+  std::vector<const SequenceState*> checkpoints;
+  for (const SequenceState& state : states) checkpoints.push_back(&state);
+  const std::size_t bytes = save_session(file, impl_->loop.model(), {tokens, expanded, checkpoints, kSessionNote});
+  return {std::ssize(tokens), bytes};
+}
+
+Engine::SavedSession Engine::restore_slot(int slot, const std::filesystem::path& file) {
+  SessionImage image = load_session(file, impl_->loop.model());
+  std::vector<ReadToken> text;
+  for (std::size_t i = 0; i < image.tokens.size(); ++i) text.emplace_back(image.tokens[i], image.expanded[i] != 0);
+  const SavedSession restored{std::ssize(text), std::filesystem::file_size(file)};
+  impl_->ask([&](EngineLoop& loop) {
+    impl_->check_slot(loop, slot);
+    for (SequenceState& state : image.checkpoints) {
+      const auto read = std::span(text).first(static_cast<std::size_t>(state.num_tokens()));
+      loop.store().keep(read, std::move(state));
+    }
+    loop.last_text(slot) = text;
+  });
+  return restored;
+}
+
+std::int64_t Engine::erase_slot(int slot) {
+  return impl_->ask([&](EngineLoop& loop) {
+    impl_->check_slot(loop, slot);
+    std::vector<ReadToken>& text = loop.last_text(slot);
+    const std::int64_t tokens = std::ssize(text);
+    loop.store().forget(text);
+    text.clear();
+    return tokens;
+  });
 }
 
 bool Engine::drain(std::chrono::milliseconds timeout) {

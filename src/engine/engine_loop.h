@@ -54,6 +54,7 @@ class EngineLoop {
   Clock::time_point beat() const { return beat_.load(std::memory_order_relaxed); }
 
  private:
+  int max_draft() const { return options_.speculate ? options_.max_draft : 0; }
   struct Slot {
     std::unique_ptr<Text> text;   // null: free
     std::vector<ReadToken> last;  // of the last text that ended here
@@ -68,6 +69,8 @@ class EngineLoop {
   void start(std::unique_ptr<Text> text, Slot& slot);
   void branch(Text& text, std::span<const float> logits);
   std::vector<Item> choose_items();
+  void add_draft(Item& item, int rows);
+  void add_pieces(std::span<Slot* const> readers, std::vector<Item>& items);
   void run(std::span<Item> items);
   void forward(std::span<Item> items);
   void on_logits(Item& item, std::int64_t index, std::span<const float> logits);
@@ -83,6 +86,7 @@ class EngineLoop {
   const Reading reading_;
   StateStore store_;
   TimeSharing sharing_;
+  PassCost pass_cost_;
   std::vector<Slot> slots_;
   std::deque<std::unique_ptr<Text>> waiting_, parked_;
   std::size_t turn_ = 0;  // whose prompt is read first in the next step

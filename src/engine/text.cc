@@ -45,12 +45,15 @@ std::vector<std::int64_t> checkpoint_positions(std::span<const ReadToken> prompt
   return positions;
 }
 
-Text::Text(std::shared_ptr<Job> its_job, int its_index, const Tokenizer& tokenizer, std::vector<ReadToken> prompt)
+Text::Text(std::shared_ptr<Job> its_job, int its_index, const Tokenizer& tokenizer, std::vector<ReadToken> prompt,
+           int max_draft)
     : job(std::move(its_job)),
       index(its_index),
       tokens(std::move(prompt)),
       prompt_tokens(std::ssize(tokens)),
-      continuation(tokenizer, options_of(*job, its_index), job->request.prompt) {}
+      continuation(tokenizer, options_of(*job, its_index), job->request.prompt) {
+  if (max_draft > 0) speculation.emplace(max_draft).append(job->request.prompt);
+}
 
 std::int64_t Text::piece(std::int64_t most) const {
   std::int64_t end = std::min(fed() + most, same_form_until(tokens, fed()));
@@ -101,8 +104,10 @@ void Text::tell_finished(std::string rest) {
   event.cached_tokens = cached_tokens;
   event.miss = miss;
   event.completion_tokens = std::ssize(continuation.ids());
-  event.drafted_tokens = drafted;
-  event.accepted_tokens = accepted;
+  if (speculation) {
+    event.drafted_tokens = speculation->drafted_tokens();
+    event.accepted_tokens = speculation->accepted_tokens();
+  }
   const bool decoded = !continuation.ids().empty();
   event.queue_seconds = seconds((started ? began : now) - job->arrived);
   if (started) event.prompt_seconds = seconds((decoded ? decoding_since : now) - began);

@@ -7,6 +7,7 @@
 #include "engine/mailbox.h"
 #include "kl/engine.h"
 #include "runtime/reading.h"
+#include "runtime/speculation.h"
 
 namespace kl {
 
@@ -35,13 +36,16 @@ struct PromptEnd {
 /// A text is read (its prompt, piece by piece) and then decoded (token by token).  All of it lives in the engine's thread.
 /// It may lose its slot on the way and start again from a checkpoint: what it has said so far is then read like a prompt.
 struct Text {
-  Text(std::shared_ptr<Job> its_job, int its_index, const Tokenizer& tokenizer, std::vector<ReadToken> prompt);
+  /// Drafts of at most max_draft tokens; 0: none.
+  Text(std::shared_ptr<Job> its_job, int its_index, const Tokenizer& tokenizer, std::vector<ReadToken> prompt,
+       int max_draft);
 
   std::shared_ptr<Job> job;
-  int index;                         // among the job's texts
-  std::vector<ReadToken> tokens;     // prompt and what was drawn
-  std::int64_t prompt_tokens;        // of these
-  Continuation continuation;         // draws, detects the end
+  int index;                      // among the job's texts
+  std::vector<ReadToken> tokens;  // prompt and what was drawn
+  std::int64_t prompt_tokens;     // of these
+  Continuation continuation;      // draws, detects the end
+  std::optional<Speculation> speculation;
   SequenceState state;               // without a value while the text has no slot
   std::shared_ptr<PromptEnd> begin;  // where to start from instead of reading
   std::vector<std::int64_t> stops;   // positions where a checkpoint is wanted, ascending
@@ -50,7 +54,6 @@ struct Text {
   bool started = false;  // had a slot before
   std::int64_t cached_tokens = 0;
   CacheMiss miss = CacheMiss::kNone;
-  std::int64_t drafted = 0, accepted = 0;
   Clock::time_point began, decoding_since;  // got a slot; the prompt was read
 
   std::int64_t fed() const { return state.num_tokens(); }

@@ -115,9 +115,10 @@ using SiluMulFn = void (*)(const float* gate, const float* up, std::ptrdiff_t n,
 
 /// One stream (q, k or v) of one sequence.
 struct ShortConvArgs {
-  const float* w;    // [W, state_stride] tap-major; w[W-1] multiplies the current token
+  const float* w;  // [W, ...] tap-major, rows w_stride apart; w[W-1] multiplies the current token
+  std::ptrdiff_t w_stride;
   std::ptrdiff_t W;  // taps
-  float* state;      // [W-1, state_stride]: the last W-1 rows of x, oldest first; updated
+  float* state;      // [W-1, ...] rows state_stride apart: the last W-1 rows of x, oldest first; updated
   std::ptrdiff_t state_stride;
   const float* x;  // [T, ...] rows x_stride apart: raw projections
   std::ptrdiff_t x_stride;

@@ -105,6 +105,24 @@ class Dialogs : public testing::Test {
     return drawn;
   }
 
+  /// Dialogs and what is said in them to somebody who is alone and always read from the beginning.
+  std::vector<std::vector<Turn>> lead(int num_dialogs) {
+    std::vector<std::vector<Turn>> dialogs;
+    const auto cold = engine(64, {.parallel = 1, .cache_bytes = 1});
+    for (int d = 0; d < num_dialogs; ++d) {
+      Dialog dialog(static_cast<std::uint64_t>(d));
+      std::string last;
+      auto& turns = dialogs.emplace_back();
+      for (int t = 0; t < 4; ++t) {
+        Turn turn = dialog.next(last);
+        turn.answer = answer(*cold->submit(request(turn, false)), false);
+        last = text(turn.answer);
+        turns.push_back(std::move(turn));
+      }
+    }
+    return dialogs;
+  }
+
   std::string text(const std::vector<SampledToken>& drawn) const {
     std::vector<Token> ids;
     for (const SampledToken& s : drawn) ids.push_back(s.token);
@@ -118,23 +136,7 @@ class Dialogs : public testing::Test {
 TEST_F(Dialogs, SayTheSameHoweverTheyAreServed) {
   const char* wanted = std::getenv("KL_DIALOGS");
   const int num_dialogs = wanted != nullptr ? std::atoi(wanted) : 200;
-
-  std::vector<std::vector<Turn>> dialogs;
-  {
-    const auto cold = engine(64, {.parallel = 1, .cache_bytes = 1});
-    for (int d = 0; d < num_dialogs; ++d) {
-      Dialog dialog(static_cast<std::uint64_t>(d));
-      std::string last;
-      auto& turns = dialogs.emplace_back();
-      for (int t = 0; t < 4; ++t) {
-        Turn turn = dialog.next(last);
-        turn.answer = answer(*cold->submit(request(turn, false)), false);
-        last = text(turn.answer);
-        turns.push_back(std::move(turn));
-      }
-    }
-  }
-
+  const std::vector<std::vector<Turn>> dialogs = lead(num_dialogs);
   struct Way {
     const char* name;
     int chunk, clients;
@@ -151,6 +153,11 @@ TEST_F(Dialogs, SayTheSameHoweverTheyAreServed) {
        {.parallel = 8, .cache_bytes = 8 * one_state},
        false},
       {"slow readers, two slots for six", 64, 6, {.parallel = 2, .cache_bytes = 512u << 20, .event_queue = 2}, true},
+      {"with drafts, three at once",
+       64,
+       3,
+       {.parallel = 3, .cache_bytes = 512u << 20, .speculate = true, .max_draft = 5},
+       false},
   };
   for (const Way& way : ways) {
     const auto e = engine(way.chunk, way.options);
@@ -170,6 +177,22 @@ TEST_F(Dialogs, SayTheSameHoweverTheyAreServed) {
       EXPECT_GT(e->stats().preemptions, 0u) << way.name;
     }
   }
+}
+
+TEST_F(Dialogs, GoOnAfterARestartFromASessionFile) {
+  const EngineOptions options{.parallel = 1, .cache_bytes = 512u << 20};
+  std::int64_t cached = 0;
+  for (const auto& turns : lead(40)) {
+    std::filesystem::remove(dir_ / "session");
+    for (const Turn& turn : turns) {
+      const auto e = engine(64, options);
+      if (std::filesystem::exists(dir_ / "session")) e->restore_slot(0, dir_ / "session");
+      ASSERT_TRUE(same(answer(*e->submit(request(turn, true)), false), turn.answer));
+      cached += static_cast<std::int64_t>(e->stats().cached_tokens);
+      e->save_slot(0, dir_ / "session");
+    }
+  }
+  EXPECT_GT(cached, 2000) << "sessions are of use";
 }
 
 }  // namespace

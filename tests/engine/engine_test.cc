@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "kl/error.h"
+#include "tests/support/temp_dir.h"
 
 namespace kl {
 namespace {
@@ -233,6 +234,64 @@ TEST_F(EngineTest, ARefusedRequestSaysWhyAndAFullQueueIsBusy) {
   }
   a->cancel();
   EXPECT_EQ(read_all(*b).ids.at(0).size(), 1u);
+}
+
+TEST_F(EngineTest, SlotsAreSavedRestoredAndErased) {
+  const TempDir dir;
+  const EngineRequest r = request("<|im_user|>user<|im_middle|>Remember this.<|im_end|>and", 10);
+  std::vector<Token> ids;
+  {
+    const auto e = engine({.parallel = 2});
+    EngineRequest first = r;
+    first.slot = 1;
+    ids = run(*e, first).ids.at(0);
+    EXPECT_EQ(e->save_slot(1, dir / "s").tokens, std::ssize(r.prompt) + 9);
+    EXPECT_THROW(e->save_slot(0, dir / "none"), Error) << "nothing was ever in it";
+    EXPECT_THROW(e->save_slot(2, dir / "none"), Error);
+    EXPECT_FALSE(std::filesystem::exists(dir / "none"));
+  }
+  const auto e = engine({.parallel = 2});
+  EXPECT_EQ(e->restore_slot(0, dir / "s").tokens, std::ssize(r.prompt) + 9);
+  EXPECT_EQ(e->slots().at(0).kept_tokens, std::ssize(r.prompt) + 9);
+  EngineRequest on = r;
+  on.prompt.insert(on.prompt.end(), ids.begin(), ids.end());
+  const Result result = run(*e, on);
+  EXPECT_EQ(result.end.at(0).cached_tokens, std::ssize(r.prompt) + 9);
+  EXPECT_EQ(result.ids.at(0), alone(on));
+  e->restore_slot(1, dir / "s");
+  EXPECT_EQ(e->erase_slot(1), std::ssize(r.prompt) + 9);
+  EXPECT_THROW(e->restore_slot(0, dir / "absent"), Error);
+
+  const auto busy = e->submit(request("on", 100000));
+  busy->wait();
+  try {
+    for (int i = 0; i < 2; ++i) e->save_slot(i, dir / "t");
+    FAIL() << "one of them is busy";
+  } catch (const Error& error) {
+    EXPECT_TRUE(error.code() == ErrorCode::kBusy || error.code() == ErrorCode::kInvalidArgument);
+  }
+}
+
+TEST_F(EngineTest, DraftsChangeTheSpeedAndNothingElse) {
+  const auto e = engine({.parallel = 3, .speculate = true});
+  std::vector<EngineRequest> requests;
+  for (int i = 0; i < 6; ++i) {
+    EngineRequest r = request("the king the king the king the queen the king the king the king the queen\n", 60, 3);
+    r.options.sampling.temperature = i % 2 == 0 ? 0.0f : 0.5f;
+    r.n = i == 5 ? 3 : 1;
+    requests.push_back(r);
+  }
+  std::vector<std::unique_ptr<Generation>> running;
+  for (const EngineRequest& r : requests) running.push_back(e->submit(r));
+  for (std::size_t i = 0; i < requests.size(); ++i) {
+    const Result result = read_all(*running[i]);
+    for (int k = 0; k < requests[i].n; ++k) {
+      EngineRequest one = requests[i];
+      one.options.sampling.seed += static_cast<std::uint64_t>(k);
+      EXPECT_EQ(result.ids.at(k), alone(one)) << i << ", " << k;
+    }
+  }
+  EXPECT_GT(e->stats().accepted_tokens, 0u);
 }
 
 /// Allows everything, and fails or hangs at the third token.

@@ -39,6 +39,19 @@ TEST(MlaCache, CopySharesFullBlocksAndCopiesTheLastOnWrite) {
   EXPECT_EQ(reinterpret_cast<const float*>(original.row(kKeyBlock + 5))[0], 3);
 }
 
+TEST(MlaCache, BlockThatWasFullWhenItWasSharedIsCopiedOnceRowsWereDropped) {
+  MlaCache original(args(), LatentType::kF32);
+  fill(original, kKeyBlock + 5, 1);
+  const MlaCache copy = original;
+  original.truncate(kKeyBlock - 2);
+  EXPECT_EQ(original.num_tokens(), kKeyBlock - 2);
+  fill(original, 10, 2);
+  for (std::int64_t t = 0; t < kKeyBlock + 5; ++t) {
+    EXPECT_EQ(reinterpret_cast<const float*>(copy.row(t))[0], 1) << t;
+    EXPECT_EQ(reinterpret_cast<const float*>(original.row(t))[0], t < kKeyBlock - 2 ? 1 : 2) << t;
+  }
+}
+
 TEST(MlaCache, AppendingToAnUnsharedBlockKeepsItsAddress) {
   MlaCache cache(args(), LatentType::kF32);
   fill(cache, 5, 1);
