@@ -123,7 +123,7 @@ def refused(file, *flags, status=EXIT_BAD_INPUT):
     result = run_kl("chat", *DRAWN, "--session", file, *flags, stdin="Hello\n")
     assert result.status == status, result.err
     assert result.out == "" and file.read_bytes() == before
-    assert f"kl: {file}: expected" in result.err
+    assert result.err.startswith(f"kl: {file}: ") and "expected " in result.err and ", got " in result.err
     return result.err
 
 
