@@ -42,6 +42,13 @@ std::string group_name(const std::string& module) {
   return module.substr(0, number) + "*" + module.substr(module.find('.', number));
 }
 
+/// The attention or feed-forward block of a group in a layer: "model.layers.0.self_attn".
+std::string block_of(const std::string& group) {
+  std::size_t end = group.find('.');
+  for (int dots = 1; dots < 4 && end != group.npos; ++dots) end = group.find('.', end + 1);
+  return group.substr(0, end);
+}
+
 std::vector<Group> groups_of(const std::vector<MatrixModule>& modules) {
   std::vector<Group> groups;
   std::map<std::string, std::size_t> index;
@@ -126,15 +133,11 @@ class Mixer {
   std::vector<Group>& groups() { return groups_; }
   const PackedModel& packed() const { return packed_; }
 
-  /// Each group alone in 4 and in 8 bits; as many groups at a time as their moments have room together.
+  /// Each group alone in 4 and in 8 bits.
   void measure() {
     std::int64_t done = 0;
-    for (std::size_t first = 0, last = 0; first < groups_.size(); first = last) {
-      std::size_t bytes = 0;
-      do {
-        bytes += packer_.moment_bytes(groups_[last++].modules);
-      } while (last < groups_.size() && bytes + packer_.moment_bytes(groups_[last].modules) <= kMomentBytes);
-      const auto run = std::span(groups_).subspan(first, last - first);
+    for (std::size_t first = 0; first < groups_.size();) {
+      const std::span<Group> run = run_from(first, [](const Group&) { return true; });
       packer_.learn(modules_of(run), {});
       for (Group& group : run) {
         for (const int bits : {4, 8}) {
@@ -144,21 +147,22 @@ class Mixer {
           report("measuring", ++done, 2 * std::ssize(groups_));
         }
       }
+      first += run.size();
     }
   }
 
-  /// All groups with the bits chosen for them, in the order of the layers; the model as packed so far says what comes to
-  /// the next, and groups that read the same are learnt together.  Returns the divergence of the whole.
+  /// All groups with the bits chosen for them, block after block: the model as packed so far says what comes to the next.
+  /// Returns the divergence of the whole.
   double pack() {
-    for (std::size_t first = 0, last = 0; first < groups_.size(); first = last) {
-      const auto inputs = packer_.inputs_of(groups_[first].modules);
-      while (last < groups_.size() && packer_.inputs_of(groups_[last].modules) == inputs) ++last;
-      const auto run = std::span(groups_).subspan(first, last - first);
+    for (std::size_t first = 0; first < groups_.size();) {
+      const std::string block = block_of(groups_[first].choice.name);
+      const auto run = run_from(first, [&](const Group& g) { return block_of(g.choice.name) == block; });
       packer_.learn(modules_of(run), packed_);
       for (const Group& group : run) {
         if (group.choice.bits <= 8) packer_.pack(group.modules, group.choice.bits, packed_);
       }
-      report("rounding", static_cast<std::int64_t>(last), std::ssize(groups_));
+      first += run.size();
+      report("rounding", static_cast<std::int64_t>(first), std::ssize(groups_));
     }
     return trial_.divergence_with(packed_);
   }
@@ -168,6 +172,19 @@ class Mixer {
   }
 
  private:
+  /// Groups from here on that belong, as many as their moments have room together.  It ends where a group would bring
+  /// inputs of its own, so those that read the same stay together.
+  template <class Belongs>
+  std::span<Group> run_from(std::size_t first, Belongs&& belongs) {
+    const auto run = [&](std::size_t count) { return std::span(groups_).subspan(first, count); };
+    std::size_t count = 1;
+    while (first + count < groups_.size() && belongs(groups_[first + count]) &&
+           packer_.moment_bytes(modules_of(run(count + 1))) <=
+               std::max(kMomentBytes, packer_.moment_bytes(modules_of(run(count)))))
+      ++count;
+    return run(count);
+  }
+
   Trial& trial_;
   const MixedOptions& options_;
   std::vector<Group> groups_;
