@@ -99,9 +99,15 @@ void add_model_flag(CLI::App& command, std::string& dir) {
       ->check(not_empty());
 }
 
-void add_context_flag(CLI::App& command, std::int64_t& context) {
+void add_ctx_flag(CLI::App& command, std::int64_t& ctx_size, const char* names, const char* what) {
   constexpr double kMost = 1e12;
-  add_number(command, "--context", context, 0, kMost, "tokens of a sequence, for its memory");
+  add_number(command, names, ctx_size, 0, kMost, what);
+}
+
+void add_cache_bytes_flag(CLI::App& command, std::int64_t& bytes) {
+  constexpr double kMost = 1e15;
+  add_number(command, "--cache-bytes", bytes, 0, kMost,
+             "memory for what texts leave behind; 0 = an eighth of what is free");
 }
 
 void add_seed_flag(CLI::App& command, std::uint64_t& seed, const char* what) {

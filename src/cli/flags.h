@@ -29,8 +29,11 @@ CLI::Validator dash_only(const char* hint);  ///< "-" for standard input
 /// -m, for every command.
 void add_model_flag(CLI::App& command, std::string& dir);
 
-/// --context, tokens
-void add_context_flag(CLI::App& command, std::int64_t& context);
+/// -c
+void add_ctx_flag(CLI::App& command, std::int64_t& ctx_size, const char* names, const char* what);
+
+/// --cache-bytes
+void add_cache_bytes_flag(CLI::App& command, std::int64_t& bytes);
 
 /// --seed, for what is not text
 void add_seed_flag(CLI::App& command, std::uint64_t& seed, const char* what);

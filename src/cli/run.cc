@@ -6,6 +6,7 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "cli/admission.h"
 #include "cli/engine.h"
 #include "cli/exit_status.h"
 #include "cli/flags.h"
@@ -30,6 +31,7 @@ struct RunFlags {
   bool special = false;
   bool json = false;
   bool verbose = false;
+  std::int64_t ctx_size = 0;
   GenerateFlags generate;
   ModelOptions engine;
 };
@@ -61,6 +63,8 @@ void define(CLI::App& command, RunFlags& flags) {
       ->excludes(system);
   add_generate_flags(command, flags.generate, 0);
   CLI::Option* logprobs = add_logprobs_flag(command, flags.generate);
+  add_ctx_flag(command, flags.ctx_size, "-c,--ctx-size",
+               "most tokens of prompt and text together; 0 = what the model was trained for");
   add_engine_flags(command, flags.engine, "auto");
   CLI::Option* json =
       command.add_flag("--json", flags.json, "one object with text, ids, counts, timings and seed instead of the text");
@@ -69,26 +73,27 @@ void define(CLI::App& command, RunFlags& flags) {
 }
 
 /// Whether the prompt is a message to answer rather than a text to continue.
-bool is_chat(const RunFlags& flags, const Engine& engine) {
+bool is_chat(const RunFlags& flags, const Tokenizer& tokenizer) {
   if (flags.chat || !flags.system.empty()) return true;
   if (flags.raw || flags.special) return false;
   const bool has_prompt = flags.prompt.text || flags.prompt.file;
-  return has_prompt && engine.tokenizer.has_chat_template();
+  return has_prompt && tokenizer.has_chat_template();
 }
 
 /// The prompt as tokens.  Nothing at all becomes the model's beginning-of-text token, so that it can start by itself.
-std::vector<Token> prompt_tokens(const RunFlags& flags, const std::string& text, const Engine& engine, bool chat) {
+std::vector<Token> prompt_tokens(const RunFlags& flags, const std::string& text, const Tokenizer& tokenizer,
+                                 const ModelArgs& args, bool chat) {
   std::vector<Token> ids;
   if (chat) {
     std::vector<Message> messages;
     if (!flags.system.empty()) messages.push_back({"system", flags.system, ""});
     messages.push_back({"user", text, ""});
-    ids = ChatFormat(engine.tokenizer).render_ids(messages, /*add_generation_prompt=*/true);
+    ids = ChatFormat(tokenizer).render_ids(messages, /*add_generation_prompt=*/true);
   } else {
-    ids = engine.tokenizer.encode(text, flags.special ? SpecialText::kControl : SpecialText::kOrdinary);
+    ids = tokenizer.encode(text, flags.special ? SpecialText::kControl : SpecialText::kOrdinary);
   }
-  const Token bos = engine.model.args().bos_token_id;  // may lie beyond the vocabulary of a shrunken model
-  if (ids.empty() && bos >= 0 && bos < engine.model.args().vocab_size) ids.push_back(bos);
+  const Token bos = args.bos_token_id;  // may lie beyond the vocabulary of a shrunken model
+  if (ids.empty() && bos >= 0 && bos < args.vocab_size) ids.push_back(bos);
   if (ids.empty()) {
     throw Error(ErrorCode::kInvalidArgument,
                 "prompt: expected some text, as this model has no beginning-of-text token, got none");
@@ -160,12 +165,17 @@ std::string read_prompt(const RunFlags& flags) {
 int run_run(const RunFlags& flags) {
   const std::string text = read_prompt(flags);
   const auto start = std::chrono::steady_clock::now();
-  Engine engine = Engine::open(flags.dir, flags.engine);
+  const char* format = "raw";
+  std::vector<Token> prompt;
+  GenerateOptions options = flags.generate.with_seed();
+  const auto admit = [&](const Tokenizer& tokenizer, const ModelArgs& args, const MemoryPlan& plan) {
+    const bool chat = is_chat(flags, tokenizer);
+    if (chat) format = "chat";
+    prompt = prompt_tokens(flags, text, tokenizer, args, chat);
+    options.max_tokens = admit_text(args, plan, flags.ctx_size, std::ssize(prompt), options.max_tokens);
+  };
+  Engine engine = Engine::open(flags.dir, flags.engine, admit);
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  const bool chat = is_chat(flags, engine);
-  const char* format = chat ? "chat" : "raw";
-  const std::vector<Token> prompt = prompt_tokens(flags, text, engine, chat);
-  const GenerateOptions options = flags.generate.with_seed();
 
   Output output;
   std::optional<Progress> progress("reading prompt");
