@@ -18,6 +18,9 @@ MAY_INCLUDE = {
     "src/gguf":        ["base/", "kl/error.h", "kl/gguf.h", "<fmt/...>"],
     "src/checkpoint":  ["base/", "gguf/", "kl/error.h", "kl/gguf.h", "kl/safetensors.h", "<system>", "<fmt/...>", "<nlohmann/...>"],
     "src/text":        ["base/", "gguf/", "kl/error.h", "kl/gguf.h", "kl/tokenizer.h", "kl/chat.h", "<fmt/...>", "<nlohmann/...>"],
+    "src/jinja":       ["base/", "text/", "kl/error.h", "<fmt/...>"],
+    "src/chat":        ["base/", "gguf/", "jinja/", "kl/", "<fmt/...>", "<nlohmann/...>"],
+    "src/grammar":     ["base/", "kl/error.h", "kl/grammar.h", "kl/structured.h", "kl/tokenizer.h", "<fmt/...>"],
     "src/weights":     ["base/", "gguf/", "kernels/", "checkpoint/", "kl/error.h", "kl/gguf.h", "kl/inspect.h", "kl/model_args.h",
                         "kl/quantize.h", "kl/safetensors.h", "kl/synth.h", "kl/verify.h", "<fmt/...>", "<nlohmann/...>"],
     "src/convert":     ["base/", "gguf/", "kernels/", "checkpoint/", "text/", "weights/", "kl/error.h", "kl/convert.h", "kl/gguf.h",
@@ -34,7 +37,8 @@ MAY_INCLUDE = {
     "src/calibration": ["base/", "kernels/", "checkpoint/", "weights/", "convert/", "model/", "evaluation/", "kl/", "<fmt/...>"],
     "src/benchmark":   ["base/", "kernels/", "model/", "kl/", "<system>"],
     "src/verify":      ["base/", "kernels/", "checkpoint/", "weights/", "kl/", "<fmt/...>"],
-    "src/cli":         ["base/", "kl/", "<system>", "<fmt/...>", "<nlohmann/...>", "<CLI/...>", "<editline/...>"],
+    "src/server":      ["base/", "kl/", "<system>", "<fmt/...>", "<nlohmann/...>", "<openssl/...>", "<boost/...>"],
+    "src/cli":         ["server/server.h", "base/", "kl/", "<system>", "<fmt/...>", "<nlohmann/...>", "<CLI/...>", "<editline/...>"],
     "examples":        ["kl/"],
 }
 

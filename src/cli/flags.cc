@@ -99,6 +99,15 @@ void add_model_flag(CLI::App& command, std::string& dir) {
       ->check(not_empty());
 }
 
+void add_chat_template_flag(CLI::App& command, std::string& choice) {
+  command
+      .add_option("--chat-template", choice,
+                  "how conversations become text: builtin, or a Jinja template in FILE (default: the model's own, "
+                  "or builtin)")
+      ->type_name("builtin|FILE")
+      ->check(not_empty());
+}
+
 void add_ctx_flag(CLI::App& command, std::int64_t& ctx_size, const char* names, const char* what) {
   constexpr double kMost = 1e12;
   add_number(command, names, ctx_size, 0, kMost, what);

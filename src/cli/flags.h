@@ -35,6 +35,9 @@ void add_ctx_flag(CLI::App& command, std::int64_t& ctx_size, const char* names, 
 /// --cache-bytes
 void add_cache_bytes_flag(CLI::App& command, std::int64_t& bytes);
 
+/// --chat-template
+void add_chat_template_flag(CLI::App& command, std::string& choice);
+
 /// --seed, for what is not text
 void add_seed_flag(CLI::App& command, std::uint64_t& seed, const char* what);
 

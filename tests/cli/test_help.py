@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from conftest import EXIT_OK, EXIT_USAGE, KL, ROOT
 
-COMMANDS = ["run", "chat", "tokenize", "detokenize", "render", "logits", "inspect", "bench", "perplexity", "synth", "quantize", "convert",
+COMMANDS = ["run", "chat", "serve", "tokenize", "detokenize", "render", "logits", "inspect", "bench", "perplexity", "synth", "quantize", "convert",
             "verify"]
 
 
@@ -38,7 +38,7 @@ def runnable_examples(help_text):
     return [line.strip() for line in lines if not re.search(r"-m DIR|-m /models|^ *kl chat|slice4", line)]
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c != "chat"])
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in ("chat", "serve")])
 def test_the_examples_work(ok, command, tmp_path):
     (tmp_path / "models").symlink_to(ROOT / "models")
     (tmp_path / "play.txt").write_text("To be, or not to be\n" * 300)
