@@ -35,7 +35,8 @@ void Api::stop() { workers_.reset(); }
 
 Endpoint Api::endpoint(ErrorSchema schema, Handler handler) {
   // A worker reads the request; what is to be done with the exchange, the I/O thread does.
-  return [this, schema, handler = std::make_shared<const Handler>(std::move(handler))](std::shared_ptr<Exchange> exchange) {
+  return [this, schema,
+          handler = std::make_shared<const Handler>(std::move(handler))](std::shared_ptr<Exchange> exchange) {
     const auto request = std::make_shared<const HttpRequest>(exchange->request());
     Exchange& here = *exchange;
     const bool accepted = workers_ && workers_->run([schema, handler, request, exchange]() mutable {
@@ -53,7 +54,8 @@ Endpoint Api::endpoint(ErrorSchema schema, Handler handler) {
       });
     });
     if (!accepted) {
-      reply_error(here, {.status = 429, .message = "too many requests are waiting to be read", .code = "server_busy"}, schema);
+      reply_error(here, {.status = 429, .message = "too many requests are waiting to be read", .code = "server_busy"},
+                  schema);
     }
   };
 }

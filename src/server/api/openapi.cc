@@ -123,8 +123,8 @@ OrderedJson operation(const RouteRow& row) {
   OrderedJson good = {{"description", "The reply."}, {"content", content("application/json", row.reply)}};
   if (row.stream) good["content"].update(content("text/event-stream", row.stream));
   const char* error = row.errors == ErrorSchema::kAnthropic ? "AnthropicError" : "Error";
-  operation["responses"] = {{"200", good},
-                            {"default", {{"description", "What is wrong."}, {"content", content("application/json", error)}}}};
+  operation["responses"] = {
+      {"200", good}, {"default", {{"description", "What is wrong."}, {"content", content("application/json", error)}}}};
   return operation;
 }
 
@@ -142,7 +142,8 @@ OrderedJson document() {
     paths[openapi_path(row.path)][method] = operation(row);
     if (row.alias) paths[row.alias][method] = operation(row);
   }
-  for (int i = 0; i < kNumBodies; ++i) schemas[std::string(name_of(static_cast<Body>(i)))] = body_schema(static_cast<Body>(i));
+  for (int i = 0; i < kNumBodies; ++i)
+    schemas[std::string(name_of(static_cast<Body>(i)))] = body_schema(static_cast<Body>(i));
   schemas.update(OrderedJson::parse(kReplySchemas));
   return {{"openapi", "3.1.0"},
           {"info",
@@ -219,7 +220,10 @@ std::string fields_markdown() {
     text += fmt::format("### {}\n\n| field | type | default | |\n|---|---|---|---|\n", name_of(body));
     for (const Parameter& row : parameters()) {
       if (!contains(row.in, body)) continue;
-      const std::string fallback = row.required ? "required" : row.refused ? "refused" : row.fallback.empty() ? "" : fmt::format("`{}`", row.fallback);
+      const std::string fallback = row.required           ? "required"
+                                   : row.refused          ? "refused"
+                                   : row.fallback.empty() ? ""
+                                                          : fmt::format("`{}`", row.fallback);
       text += fmt::format("| `{}` | {} | {} | {} |\n", row.name, type_text(row), fallback, row.description);
     }
     text += '\n';
