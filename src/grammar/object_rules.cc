@@ -185,7 +185,8 @@ std::vector<SchemaCompiler::OtherNames> SchemaCompiler::other_names(const std::v
     }
   }
   if (patterns.size() > kMostPatterns) {
-    refuse(patterns.back().owner, "patternProperties", fmt::format("at most {} patterns, got {}", kMostPatterns, patterns.size()));
+    refuse(patterns.back().owner, "patternProperties",
+           fmt::format("at most {} patterns, got {}", kMostPatterns, patterns.size()));
   }
   const StringRules rules = string_rules(name_schemas);
   if (rules.count.need > rules.count.room || (types(name_schemas) & kString) == 0) return {};
@@ -204,7 +205,8 @@ std::vector<SchemaCompiler::OtherNames> SchemaCompiler::other_names(const std::v
     std::vector<NodeId> satisfied;
     for (std::size_t i = 0; i < patterns.size(); ++i) {
       const bool matches = (chosen >> i & 1) != 0;
-      names.names = combine(*names.names, *patterns[i].names, matches ? Combine::kBoth : Combine::kFirstWithoutSecond, budget_);
+      names.names =
+          combine(*names.names, *patterns[i].names, matches ? Combine::kBoth : Combine::kFirstWithoutSecond, budget_);
       if (!matches) continue;
       names.parts.push_back({patterns[i].schema});
       satisfied.push_back(patterns[i].owner);
@@ -260,8 +262,8 @@ void SchemaCompiler::add_object(Nfa& nfa, StateId from, const std::vector<NodeId
     nfa.call(from, list_rule(list), to);
     return;
   }
-  const auto required = static_cast<std::size_t>(
-      std::count_if(known.begin(), known.end(), [](const Property& p) { return p.required; }));
+  const auto required =
+      static_cast<std::size_t>(std::count_if(known.begin(), known.end(), [](const Property& p) { return p.required; }));
   if (list.least > required) refuse(least_of, "minProperties", "no more than the properties that are required");
   if (list.most < known.size() || (list.most != kUnlimited && !others.empty())) {
     refuse(most_of, "maxProperties", "no fewer than the properties there may be");
