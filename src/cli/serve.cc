@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <sstream>
 
 #include "base/read_file.h"
@@ -16,6 +17,7 @@
 #include "cli/notice.h"
 #include "cli/output.h"
 #include "cli/serve_flags.h"
+#include "kl/chat_template.h"
 #include "kl/error.h"
 
 namespace kl::cli {
@@ -65,12 +67,16 @@ int run_serve(const ServeFlags& given) {
   Engine loaded = Engine::open(flags.dir, flags.model);
   const std::string description = loaded.description();
   kl::Engine engine(std::move(loaded.model), loaded.tokenizer, flags.engine);
-  Server server(engine, flags.server, RequestLog::to_descriptor(STDERR_FILENO));
+  ApiOptions& api = flags.server.api;
+  api.model_path = loaded.dir.string();
+  if (api.model_name.empty()) api.model_name = std::filesystem::canonical(loaded.dir).filename().string();
+  const ChatTemplate chat_template = ChatTemplate::open(loaded.dir, flags.chat_template);
+  Server server(engine, chat_template, flags.server, RequestLog::to_descriptor(STDERR_FILENO));
   if (server.is_reachable_by_others() && access.api_keys.empty()) {
     notice("kl: warning: anybody who reaches this address may use the server; --api-key asks for a key\n");
   }
   Output output;
-  output.write(fmt::format("{} serves {} ({}, {} at once)\n", server.url(), loaded.dir.filename().string(), description,
+  output.write(fmt::format("{} serves {} ({}, {} at once)\n", server.url(), api.model_name, description,
                            engine.options().parallel));
   output.flush();
   switch (server.run(stop)) {

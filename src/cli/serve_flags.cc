@@ -42,7 +42,7 @@ CLI::Option* add_seconds(CLI::App& command, const char* name, std::chrono::milli
           },
           what)
       ->type_name("SECONDS")
-      ->default_str(fmt::format("{}", static_cast<double>(time.count()) / kPerSecond))
+      ->default_str(time.count() == 0 ? "" : fmt::format("{}", static_cast<double>(time.count()) / kPerSecond))
       ->check(number_in(0.001, kDay));
 }
 
@@ -128,6 +128,26 @@ void define_http(CLI::App& command, ServeFlags& flags) {
   add_seconds(command, "--lost-timeout", flags.server.health.lost, "without a step: the program ends with status 1");
 }
 
+void define_api(CLI::App& command, ServeFlags& flags) {
+  ApiOptions& api = flags.server.api;
+  command.add_option("--alias", api.model_name, "what the model is called (default: its folder's name)")
+      ->type_name("NAME")
+      ->check(not_empty());
+  command.add_option("--chat-template", flags.chat_template, "builtin, or a Jinja file (default: the model's own)")
+      ->type_name("FILE")
+      ->check(not_empty());
+  command
+      .add_option_function<std::string>(
+          "--slot-save-path", [&api](const std::string& folder) { api.slot_save_path = folder; },
+          "clients may save and restore sessions in this folder")
+      ->type_name("DIR")
+      ->check(not_empty());
+  command.add_flag("--strict", api.strict, "refuse fields nobody knows, and names of other models");
+  add_seconds(command, "--request-timeout", api.time_limit, "for one request's texts; then they end (default: any)");
+  add_bytes(command, "--max-body-bytes", api.max_chat_body, "16M", "of a request with a prompt; more gets 413");
+  add_bytes(command, "--max-other-body-bytes", api.max_other_body, "64K", "of any other; more gets 413");
+}
+
 void define_limits(CLI::App& command, HttpLimits& limits) {
   add_bytes(command, "--max-head-bytes", limits.head_bytes, "16K", "of a request's line and fields; more gets 431");
   add_size(command, "--max-head-fields", limits.head_fields, 1, "fields of a request; more get 431");
@@ -176,6 +196,7 @@ void define_serve_flags(CLI::App& command, ServeFlags& flags) {
   add_model_flag(command, flags.dir);
   define_http(command, flags);
   define_engine(command, flags.engine);
+  define_api(command, flags);
   add_engine_flags(command, flags.model, "auto");
   define_limits(command, flags.server.http.limits);
   read_environment(command);

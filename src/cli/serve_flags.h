@@ -22,6 +22,7 @@ struct ServeFlags {
   EngineOptions engine;
   ServerOptions server;
   std::vector<std::string> api_key_files;
+  std::string chat_template;  ///< "builtin", a file, or empty: the model's own
 };
 
 /// -m, -t, all flags of the engine, of HTTP and its limits.  Each is also read from the environment, as KL_ and its name in

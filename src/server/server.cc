@@ -5,6 +5,10 @@
 #include <utility>
 #include <vector>
 
+#include "kl/structured.h"
+#include "server/api/api.h"
+#include "server/page.h"
+
 namespace kl {
 namespace {
 
@@ -25,27 +29,42 @@ bool wait_until(Clock::time_point deadline, Done done) {
 }  // namespace
 
 struct Server::Impl {
-  Impl(Engine& e, const ServerOptions& o, RequestLog::Sink log)
-      : engine(e),
-        options(o),
-        health([this] { return engine.stats(); }, o.health),
+  Impl(Engine& engine, const ChatTemplate& chat_template, const ServerOptions& o, RequestLog::Sink log)
+      : options(o),
+        health([&engine] { return engine.stats(); }, o.health),
+        grammars(engine.tokenizer()),
+        api(make_backend(engine), engine.tokenizer(), chat_template, grammars, with_metrics(o.api)),
         http(o.http, routes(), metrics, std::move(log)) {}
+  ~Impl() {
+    http.stop();  // no endpoint runs from here on,
+    api.stop();   // and no request is read; then exchanges go with `http`, and what they refer to after it
+  }
+
+  ApiOptions with_metrics(ApiOptions api_options) {
+    api_options.metrics = &metrics;
+    return api_options;
+  }
 
   /// Everything this server answers.
   std::vector<Route> routes() {
-    return health_routes(health, metrics, [this] { return is_draining.load(); });
+    std::vector<Route> all = health_routes(health, metrics, [this] { return is_draining.load(); });
+    for (std::vector<Route> more : {api.routes(), page_routes()}) {
+      all.insert(all.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+    }
+    return all;
   }
 
-  Engine& engine;
   const ServerOptions options;
   Metrics metrics;
   Health health;
   std::atomic<bool> is_draining{false};
+  GrammarCompiler grammars;
+  Api api;
   HttpServer http;  // last: its thread uses what stands above
 };
 
-Server::Server(Engine& engine, const ServerOptions& options, RequestLog::Sink log)
-    : impl_(std::make_unique<Impl>(engine, options, std::move(log))) {}
+Server::Server(Engine& engine, const ChatTemplate& chat_template, const ServerOptions& options, RequestLog::Sink log)
+    : impl_(std::make_unique<Impl>(engine, chat_template, options, std::move(log))) {}
 Server::~Server() = default;
 
 std::string Server::url() const { return impl_->http.url(); }

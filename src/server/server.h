@@ -5,7 +5,9 @@
 #include <memory>
 #include <string>
 
+#include "kl/chat_template.h"
 #include "kl/engine.h"
+#include "server/api/context.h"
 #include "server/health.h"
 #include "server/http/http_server.h"
 
@@ -13,6 +15,7 @@ namespace kl {
 
 struct ServerOptions {
   HttpOptions http;
+  ApiOptions api;
   Health::Limits health;
   std::chrono::milliseconds grace{30'000};  ///< for replies in the making when the server stops
 };
@@ -24,11 +27,11 @@ enum class ServerEnd : std::uint8_t {
   kEngineLost,  ///< the engine failed or hangs; its destructor may hang too
 };
 
-/// An engine behind HTTP: the routes, and the order in which things start and stop.
+/// A model behind HTTP: the routes, and the order in which things start and stop.
 class Server {
  public:
-  /// Binds.  Throws what HttpServer throws.  `engine` must outlive the server.
-  Server(Engine& engine, const ServerOptions& options, RequestLog::Sink log);
+  /// Binds.  Throws what HttpServer throws.  What is passed by reference must outlive the server.
+  Server(Engine& engine, const ChatTemplate& chat_template, const ServerOptions& options, RequestLog::Sink log);
   ~Server();
 
   std::string url() const;

@@ -17,6 +17,8 @@
 
 namespace kl {
 
+class Metrics;
+
 /// How the endpoints behave: flags of `kl serve`.
 struct ApiOptions {
   std::string model_name;                    ///< --alias, or the name of the model's folder
@@ -30,6 +32,7 @@ struct ApiOptions {
   std::size_t max_other_body = 64u << 10;    ///< bytes of any other
   std::size_t max_stored_bytes = 64u << 20;  ///< conversations kept for previous_response_id
   int workers = 2;                           ///< threads that read requests
+  Metrics* metrics = nullptr;                ///< told what texts cost; may be none
 };
 
 class ResponseStore;

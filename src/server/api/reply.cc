@@ -36,7 +36,8 @@ void Reply::submit(EngineRequest request) {
       if (const std::shared_ptr<Reply> reply = self.lock()) reply->pump();
     });
   };
-  sources_.push_back({context_.backend->submit(std::move(request), std::move(notify)), std::vector<bool>(texts)});
+  sources_.push_back({context_.backend->submit(std::move(request), std::move(notify)), std::vector<bool>(texts),
+                      Meter(context_.options.metrics, texts)});
 }
 
 void Reply::pump() {
@@ -61,6 +62,7 @@ void Reply::pump() {
 void Reply::take(std::size_t prompt, const EngineEvent& event) {
   Source& source = sources_[prompt];
   const auto index = static_cast<std::size_t>(event.index);
+  source.meter.take(event);
   if (event.kind == EngineEvent::Kind::kFailed) return fail(to_api_error(Error(event.error, event.message)));
   if (source.is_over.at(index)) return;  // it was over before the engine knew
   if (event.kind == EngineEvent::Kind::kFinished && event.reason == FinishReason::kCancelled) {
@@ -94,6 +96,14 @@ void Reply::on_error(const ApiError& error) {
 void Reply::finish() {
   if (finished_) return;
   finished_ = true;
+  Exchange::Tokens total;
+  for (Source& source : sources_) {
+    source.meter.close();
+    total.prompt += source.meter.tokens().prompt;
+    total.cached += source.meter.tokens().cached;
+    total.generated += source.meter.tokens().generated;
+  }
+  exchange_->tokens = total;
   sources_.clear();
   // Later, because one of these may be what is running now.
   exchange_->post([exchange = exchange_] { exchange->on_drained = exchange->on_closed = nullptr; });

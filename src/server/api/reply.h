@@ -8,6 +8,7 @@
 #include "server/api/api_error.h"
 #include "server/api/context.h"
 #include "server/api/json.h"
+#include "server/api/meter.h"
 
 namespace kl {
 
@@ -55,6 +56,7 @@ class Reply : public std::enable_shared_from_this<Reply> {
   struct Source {
     std::unique_ptr<Generation> generation;  // null once over
     std::vector<bool> is_over;               // one per text
+    Meter meter;
   };
 
   void submit(EngineRequest request);
