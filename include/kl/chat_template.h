@@ -29,19 +29,26 @@ class ChatTemplate {
   /// Throws Error(kUnsupported) naming line and construct.  `name` is how errors call the template.
   static ChatTemplate parse(std::string_view source, std::string name);
 
-  /// The format of ChatFormat (kl/chat.h), with tools as the K2 family has them.
+  /// The Kimi Linear chat format: no default system turn, no BOS, no newlines between turns, tools as the K2 family has
+  /// them.
+  ///
+  ///     <|im_user|>user<|im_middle|>CONTENT<|im_end|><|im_assistant|>assistant<|im_middle|>...
   static ChatTemplate builtin();
 
   /// `choice` empty: the model's own (DIR/chat_template.jinja, else the field chat_template of tokenizer_config.json,
   /// else tokenizer.chat_template of a GGUF file), else builtin().  "builtin": that.  Anything else: that file.
+  /// Throws as parse(), Error(kNotFound) without the file, Error(kCorrupt) on a broken tokenizer_config.json.
   static ChatTemplate open(const std::filesystem::path& model, const std::string& choice = {});
 
   /// The rendered text, control tokens spelled out.
-  /// Throws Error(kInvalidArgument) with the template's own words where it raises an exception or breaks a limit.
+  /// Throws Error(kInvalidArgument) with the template's own words where it raises an exception or breaks a limit, and
+  /// Error(kCorrupt) where the input is no JSON.
   std::string render(const ChatInput& input) const;
 
-  /// The ids the model should see: control tokens only where the template itself wrote them.
-  std::vector<Token> render_ids(const Tokenizer& tokenizer, const ChatInput& input) const;
+  /// The ids the model should see: control tokens only where the template itself wrote them.  With `from_byte` only
+  /// those of the text from there on, for one who has fed what comes before.
+  /// Throws as render(), and Error(kUnsupported) where the vocabulary lacks what the built-in format needs.
+  std::vector<Token> render_ids(const Tokenizer& tokenizer, const ChatInput& input, std::size_t from_byte = 0) const;
 
   const std::string& source() const;
   const std::string& name() const;

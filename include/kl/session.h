@@ -17,7 +17,7 @@ struct SessionParts {
   std::span<const Token> tokens;           ///< the whole text, at least as long as the last checkpoint
   std::span<const std::uint8_t> expanded;  ///< [tokens] 1: MLA took the token in its expanded form, 0: absorbed
   std::span<const SequenceState* const>
-      checkpoints;        ///< states of beginnings of that text, each longer than the one before
+      checkpoints;        ///< states of beginnings of that text, settled, each longer than the one before
   std::string_view note;  ///< whatever the caller wants to find again, such as the conversation's messages
 };
 

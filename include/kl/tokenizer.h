@@ -72,6 +72,16 @@ class Tokenizer {
   /// The id of a control token by name, or -1.
   Token special_id(std::string_view name) const;
 
+  /// A place in a text that spells a control token.
+  struct SpecialPlace {
+    std::size_t position;
+    std::size_t bytes;  ///< 0: there is none
+    Token id;
+  };
+
+  /// The leftmost place at or after `from`; of several names that fit there, the longest.
+  SpecialPlace find_special(std::string_view text, std::size_t from) const;
+
   /// Ids that end a text: generation_config.json's eos ids, else config.json's, joined with the family's end tokens
   /// (<|im_end|>, [EOS], [EOT]) this vocabulary has.
   std::span<const Token> stop_tokens() const;

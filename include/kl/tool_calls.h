@@ -1,4 +1,5 @@
 #pragma once
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -31,6 +32,12 @@ struct ToolCallDelta {
 ///     content <|tool_calls_section_begin|> <|tool_call_begin|> functions.NAME:0 <|tool_call_argument_begin|> {...}
 ///     <|tool_call_end|> ... <|tool_calls_section_end|>
 ///
+/// What is malformed is repaired as far as it can be, and reported.
+/// - Text outside of sections and calls is content, unchanged.  Text between the calls of a section is left out: an error.
+/// - The name is the id without a last ":DIGITS", then without a first "functions.".  An id that names nothing, or holds
+///   one of { } " or a line break, makes no call.
+/// - A call without end is closed by whatever comes next; it is complete if its arguments are a JSON object all the same.
+///
 /// Invariant: the result does not depend on how the text was split into tokens, and deltas put together are it.
 class ToolCallParser {
  public:
@@ -38,6 +45,7 @@ class ToolCallParser {
   ~ToolCallParser();
   ToolCallParser(ToolCallParser&&) noexcept;
 
+  /// Nothing behind a stop token counts.
   std::vector<ToolCallDelta> push(Token token);
 
   /// Nothing follows.  `cut`: the text was ended by a limit, not by the model.
@@ -45,8 +53,11 @@ class ToolCallParser {
 
   const std::string& content() const;
   const std::vector<ToolCall>& calls() const;
-  const std::vector<std::string>& errors() const;  ///< what was malformed: "bad_call", "stray_marker", ...
-  bool calls_tools() const;                        ///< after finish(): the finish reason is "tool_calls"
+
+  /// What was malformed: "stray_marker", "no_argument_marker", "arguments_not_json", "arguments_not_object",
+  /// "unterminated_call", or "bad_call", "text_in_section", "unterminated_call" with ": " and what was left out.
+  const std::vector<std::string>& errors() const;
+  bool calls_tools() const;  ///< after finish(): the finish reason is "tool_calls"
 
  private:
   struct Impl;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstdlib>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <type_traits>
@@ -53,7 +55,11 @@ class StrictSax final : public nlohmann::json_sax<nlohmann::json> {
   bool boolean(bool value) override { return count(), events_.boolean(value), true; }
   bool number_integer(number_integer_t value) override { return count(), events_.integer(value), true; }
   bool number_unsigned(number_unsigned_t value) override { return count(), events_.unsigned_integer(value), true; }
-  bool number_float(number_float_t value, const string_t&) override { return count(), events_.number(value), true; }
+  bool number_float(number_float_t value, const string_t& text) override {
+    count();
+    const bool is_integer = text.find_first_of(".eE") == text.npos;
+    return is_integer ? events_.large_integer(text) : events_.number(value), true;
+  }
   bool string(string_t& value) override { return count(), events_.string(std::move(value)), true; }
   bool binary(binary_t&) override { return false; }
 
@@ -160,6 +166,8 @@ class TreeBuilder final : public JsonEvents {
 
 }  // namespace
 
+void JsonEvents::large_integer(std::string_view digits) { number(std::strtod(std::string(digits).c_str(), nullptr)); }
+
 void parse_json_events(std::string_view text, const std::string& name, JsonEvents& events, const JsonLimits& limits) {
   std::size_t read = 0;
   try {
@@ -173,6 +181,52 @@ void parse_json_events(std::string_view text, const std::string& name, JsonEvent
                               &sax);
   } catch (const Error& error) {
     throw Error(error.code(), fmt::format("{}: {} at byte {}", name, error.what(), read));
+  }
+}
+
+namespace {
+
+constexpr std::string_view kBlanks = " \t\n\r";
+
+/// The end of the JSON value at the start of `text`, which is sound.
+std::size_t value_end(std::string_view text) {
+  std::size_t depth = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+      if (in_string || depth > 0) continue;
+      return i + 1;
+    }
+    if (depth == 0 && i > 0 && (c == ',' || c == '}' || c == ']' || kBlanks.find(c) != kBlanks.npos)) return i;
+    if (c == '"') in_string = true;
+    if (c == '{' || c == '[') ++depth;
+    if ((c == '}' || c == ']') && --depth == 0) return i + 1;
+  }
+  return text.size();
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string, std::string_view>> json_members(std::string_view object) {
+  std::vector<std::pair<std::string, std::string_view>> members;
+  std::size_t at = object.find('{') + 1;
+  const auto skip = [&](std::string_view characters) {
+    at = std::min(object.find_first_not_of(characters, at), object.size());
+  };
+  const auto take = [&] {
+    const std::string_view value = object.substr(at, value_end(object.substr(at)));
+    at += value.size();
+    return value;
+  };
+  while (true) {
+    skip(" \t\n\r,");
+    if (at >= object.size() || object[at] != '"') return members;
+    std::string key = nlohmann::json::parse(take()).get<std::string>();
+    skip(" \t\n\r:");
+    members.emplace_back(std::move(key), take());
   }
 }
 

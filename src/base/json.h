@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -27,6 +28,8 @@ class JsonEvents {
   virtual void integer(std::int64_t value) = 0;
   virtual void unsigned_integer(std::uint64_t value) = 0;  ///< every integer >= 0
   virtual void number(double value) = 0;                   ///< has a fraction or an exponent, or exceeds 64 bits
+  /// An integer that exceeds 64 bits, as it was written; for those who do not want it rounded.
+  virtual void large_integer(std::string_view digits);
   virtual void string(std::string&& value) = 0;
   virtual void begin_object() = 0;
   virtual void key(std::string&& name) = 0;
@@ -40,6 +43,10 @@ class JsonEvents {
 /// Throws Error(kCorrupt) reading `NAME: ... at byte N`; one thrown by a handler gets the same prefix and suffix.
 void parse_json_events(std::string_view text, const std::string& name, JsonEvents& events,
                        const JsonLimits& limits = {});
+
+/// The members of an object as they are written: key, and the text of the value.
+/// REQUIRES: `object` is a JSON object; parse it first.
+std::vector<std::pair<std::string, std::string_view>> json_members(std::string_view object);
 
 /// A JSON value.  Objects are ordered by key.
 class Json {

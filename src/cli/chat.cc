@@ -42,6 +42,7 @@ struct ChatFlags {
   std::optional<std::string> system;
   std::string session;  // empty: none
   std::int64_t ctx_size = 0;
+  std::string chat_template;  // empty: the model's own
   bool verbose = false;
   GenerateFlags generate;
   ModelOptions engine;
@@ -51,14 +52,14 @@ void define(CLI::App& command, ChatFlags& flags) {
   add_model_flag(command, flags.dir);
   command.add_option("--system", flags.system, "a system message before the conversation")->type_name("TEXT");
   command
-      .add_option("--session", flags.session,
-                  "go on with the conversation of FILE, if it is there, and keep it in FILE from turn to turn")
+      .add_option("--session", flags.session, "go on with the conversation in FILE, if it is there, and keep it there")
       ->type_name("FILE")
       ->check(not_empty());
+  add_chat_template_flag(command, flags.chat_template);
   flags.generate.options.max_tokens = 512;
   add_generate_flags(command, flags.generate, 1);
   add_ctx_flag(command, flags.ctx_size, "-c,--ctx-size",
-               "most tokens of the conversation; 0 = what the model was trained for, or memory has room for");
+               "most tokens of the conversation; 0 = as many as the model and memory allow");
   add_engine_flags(command, flags.engine, "auto");
   command.add_flag("-v,--verbose", flags.verbose, "show a timing summary after each answer");
 }
@@ -68,7 +69,8 @@ class Chat {
  public:
   explicit Chat(const ChatFlags& flags)
       : engine_(Engine::open(flags.dir, flags.engine, admission(flags))),
-        session_(engine_, flags.generate.with_seed(), flags.system.value_or(""), ctx_size_),
+        session_(engine_, ChatTemplate::open(engine_.dir, flags.chat_template), flags.generate.with_seed(),
+                 flags.system.value_or(""), ctx_size_),
         session_file_(flags.session),
         verbose_(flags.verbose) {
     const bool resumes =
@@ -218,7 +220,7 @@ class Chat {
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kInvalidArgument) throw;
       progress.reset();
-      return note("{}", error.what());  // no room for the message: /reset makes some
+      return note("{}", error.what());  // no room, or the template does not take it: the conversation goes on
     }
     progress.reset();
     output_.write("\n");

@@ -9,25 +9,22 @@
 
 namespace kl::cli {
 
-ChatSession::ChatSession(Engine& engine, GenerateOptions options, std::string system, std::int64_t ctx_size)
+ChatSession::ChatSession(Engine& engine, ChatTemplate chat_template, GenerateOptions options, std::string system,
+                         std::int64_t ctx_size)
     : engine_(engine),
-      format_(engine.tokenizer),
+      template_(std::move(chat_template)),
       options_(std::move(options)),
       system_(std::move(system)),
-      ctx_size_(ctx_size) {
+      ctx_size_(ctx_size),
+      moment_(nothing_read()) {
   reset();
 }
 
 void ChatSession::reset() {
-  state_ = engine_.model.make_cache();
+  moment_ = nothing_read();
   before_answer_.reset();
   messages_.clear();
-  read_.clear();
-  expanded_.clear();
-  unread_.clear();
-  if (system_.empty()) return;
-  messages_.push_back({"system", system_, ""});
-  unread_ = format_.render_ids(messages_, /*add_generation_prompt=*/false);
+  if (!system_.empty()) messages_.push_back({"system", system_});
 }
 
 void ChatSession::set_system(std::string system) {
@@ -35,69 +32,80 @@ void ChatSession::set_system(std::string system) {
   reset();
 }
 
-GenerateResult ChatSession::ask(const std::string& message, const GenerateHooks& hooks) {
-  const std::vector<Token> unread_before = unread_;
-  const Message turn{"user", message, ""};
-  const std::vector<Token> turn_ids = format_.render_ids({&turn, 1}, /*add_generation_prompt=*/true);
-  if (room() <= std::ssize(turn_ids)) {
+/// Adds tokens that the state has read, and the form of MLA it read them in.
+void ChatSession::Moment::note_read(std::span<const Token> tokens, std::span<const std::uint8_t> forms) {
+  read.insert(read.end(), tokens.begin(), tokens.end());
+  expanded.insert(expanded.end(), forms.begin(), forms.end());
+}
+
+/// The moment before the next answer: what the template makes of all messages, fed as far as it has been.
+/// Throws what the template throws, and Error(kInvalidArgument) if the context has no room for it.
+ChatSession::Moment ChatSession::with_prompt() const {
+  const ChatInput input = chat_input(messages_);
+  std::string text = template_.render(input);
+  const bool goes_on = text.starts_with(moment_.text);
+  Moment next = goes_on ? moment_ : nothing_read();
+  const std::vector<Token> rest = template_.render_ids(engine_.tokenizer, input, next.text.size());
+  if (room(next) <= std::ssize(rest)) {
     throw Error(ErrorCode::kInvalidArgument,
                 fmt::format("message: expected at most {} tokens, what the context of {} (-c) has room for, got {}",
-                            std::max<std::int64_t>(room() - 1, 0), ctx_size_, turn_ids.size()));
+                            std::max<std::int64_t>(room(next) - 1, 0), ctx_size_, rest.size()));
   }
-  unread_.insert(unread_.end(), turn_ids.begin(), turn_ids.end());
-  std::optional<Snapshot> previous = std::exchange(before_answer_, Snapshot{state_, unread_});
-  messages_.push_back(turn);
+  next.pending.insert(next.pending.end(), rest.begin(), rest.end());
+  next.text = std::move(text);
+  return next;
+}
 
+GenerateResult ChatSession::ask(const std::string& message, const GenerateHooks& hooks) {
+  messages_.push_back({"user", message});
+  std::optional<Moment> next;
+  try {
+    next = with_prompt();
+  } catch (...) {
+    messages_.pop_back();
+    throw;
+  }
+  Moment before = std::exchange(moment_, *next);
+  std::optional<Moment> previous = std::exchange(before_answer_, std::move(next));
   GenerateResult result = answer(hooks);
   if (result.ids.empty()) {
     messages_.pop_back();
-    state_ = before_answer_->state;
-    unread_ = unread_before;
+    moment_ = std::move(before);
     before_answer_ = std::move(previous);
   } else {
-    messages_.push_back({"assistant", result.text, ""});
+    messages_.push_back({"assistant", result.text});
   }
   return result;
 }
 
 GenerateResult ChatSession::regenerate(const GenerateHooks& hooks) {
-  SequenceState state_after = std::exchange(state_, before_answer_->state);
-  std::vector<Token> unread_after = std::exchange(unread_, before_answer_->prompt);
+  Moment after = std::exchange(moment_, *before_answer_);
   GenerateResult result = answer(hooks);
   if (result.ids.empty()) {
-    state_ = std::move(state_after);
-    unread_ = std::move(unread_after);
+    moment_ = std::move(after);
   } else {
     messages_.back().content = result.text;
   }
   return result;
 }
 
-/// Adds tokens that the state has read, and the form of MLA it read them in.
-void ChatSession::note_read(std::span<const Token> tokens, std::span<const std::uint8_t> expanded) {
-  expanded_.resize(read_.size());
-  read_.insert(read_.end(), tokens.begin(), tokens.end());
-  expanded_.insert(expanded_.end(), expanded.begin(), expanded.end());
-}
-
-/// Feeds what is unread and draws an answer to it.
+/// Feeds what is pending and draws an answer to it.
 GenerateResult ChatSession::answer(const GenerateHooks& hooks) {
   GenerateOptions options = options_;
   options.sampling.seed += num_answers_;
-  options.max_tokens = std::min(options.max_tokens, room());
-  const auto before = static_cast<std::size_t>(num_tokens());
-  GenerateResult result = generate(engine_.model, engine_.tokenizer, state_, unread_, options, hooks);
+  options.max_tokens = std::min(options.max_tokens, room(moment_));
+  GenerateResult result = generate(engine_.model, engine_.tokenizer, moment_.state, moment_.pending, options, hooks);
+  engine_.model.settle(moment_.state);
   if (result.ids.empty()) return result;
   ++num_answers_;
-  read_.resize(before);  // an answer that was drawn anew
-  note_read(unread_, forms_of_prompt(engine_.model, engine_.tokenizer, unread_));
+  moment_.note_read(moment_.pending, forms_of_prompt(engine_.model, engine_.tokenizer, moment_.pending));
   const std::vector<std::uint8_t> drawn_forms(result.ids.size() - 1,
                                               engine_.model.options().mla_form == MlaForm::kExpanded ? 1 : 0);
-  note_read(std::span(result.ids).first(drawn_forms.size()), drawn_forms);
-  unread_.clear();
+  moment_.note_read(std::span(result.ids).first(drawn_forms.size()), drawn_forms);
+  moment_.pending.clear();
   const std::span<const Token> stops = engine_.tokenizer.stop_tokens();
-  if (std::count(stops.begin(), stops.end(), result.ids.back()) == 0) unread_.push_back(result.ids.back());
-  unread_.push_back(engine_.tokenizer.special_id("<|im_end|>"));
+  if (std::count(stops.begin(), stops.end(), result.ids.back()) == 0) moment_.pending.push_back(result.ids.back());
+  moment_.text += result.text;
   return result;
 }
 

@@ -5,25 +5,30 @@
 #include <string>
 #include <vector>
 
+#include "cli/conversation.h"
 #include "cli/engine.h"
-#include "kl/chat.h"
+#include "kl/chat_template.h"
 #include "kl/generate.h"
 
 namespace kl::cli {
 
 /// A conversation that lives in the model's state: every turn feeds only what is new.
 ///
-/// Invariant: the state followed by `unread_` is the whole conversation as the model sees it.  The last token drawn is
-/// never in the state, so an answer leaves it, and the end of its turn, to be read with the next message.
+/// How       the whole conversation is rendered for every answer; if it goes on where the text in the state ends, only the
+///           rest is fed.  A template that writes earlier turns anew, such as one that leaves out thoughts, makes the model
+///           read everything again.
+/// Invariant state and pending of a Moment are its text: what the template made, and the answers as the model wrote them.
+///           The last token drawn is never in the state, so it waits to be read with the next message.
 class ChatSession {
  public:
   /// `engine` must outlive the session.  Answer number i (from 0) is drawn with seed options.sampling.seed + i; the
   /// conversation has at most ctx_size tokens.
-  /// Throws Error(kUnsupported) if the tokenizer lacks a control token of the chat format.
-  ChatSession(Engine& engine, GenerateOptions options, std::string system, std::int64_t ctx_size);
+  ChatSession(Engine& engine, ChatTemplate chat_template, GenerateOptions options, std::string system,
+              std::int64_t ctx_size);
 
   /// Sends a message and returns the answer.  If it was cancelled before its first token, the message is taken back.
-  /// Throws Error(kInvalidArgument), with nothing changed, if the context has no room for it.
+  /// Throws what the template throws, and Error(kInvalidArgument) if the context has no room for it; the message is
+  /// taken back then, too.
   GenerateResult ask(const std::string& message, const GenerateHooks& hooks);
 
   /// Draws another answer to the last message, from the state as it was before the first one.
@@ -46,32 +51,36 @@ class ChatSession {
 
   const std::vector<Message>& messages() const { return messages_; }
   const std::string& system() const { return system_; }
-  std::int64_t num_tokens() const { return state_.num_tokens(); }
-  bool is_full() const { return room() <= 0; }  ///< the context has no token left
+  std::int64_t num_tokens() const { return moment_.state.num_tokens(); }
+  bool is_full() const { return room(moment_) <= 0; }  ///< the context has no token left
 
  private:
-  struct Snapshot {
+  /// Where the conversation stands.
+  struct Moment {
     SequenceState state;
-    std::vector<Token> prompt;  // fed from there before the answer
+    std::vector<Token> read;             // what the state has read
+    std::vector<std::uint8_t> expanded;  // [read] 1: in MLA's expanded form
+    std::vector<Token> pending;          // to be fed before anything else
+    std::string text;                    // that state and pending hold
+
+    void note_read(std::span<const Token> tokens, std::span<const std::uint8_t> forms);
   };
 
+  Moment nothing_read() const { return {engine_.model.make_cache(), {}, {}, {}, {}}; }
+  Moment with_prompt() const;
   GenerateResult answer(const GenerateHooks& hooks);
-  void note_read(std::span<const Token> tokens, std::span<const std::uint8_t> expanded);
-  std::int64_t room() const { return ctx_size_ - num_tokens() - std::ssize(unread_); }
+  std::int64_t room(const Moment& m) const { return ctx_size_ - m.state.num_tokens() - std::ssize(m.pending); }
 
   Engine& engine_;
-  ChatFormat format_;
+  ChatTemplate template_;
   GenerateOptions options_;
   std::string system_;
   std::int64_t ctx_size_;
   std::uint64_t num_answers_ = 0;
 
-  SequenceState state_;
-  std::vector<Token> read_;             // what the state has read
-  std::vector<std::uint8_t> expanded_;  // [read_] 1: in MLA's expanded form
-  std::vector<Token> unread_;
+  Moment moment_;
   std::vector<Message> messages_;
-  std::optional<Snapshot> before_answer_;
+  std::optional<Moment> before_answer_;
 };
 
 }  // namespace kl::cli

@@ -35,8 +35,12 @@ Rates::Rates(const GenerateResult& result) {
 
 std::string summary(const GenerateResult& result) {
   const Rates rates(result);
-  return fmt::format("prompt {} tokens, {:.2f} s, {:.1f}/s | text {} tokens, {:.2f} s, {:.1f}/s", result.prompt_tokens,
-                     result.prompt_seconds, rates.prompt, result.ids.size(), result.decode_seconds, rates.decode);
+  std::string text =
+      fmt::format("prompt {} tokens, {:.2f} s, {:.1f}/s | text {} tokens, {:.2f} s, {:.1f}/s", result.prompt_tokens,
+                  result.prompt_seconds, rates.prompt, result.ids.size(), result.decode_seconds, rates.decode);
+  if (result.drafted_tokens > 0)
+    text += fmt::format(" | {} of {} drafted were right", result.accepted_tokens, result.drafted_tokens);
+  return text;
 }
 
 }  // namespace kl::cli

@@ -99,6 +99,15 @@ void add_model_flag(CLI::App& command, std::string& dir) {
       ->check(not_empty());
 }
 
+void add_chat_template_flag(CLI::App& command, std::string& choice) {
+  command
+      .add_option("--chat-template", choice,
+                  "how conversations become text: builtin, or a Jinja template in FILE (default: the model's own, "
+                  "or builtin)")
+      ->type_name("builtin|FILE")
+      ->check(not_empty());
+}
+
 void add_ctx_flag(CLI::App& command, std::int64_t& ctx_size, const char* names, const char* what) {
   constexpr double kMost = 1e12;
   add_number(command, names, ctx_size, 0, kMost, what);
@@ -302,6 +311,18 @@ void add_generate_flags(CLI::App& command, GenerateFlags& flags, int fewest_toke
       ->take_all()
       ->check(not_empty());
   command.add_flag("--ignore-eos", flags.options.ignore_stop_tokens, "go on after the model's end tokens");
+}
+
+void add_speculation_flags(CLI::App& command, SpeculationFlags& flags) {
+  constexpr int kMostDrafted = 64;
+  command
+      .add_option_function<std::string>(
+          "--speculate", [&flags](const std::string& how) { flags.ngram = how == "ngram"; },
+          "ngram: where the text repeats itself or the prompt, try several tokens at once if that is faster; same text")
+      ->type_name("HOW")
+      ->default_str("off")
+      ->check(one_of({"off", "ngram"}));
+  add_count_flag(command, "--max-draft", flags.most, 1, kMostDrafted, "most tokens tried at once by --speculate");
 }
 
 CLI::Option* add_logprobs_flag(CLI::App& command, GenerateFlags& flags) {

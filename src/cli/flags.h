@@ -35,6 +35,9 @@ void add_ctx_flag(CLI::App& command, std::int64_t& ctx_size, const char* names, 
 /// --cache-bytes
 void add_cache_bytes_flag(CLI::App& command, std::int64_t& bytes);
 
+/// --chat-template
+void add_chat_template_flag(CLI::App& command, std::string& choice);
+
 /// --seed, for what is not text
 void add_seed_flag(CLI::App& command, std::uint64_t& seed, const char* what);
 
@@ -64,6 +67,14 @@ struct GenerateFlags {
   GenerateOptions with_seed() const;
 };
 void add_generate_flags(CLI::App& command, GenerateFlags& flags, int fewest_tokens);
+
+/// --speculate, --max-draft: most tokens drafted at a time, 0 if none are to be.
+struct SpeculationFlags {
+  bool ngram = false;
+  int most = 8;
+  int max_draft() const { return ngram ? most : 0; }
+};
+void add_speculation_flags(CLI::App& command, SpeculationFlags& flags);
 
 /// --logprobs N
 CLI::Option* add_logprobs_flag(CLI::App& command, GenerateFlags& flags);

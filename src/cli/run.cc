@@ -7,17 +7,20 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/admission.h"
+#include "cli/conversation.h"
 #include "cli/engine.h"
 #include "cli/exit_status.h"
 #include "cli/flags.h"
 #include "cli/input.h"
 #include "cli/interrupt.h"
 #include "cli/json_text.h"
+#include "cli/model_location.h"
 #include "cli/notice.h"
 #include "cli/output.h"
 #include "cli/progress.h"
-#include "kl/chat.h"
+#include "kl/chat_template.h"
 #include "kl/error.h"
+#include "kl/structured.h"
 
 namespace kl::cli {
 namespace {
@@ -25,14 +28,18 @@ namespace {
 struct RunFlags {
   std::string dir;
   TextSource prompt;
-  std::string system;  // empty: none
+  std::string system;         // empty: none
+  std::string chat_template;  // empty: the model's own
   bool chat = false;
   bool raw = false;
   bool special = false;
   bool json = false;
+  bool json_object = false;
+  std::optional<std::string> json_schema;  // a file
   bool verbose = false;
   std::int64_t ctx_size = 0;
   GenerateFlags generate;
+  SpeculationFlags speculation;
   ModelOptions engine;
 };
 
@@ -58,17 +65,27 @@ void define(CLI::App& command, RunFlags& flags) {
   CLI::Option* system =
       command.add_option("--system", flags.system, "a system message before the prompt; means --chat");
   system->type_name("TEXT")->excludes(raw);
+  add_chat_template_flag(command, flags.chat_template);
   command.add_flag("--special", flags.special, "text like <|im_end|> becomes that control token; means --raw")
       ->excludes(chat)
       ->excludes(system);
   add_generate_flags(command, flags.generate, 0);
   CLI::Option* logprobs = add_logprobs_flag(command, flags.generate);
+  add_speculation_flags(command, flags.speculation);
   add_ctx_flag(command, flags.ctx_size, "-c,--ctx-size",
                "most tokens of prompt and text together; 0 = what the model was trained for");
   add_engine_flags(command, flags.engine, "auto");
   CLI::Option* json =
       command.add_flag("--json", flags.json, "one object with text, ids, counts, timings and seed instead of the text");
   logprobs->needs(json);
+  CLI::Option* object = command.add_flag("--json-object", flags.json_object, "the text is one JSON object");
+  command
+      .add_option_function<std::string>(
+          "--json-schema", [&flags](const std::string& path) { flags.json_schema = path; },
+          "the text is one JSON value that the schema in FILE describes")
+      ->type_name("FILE")
+      ->check(not_empty())
+      ->excludes(object);
   command.add_flag("-v,--verbose", flags.verbose, "show the timing summary even if standard error is no terminal");
 }
 
@@ -86,9 +103,9 @@ std::vector<Token> prompt_tokens(const RunFlags& flags, const std::string& text,
   std::vector<Token> ids;
   if (chat) {
     std::vector<Message> messages;
-    if (!flags.system.empty()) messages.push_back({"system", flags.system, ""});
-    messages.push_back({"user", text, ""});
-    ids = ChatFormat(tokenizer).render_ids(messages, /*add_generation_prompt=*/true);
+    if (!flags.system.empty()) messages.push_back({"system", flags.system});
+    messages.push_back({"user", text});
+    ids = ChatTemplate::open(find_model(flags.dir), flags.chat_template).render_ids(tokenizer, chat_input(messages));
   } else {
     ids = tokenizer.encode(text, flags.special ? SpecialText::kControl : SpecialText::kOrdinary);
   }
@@ -131,23 +148,26 @@ nlohmann::ordered_json logprobs_json(const Tokenizer& tokenizer, const std::vect
 std::string json_result(const Engine& engine, const GenerateOptions& options, const GenerateResult& result,
                         const char* format, double load_seconds) {
   const Rates rates(result);
-  nlohmann::ordered_json object = {
-      {"text", result.text},
-      {"ids", result.ids},
-      {"finish_reason", name_of(result.finish_reason)},
-      {"stop_string", nullptr},
-      {"counts", {{"prompt_tokens", result.prompt_tokens}, {"completion_tokens", result.ids.size()}}},
-      {"timings",
-       {{"load_s", load_seconds},
-        {"prompt_s", result.prompt_seconds},
-        {"decode_s", result.decode_seconds},
-        {"prompt_tokens_per_s", rates.prompt},
-        {"decode_tokens_per_s", rates.decode}}},
-      {"format", format},
-      {"seed", options.sampling.seed},
-      {"model", engine.dir.string()},
-      {"isa", engine.model.isa()},
-      {"threads", engine.model.threads()}};
+  nlohmann::ordered_json object = {{"text", result.text},
+                                   {"ids", result.ids},
+                                   {"finish_reason", name_of(result.finish_reason)},
+                                   {"stop_string", nullptr},
+                                   {"counts",
+                                    {{"prompt_tokens", result.prompt_tokens},
+                                     {"completion_tokens", result.ids.size()},
+                                     {"drafted_tokens", result.drafted_tokens},
+                                     {"accepted_tokens", result.accepted_tokens}}},
+                                   {"timings",
+                                    {{"load_s", load_seconds},
+                                     {"prompt_s", result.prompt_seconds},
+                                     {"decode_s", result.decode_seconds},
+                                     {"prompt_tokens_per_s", rates.prompt},
+                                     {"decode_tokens_per_s", rates.decode}}},
+                                   {"format", format},
+                                   {"seed", options.sampling.seed},
+                                   {"model", engine.dir.string()},
+                                   {"isa", engine.model.isa()},
+                                   {"threads", engine.model.threads()}};
   if (!result.stop_string.empty()) object["stop_string"] = result.stop_string;
   if (options.sampling.logprobs) object["logprobs"] = logprobs_json(engine.tokenizer, result.logprobs);
   return to_line(object);
@@ -162,8 +182,23 @@ std::string read_prompt(const RunFlags& flags) {
   return text;
 }
 
+/// What the text must look like, or nothing.  Throws Error naming the schema's file.
+std::shared_ptr<const Grammar> grammar_of(const RunFlags& flags, const std::optional<std::string>& schema,
+                                          const Tokenizer& tokenizer) {
+  if (!flags.json_object && !schema) return nullptr;
+  GrammarCompiler compiler(tokenizer);
+  if (flags.json_object) return compiler.json_object();
+  try {
+    return compiler.json_schema(*schema);
+  } catch (const Error& error) {
+    throw Error(ErrorCode::kCorrupt, fmt::format("{}: {}", *flags.json_schema, error.what()));
+  }
+}
+
 int run_run(const RunFlags& flags) {
   const std::string text = read_prompt(flags);
+  std::optional<std::string> schema;
+  if (flags.json_schema) schema = Input(*flags.json_schema).read_all();
   const auto start = std::chrono::steady_clock::now();
   const char* format = "raw";
   std::vector<Token> prompt;
@@ -175,6 +210,7 @@ int run_run(const RunFlags& flags) {
     options.max_tokens = admit_text(args, plan, flags.ctx_size, std::ssize(prompt), options.max_tokens);
   };
   Engine engine = Engine::open(flags.dir, flags.engine, admit);
+  options.grammar = grammar_of(flags, schema, engine.tokenizer);
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
   Output output;
@@ -196,7 +232,8 @@ int run_run(const RunFlags& flags) {
     }
   };
   SequenceState state = engine.model.make_cache();
-  const GenerateResult result = generate(engine.model, engine.tokenizer, state, prompt, options, hooks);
+  const GenerateResult result =
+      generate(engine.model, engine.tokenizer, state, prompt, options, hooks, flags.speculation.max_draft());
   progress.reset();
 
   if (flags.json) output.write(json_result(engine, options, result, format, load_seconds));

@@ -76,7 +76,7 @@ void Speculation::judge(std::span<const Token> drawn) {
     rate += ((drawn[i] == draft_.tokens[i] ? 1 : 0) - rate) * kRateStep;
   }
   drafted_ += fed_;
-  accepted_ += std::ssize(drawn) - 1;
+  accepted_ += std::clamp<std::int64_t>(std::ssize(drawn) - 1, 0, fed_);
   drafter_.append(drawn);
   draft_ = {};
   fed_ = 0;

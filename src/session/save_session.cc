@@ -79,6 +79,8 @@ void check(const SequenceState& empty, const SessionParts& parts) {
   for (const SequenceState* state : parts.checkpoints) {
     if (state == nullptr || !state->has_value() || state->impl().owner != own)
       refuse("states of this model, got another");
+    if (state->num_tentative() > 0 || !state->is_settled())
+      refuse("states after keep() and Model::settle(), got tokens that are not written yet");
     if (state->num_tokens() <= before)
       refuse(fmt::format("checkpoints of more and more tokens, got {} after {}", state->num_tokens(), before));
     before = state->num_tokens();

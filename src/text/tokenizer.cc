@@ -132,6 +132,11 @@ int Tokenizer::num_ranks() const { return static_cast<int>(files_->vocabulary.si
 
 Token Tokenizer::special_id(std::string_view name) const { return files_->control.find(name); }
 
+Tokenizer::SpecialPlace Tokenizer::find_special(std::string_view text, std::size_t from) const {
+  const ControlTokens::Match match = files_->control.find_in(text, from);
+  return {match.position, match.bytes, match.id};
+}
+
 std::span<const Token> Tokenizer::stop_tokens() const { return files_->stop_tokens; }
 
 bool Tokenizer::has_chat_template() const { return files_->has_chat_template; }

@@ -30,7 +30,9 @@ TEST(ServingPlan, TheContextThatFitsIsTheLargestThatDoes) {
     for (const std::size_t available : {1'150'000'000u, 1'300'000'001u, 2'000'000'000u}) {
       const std::int64_t fits = ctx_that_fits(kModel, plan_serving(kModel, 1, slots, 100), available, 1 << 30);
       EXPECT_EQ(fits % 128, 0);
-      if (fits > 0) EXPECT_LE(plan_serving(kModel, fits, slots, 100).total(), available);
+      if (fits > 0) {
+        EXPECT_LE(plan_serving(kModel, fits, slots, 100).total(), available);
+      }
       EXPECT_GT(plan_serving(kModel, fits + 1, slots, 100).total(), available);
     }
   }

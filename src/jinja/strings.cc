@@ -1,0 +1,235 @@
+#include "jinja/strings.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "jinja/failure.h"
+
+namespace kl::jinja {
+namespace {
+
+/// Does the character at the start of `text` belong to `characters`, or is it whitespace without them?
+std::size_t strippable(std::string_view text, const Text* characters) {
+  if (text.empty()) return 0;
+  if (characters == nullptr) return space_length(text);
+  const std::size_t bytes = character_length(text[0]);
+  return characters->bytes().find(text.substr(0, bytes)) != std::string::npos ? bytes : 0;
+}
+
+std::size_t last_character(std::string_view text) {
+  std::size_t last = text.size() - 1;
+  while ((static_cast<unsigned char>(text[last]) & 0xC0) == 0x80) --last;
+  return last;
+}
+
+/// Walks over the characters: change(place, length) gives what stands in place of each.
+template <class Change>
+Text map_characters(const Text& text, Change change) {
+  Text result;
+  for (std::size_t i = 0; i < text.size();) {
+    const std::size_t bytes = character_length(text.bytes()[i]);
+    result.append_like(text, i, change(i));
+    i += bytes;
+  }
+  return result;
+}
+
+/// Lower case of the character at `i`; sigma has another form at the end of a word.
+std::string lower_at(const Text& text, std::size_t i) {
+  const std::string_view bytes = text.bytes();
+  const std::uint32_t c = first_character(bytes.substr(i));
+  constexpr std::uint32_t kSigma = 0x3A3;
+  if (c == kSigma && i > 0 && is_cased(first_character(bytes.substr(last_character(bytes.substr(0, i)))))) {
+    const std::string_view rest = bytes.substr(i + 2);
+    if (rest.empty() || !is_cased(first_character(rest))) return "\xCF\x82";
+  }
+  return convert(c, Case::kLower);
+}
+
+std::vector<Text> split_at_spaces(const Text& text, std::int64_t count, Heap& heap) {
+  std::vector<Text> parts;
+  const std::string_view bytes = text.bytes();
+  std::size_t at = 0;
+  while (true) {
+    at = bytes.size() - lstrip(bytes.substr(at)).size();
+    if (at >= bytes.size()) return parts;
+    if (count >= 0 && parts.size() == static_cast<std::size_t>(count)) {
+      parts.push_back(text.substr(at));  // with the whitespace at its end
+      return parts;
+    }
+    std::size_t end = at;
+    while (end < bytes.size() && space_length(bytes.substr(end)) == 0) end += character_length(bytes[end]);
+    parts.push_back(text.substr(at, end - at));
+    heap.grow(1);
+    at = end;
+  }
+}
+
+std::vector<Text> rsplit_at_spaces(const Text& text, std::int64_t count, Heap& heap) {
+  std::vector<Text> parts;
+  std::string_view left = text.bytes();
+  while (true) {
+    left = rstrip(left);
+    if (left.empty()) break;
+    if (count >= 0 && parts.size() == static_cast<std::size_t>(count)) {
+      parts.push_back(text.substr(0, left.size()));  // with the whitespace at its beginning
+      break;
+    }
+    std::size_t begin = left.size();
+    while (begin > 0) {
+      const std::size_t last = last_character(left.substr(0, begin));
+      if (space_length(left.substr(last)) > 0) break;
+      begin = last;
+    }
+    parts.push_back(text.substr(begin, left.size() - begin));
+    heap.grow(1);
+    left = left.substr(0, begin);
+  }
+  std::reverse(parts.begin(), parts.end());
+  return parts;
+}
+
+void check_separator(const Text& separator) {
+  if (separator.empty()) fail("split: expected a separator, got an empty string");
+}
+
+}  // namespace
+
+Text strip(const Text& text, const Text* characters, bool left, bool right) {
+  std::string_view rest = text.bytes();
+  while (left) {
+    const std::size_t bytes = strippable(rest, characters);
+    if (bytes == 0) break;
+    rest.remove_prefix(bytes);
+  }
+  const std::size_t begin = text.size() - rest.size();
+  while (right && !rest.empty()) {
+    const std::size_t last = last_character(rest);
+    if (strippable(rest.substr(last), characters) == 0) break;
+    rest = rest.substr(0, last);
+  }
+  return text.substr(begin, rest.size());
+}
+
+Text replace(const Text& text, const Text& from, const Text& to, std::int64_t count, Heap& heap) {
+  Text result;
+  const auto add = [&](const Text& part) {
+    heap.work(part.size());
+    heap.check_length(result.size() + part.size());
+    result.append(part);
+  };
+  std::size_t at = 0;
+  for (std::int64_t done = 0; count < 0 || done < count; ++done) {
+    // An empty string stands before every character, and at the end.
+    const std::size_t place = from.empty() ? at : text.bytes().find(from.bytes(), at);
+    if (place == std::string::npos) break;
+    add(text.substr(at, place - at));
+    add(to);
+    at = place + from.size();
+    if (!from.empty()) continue;
+    if (at >= text.size()) return result;
+    const std::size_t bytes = character_length(text.bytes()[at]);
+    add(text.substr(at, bytes));
+    at += bytes;
+  }
+  add(text.substr(at));
+  return result;
+}
+
+Text change_case(const Text& text, Case to) {
+  return map_characters(text, [&](std::size_t i) {
+    return to == Case::kLower ? lower_at(text, i)
+                              : convert(first_character(std::string_view(text.bytes()).substr(i)), to);
+  });
+}
+
+Text capitalize(const Text& text) {
+  return map_characters(text, [&](std::size_t i) {
+    return i == 0 ? convert(first_character(text.bytes()), Case::kTitle) : lower_at(text, i);
+  });
+}
+
+Text title(const Text& text) {
+  bool in_word = false;
+  return map_characters(text, [&](std::size_t i) {
+    const std::uint32_t c = first_character(std::string_view(text.bytes()).substr(i));
+    const std::string changed = in_word ? lower_at(text, i) : convert(c, Case::kTitle);
+    in_word = is_cased(c);
+    return changed;
+  });
+}
+
+std::vector<Text> split(const Text& text, const Text* separator, std::int64_t count, Heap& heap) {
+  heap.work(text.size());
+  if (separator == nullptr) return split_at_spaces(text, count, heap);
+  check_separator(*separator);
+  std::vector<Text> parts;
+  std::size_t at = 0;
+  while (count < 0 || parts.size() < static_cast<std::size_t>(count)) {
+    const std::size_t place = text.bytes().find(separator->bytes(), at);
+    if (place == std::string::npos) break;
+    parts.push_back(text.substr(at, place - at));
+    at = place + separator->size();
+    heap.grow(1);
+  }
+  parts.push_back(text.substr(at));
+  return parts;
+}
+
+std::vector<Text> rsplit(const Text& text, const Text* separator, std::int64_t count, Heap& heap) {
+  heap.work(text.size());
+  if (separator == nullptr) return rsplit_at_spaces(text, count, heap);
+  check_separator(*separator);
+  std::vector<Text> parts;
+  std::size_t end = text.size();
+  while (count < 0 || parts.size() < static_cast<std::size_t>(count)) {
+    if (end < separator->size()) break;
+    const std::size_t place = text.bytes().rfind(separator->bytes(), end - separator->size());
+    if (place == std::string::npos) break;
+    const std::size_t begin = place + separator->size();
+    parts.push_back(text.substr(begin, end - begin));
+    end = place;
+    heap.grow(1);
+  }
+  parts.push_back(text.substr(0, end));
+  std::reverse(parts.begin(), parts.end());
+  return parts;
+}
+
+std::vector<Text> split_lines(const Text& text, bool keep_ends, Heap& heap) {
+  // Python's line boundaries: \n \r \v \f, U+001C..1E, U+0085, U+2028, U+2029.
+  const auto is_boundary = [](std::uint32_t c) {
+    return (c >= 0x0A && c <= 0x0D) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 || c == 0x2029;
+  };
+  const std::string_view bytes = text.bytes();
+  std::vector<Text> lines;
+  std::size_t begin = 0;
+  for (std::size_t i = 0; i < bytes.size();) {
+    const std::size_t length = character_length(bytes[i]);
+    if (!is_boundary(first_character(bytes.substr(i)))) {
+      i += length;
+      continue;
+    }
+    const std::size_t end = bytes.substr(i, 2) == "\r\n" ? i + 2 : i + length;
+    lines.push_back(text.substr(begin, (keep_ends ? end : i) - begin));
+    heap.grow(1);
+    begin = i = end;
+  }
+  if (begin < bytes.size()) lines.push_back(text.substr(begin));
+  return lines;
+}
+
+Text join(const Text& separator, const std::vector<Value>& parts, Heap& heap) {
+  Text result;
+  for (const Value& part : parts) {
+    if (part.text() == nullptr) fail(fmt::format("join: expected strings, got {}", part.type_name()));
+    if (&part != &parts.front()) result.append(separator);
+    result.append(*part.text());
+    heap.work(part.text()->size() + separator.size());
+    heap.check_length(result.size());
+  }
+  return result;
+}
+
+}  // namespace kl::jinja

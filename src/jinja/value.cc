@@ -1,0 +1,95 @@
+#include "jinja/value.h"
+
+#include <cmath>
+#include <cstdlib>
+
+#include "jinja/number.h"
+
+namespace kl::jinja {
+
+std::optional<std::int64_t> Value::integer() const {
+  if (const auto* value = get<std::int64_t>()) return *value;
+  if (const auto* value = get<bool>()) return *value ? 1 : 0;
+  return std::nullopt;
+}
+
+std::optional<double> Value::number() const {
+  if (const auto value = integer()) return static_cast<double>(*value);
+  if (const auto* value = get<double>()) return *value;
+  if (const auto* value = get<BigInteger>()) return std::strtod(value->digits->bytes().c_str(), nullptr);
+  return std::nullopt;
+}
+
+const char* Value::type_name() const {
+  struct Names {
+    const char* operator()(const Undefined&) const { return "Undefined"; }
+    const char* operator()(None) const { return "NoneType"; }
+    const char* operator()(bool) const { return "bool"; }
+    const char* operator()(std::int64_t) const { return "int"; }
+    const char* operator()(const BigInteger&) const { return "int"; }
+    const char* operator()(double) const { return "float"; }
+    const char* operator()(const TextPtr&) const { return "str"; }
+    const char* operator()(List* list) const { return list->is_tuple ? "tuple" : "list"; }
+    const char* operator()(Dict*) const { return "dict"; }
+    const char* operator()(Namespace*) const { return "Namespace"; }
+    const char* operator()(const Function&) const { return "function"; }
+    const char* operator()(const std::shared_ptr<const Method>&) const { return "method"; }
+    const char* operator()(const Macro*) const { return "Macro"; }
+    const char* operator()(Loop*) const { return "LoopContext"; }
+  };
+  return std::visit(Names{}, value_);
+}
+
+/// Keys that are equal in Python (1, 1.0 and True) give the same text.
+std::optional<std::string> Dict::index_key(const Value& key) {
+  if (const Text* text = key.text()) return 's' + text->bytes();
+  if (key.is_none()) return "none";
+  if (const auto integer = key.integer()) return 'n' + std::to_string(*integer);
+  if (const auto* big = key.get<BigInteger>()) return 'n' + big->digits->bytes();
+  if (const auto* number = key.get<double>()) {
+    const double value = *number;
+    if (std::floor(value) == value && std::abs(value) < 9e18) {
+      return 'n' + std::to_string(static_cast<std::int64_t>(value));
+    }
+    return 'n' + python_float(value);
+  }
+  return std::nullopt;
+}
+
+const Value* Dict::find(const Value& key) const {
+  const auto name = index_key(key);
+  if (!name) return nullptr;
+  const auto found = index_.find(*name);
+  return found == index_.end() ? nullptr : &entries_[found->second].second;
+}
+
+const Value* Dict::find(std::string_view key) const {
+  const auto found = index_.find('s' + std::string(key));
+  return found == index_.end() ? nullptr : &entries_[found->second].second;
+}
+
+bool Dict::put(const Value& key, Value value) {
+  auto name = index_key(key);
+  if (!name) return false;
+  const auto [place, is_new] = index_.try_emplace(std::move(*name), entries_.size());
+  if (is_new) {
+    entries_.emplace_back(key, std::move(value));
+  } else {
+    entries_[place->second].second = std::move(value);
+  }
+  return true;
+}
+
+std::optional<Value> Dict::take(const Value& key) {
+  const auto name = index_key(key);
+  const auto found = name ? index_.find(*name) : index_.end();
+  if (found == index_.end()) return std::nullopt;
+  const std::size_t place = found->second;
+  Value value = std::move(entries_[place].second);
+  entries_.erase(entries_.begin() + static_cast<std::ptrdiff_t>(place));
+  index_.erase(found);
+  for (auto& [other, position] : index_) position -= position > place;
+  return value;
+}
+
+}  // namespace kl::jinja
