@@ -236,6 +236,8 @@ TEST(Schema, WhatIsRefusedNamesPlaceAndKeyword) {
            {R"({"type":"integer","minimum":3,"maximum":2})", {"satisfies it"}},
            {R"({"type":"string","minLength":3,"maxLength":2})", {"satisfies it"}},
            {R"({"$ref":"#"})", {"refer to itself"}},
+           {R"({"allOf":[{"properties":{"a":true}},{"unevaluatedProperties":false}]})",
+            {"/allOf/1/unevaluatedProperties"}},
            {R"({"type":"object","properties":{"a":{"$ref":"#"}},"required":["a"]})", {"satisfies it"}},
            {R"({"allOf":[{"type":"string"},{"type":"null"}]})", {"satisfies it"}},
            {R"({"type":"string","pattern":"^a$","minLength":2})", {"satisfies it"}},
