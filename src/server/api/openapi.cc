@@ -128,6 +128,12 @@ OrderedJson operation(const RouteRow& row) {
   return operation;
 }
 
+/// What is answered outside of the table of routes.
+OrderedJson plain(const char* summary, const char* type) {
+  const OrderedJson reply = {{"description", "The reply."}, {"content", {{type, OrderedJson::object()}}}};
+  return {{"summary", summary}, {"responses", {{"200", reply}, {"default", {{"description", "Not now."}}}}}};
+}
+
 /// "/v1/models/{id...}" is "/v1/models/{id}" there.
 std::string openapi_path(std::string path) {
   if (const std::size_t dots = path.find("...}"); dots != std::string::npos) path.erase(dots, 3);
@@ -142,6 +148,10 @@ OrderedJson document() {
     paths[openapi_path(row.path)][method] = operation(row);
     if (row.alias) paths[row.alias][method] = operation(row);
   }
+  for (const char* path : {"/health", "/livez", "/readyz"}) {
+    paths[path]["get"] = plain("Is the server well?", "application/json");
+  }
+  paths["/metrics"]["get"] = plain("Counters and histograms for Prometheus.", "text/plain");
   for (int i = 0; i < kNumBodies; ++i)
     schemas[std::string(name_of(static_cast<Body>(i)))] = body_schema(static_cast<Body>(i));
   schemas.update(OrderedJson::parse(kReplySchemas));
@@ -208,7 +218,8 @@ std::string type_text(const Parameter& row) {
 }  // namespace
 
 std::string openapi_yaml() {
-  std::string text = "# Made by `kl serve --print-openapi` from the tables that serve requests.  Do not edit.\n";
+  std::string text =
+      "# Made of the tables that serve requests; tests/server/api_openapi_test.cc writes it.  Do not edit.\n";
   write_yaml(document(), 0, text);
   return text;
 }

@@ -27,7 +27,7 @@ constexpr Parameter kTable[] = {
     {.name = "include_usage", .in = only(kStreamOptions), .types = kBoolean, .fallback = "false",
      .description = "One more chunk before [DONE] with `choices: []` and `usage`."},
     {.name = "n", .in = kChat | kCompletion, .types = kInteger, .min = 1, .max = 16, .fallback = "1",
-     .description = "Texts wanted; text i draws with seed + i. No more than the server's --parallel."},
+     .description = "Texts wanted; text i draws with seed + i."},
     {.name = "n_cmpl", .in = only(kLlamaCompletion), .types = kInteger, .min = 1, .max = 16, .fallback = "1",
      .description = "Texts wanted for each prompt."},
     {.name = "best_of", .in = only(kCompletion), .types = kInteger, .min = 1, .max = 16,

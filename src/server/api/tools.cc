@@ -202,8 +202,10 @@ void apply_tools(const ApiContext& context, const Fields& body, const Tools& too
   request.options.grammar = read_text_format(*context.grammars, body, tools);
   if (tools.may_call()) {
     request.options.grammar = tool_grammar(*context.grammars, tools);
-  } else if (const Token begin = context.tokenizer->special_id(kSectionBegin); begin >= 0) {
-    request.options.sampling.logit_bias.emplace_back(begin, -1e9f);
+  } else {
+    const Token begin = context.tokenizer->special_id(kSectionBegin);
+    const bool has_logit = begin >= 0 && begin < context.backend->args().vocab_size;
+    if (has_logit) request.options.sampling.logit_bias.emplace_back(begin, -1e9f);
   }
 }
 
