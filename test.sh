@@ -46,7 +46,10 @@ unit_tests() { run_ctest release -L unit; }
 repository_checks() { run_ctest release -L check; }
 
 program_tests() {
-  KL_PROGRAM=$PWD/build/release/bin/kl $python -m pytest -q -rs -p no:cacheprovider tests/cli
+  local status=0
+  KL_PROGRAM=$PWD/build/release/bin/kl $python -m pytest -q -rs -p no:cacheprovider tests/cli || status=1
+  KL_PROGRAM=$PWD/build/release/bin/kl $python -m pytest -q -rs -p no:cacheprovider tests/server || status=1
+  return $status
 }
 
 # The model's tests with one kernel table forced through the environment, as a user would force it.

@@ -176,7 +176,7 @@ void short_conv(State& state, const Kernels& kernels) {
   const std::vector<float> w = random.normals(W * C), x = random.normals(T * C + x_offset);
   std::vector<float> past = random.normals((W - 1) * C), y(static_cast<std::size_t>(T * C + y_offset));
   for (auto _ : state) {
-    kernels.short_conv({w.data(), W, past.data(), C, x.data() + x_offset, C, y.data() + y_offset, C, T}, 0, C);
+    kernels.short_conv({w.data(), C, W, past.data(), C, x.data() + x_offset, C, y.data() + y_offset, C, T}, 0, C);
     benchmark::DoNotOptimize(y.data());
   }
   state.counters["tokens"] = Counter(static_cast<double>(T * state.iterations()), Counter::kIsRate);

@@ -21,7 +21,7 @@ struct EngineOptions {
   std::int64_t ctx_size = 0;      ///< most tokens of one text, prompt included; 0: what the model was trained for
   int max_queue = 512;            ///< requests that may wait; one more is refused with Error(kBusy)
   std::size_t cache_bytes = 0;    ///< memory for checkpoints of texts that are over; 0: an eighth of what is free
-  double step_seconds = 0.05;     ///< while somebody decodes, prompts are read in pieces that take about so long
+  double step_seconds = 0.1;      ///< while somebody decodes, prompts are read in pieces that take about so long
   bool speculate = false;         ///< draft tokens by prompt lookup where it pays; never changes a text
   int max_draft = 8;              ///< most tokens drafted at a time
   std::size_t event_queue = 256;  ///< events that may wait for their reader before its text pauses
@@ -103,14 +103,16 @@ struct SlotInfo {
   bool busy = false;
   std::uint64_t request = 0;  ///< of the text in it, or the last one that was
   std::int64_t prompt_tokens = 0, prompt_done = 0, generated_tokens = 0, ctx_size = 0;
-  std::vector<Token> tokens;  ///< what the slot's last text was made of; what a saved session holds
+  std::int64_t kept_tokens = 0;  ///< of the slot's last text, once it is over: what a saved session holds
 };
 
 /// Counters since the start, and gauges.  Histograms are the server's business.
 struct EngineStats {
   std::int64_t running = 0, waiting = 0;
   std::uint64_t requests = 0, finished = 0, cancelled = 0, failed = 0, refused = 0;
-  std::uint64_t prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0, drafted_tokens = 0, accepted_tokens = 0;
+  std::uint64_t prompt_tokens = 0;  ///< of prompts, read by the model
+  std::uint64_t cached_tokens = 0;  ///< of prompts, that came from checkpoints instead
+  std::uint64_t generated_tokens = 0, drafted_tokens = 0, accepted_tokens = 0;
   std::uint64_t steps = 0, preemptions = 0;
   double prompt_seconds = 0, decode_seconds = 0;  ///< of the engine's time
   std::size_t cache_bytes = 0, cache_budget = 0, checkpoints = 0;

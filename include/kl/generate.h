@@ -97,19 +97,27 @@ struct GenerateResult {
   std::vector<Token> ids;              ///< tokens drawn, a stop token included; all but the last are in the state
   std::vector<SampledToken> logprobs;  ///< one per id, if asked for
   FinishReason finish_reason = FinishReason::kLength;
-  std::string stop_string;         ///< the stop string that ended the text, or empty
-  std::int64_t prompt_tokens = 0;  ///< prompt tokens fed: all of them, unless cancelled before
-  double prompt_seconds = 0;       ///< from the call to the first logits
-  double decode_seconds = 0;       ///< from then to the end
+  std::string stop_string;                               ///< the stop string that ended the text, or empty
+  std::int64_t prompt_tokens = 0;                        ///< prompt tokens fed: all of them, unless cancelled before
+  double prompt_seconds = 0;                             ///< from the call to the first logits
+  double decode_seconds = 0;                             ///< from then to the end
+  std::int64_t drafted_tokens = 0, accepted_tokens = 0;  ///< fed by speculation, and how many of them were drawn
 };
+
+/// In which form of MLA generate() reads each token of a prompt, 1 for expanded: long messages that the model did not
+/// write itself, by the text alone (docs/serving.md#the-form-of-attention).  Drawn tokens are absorbed.
+std::vector<std::uint8_t> forms_of_prompt(const Model& model, const Tokenizer& tokenizer,
+                                          std::span<const Token> prompt);
 
 /// Feeds `prompt` (at least one token) to `state` and continues it.
 ///
 /// Afterwards the state holds what it held before, the prompt, and all drawn tokens but the last; feed that one (or the
 /// turn's proper end) first to go on.
+/// With max_draft > 0, up to so many tokens are fed ahead of being drawn where the text repeats what it or the prompt
+/// said before and that is likely to be faster (prompt lookup, docs/speculation.md).  Text and state are the same.
 /// Throws Error(kInvalidArgument) for an empty prompt or an impossible option (nothing is fed then), and whatever
 /// Model::forward and Sampler::sample throw.  What the hooks throw passes through.
 GenerateResult generate(Model& model, const Tokenizer& tokenizer, SequenceState& state, std::span<const Token> prompt,
-                        const GenerateOptions& options, const GenerateHooks& hooks = {});
+                        const GenerateOptions& options, const GenerateHooks& hooks = {}, int max_draft = 0);
 
 }  // namespace kl

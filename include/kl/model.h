@@ -70,6 +70,9 @@ std::string chosen_isa(std::string_view isa = {});
 ///
 /// Copying is taking a snapshot: KDA states are copied, latents are shared with the original and only ever appended to.
 /// A state belongs to the model that made it.  Not thread safe; different states may be used by different threads.
+///
+/// Tokens may be fed tentatively (SequenceInput::tentative) and taken back; beside the state then lies what keep() needs
+/// to make the first few of them true.  Results have the bits of a state that was never fed the others.
 class SequenceState {
  public:
   SequenceState();
@@ -80,16 +83,28 @@ class SequenceState {
   ~SequenceState();
 
   bool has_value() const { return impl_ != nullptr; }  ///< false for a default-constructed or moved-from object
-  std::int64_t num_tokens() const;                     ///< tokens fed so far
+  std::int64_t num_tokens() const;                     ///< tokens fed so far, without tentative ones
   std::size_t bytes() const;                           ///< memory held, latents shared with snapshots counted in full
+
+  std::int64_t num_tentative()
+      const;  ///< tokens fed since that wait for keep(); forward() refuses the state until then
+
+  /// Of the tentative tokens the first `count` are true; the others never were.  Costs next to nothing: latents are cut
+  /// off, and the next forward() writes what was kept into the KDA states before it goes on.
+  /// Throws Error(kInvalidArgument), with nothing changed, unless 0 <= count <= num_tentative().
+  void keep(std::int64_t count);
+
+  /// Whether the KDA states are those after num_tokens() tokens; if not, forward() or Model::settle() sees to it.
+  bool is_settled() const;
 
   /// For timing: makes the state cost as much as one after num_tokens tokens by repeating the cached latents in order.
   /// KDA states stay as they are: their size does not change.  What the model makes of it is noise.
-  /// Throws Error(kInvalidArgument) if num_tokens is less than there are or there is nothing to repeat, and
-  /// Error(kOutOfMemory); nothing is changed then.
+  /// Throws Error(kInvalidArgument) if num_tokens is less than there are, there is nothing to repeat or tokens are
+  /// tentative, and Error(kOutOfMemory); nothing is changed then.
   void repeat_to(std::int64_t num_tokens);
 
   // Copies in the layouts of docs/notation.md, for inspection and tests.  Empty if the layer is of the other kind.
+  // Tentative tokens are not in them.  The first two throw Error(kInvalidArgument) unless is_settled().
   std::vector<float> kda_state(int layer) const;   ///< [H, K, V]
   std::vector<float> conv_state(int layer) const;  ///< [3, W-1, H*K]: raw q, k, v projections, oldest first
   std::vector<float> mla_latent(int layer) const;  ///< [num_tokens, R]: normalised latent
@@ -112,7 +127,9 @@ struct SequenceInput {
   SequenceState* state = nullptr;  ///< advanced by the call
   std::span<const Token> tokens;   ///< new tokens, at least one
   WantLogits want = WantLogits::kLast;
-  MlaForm form = MlaForm::kAuto;  ///< for a model whose ModelOptions leave the choice; kAuto: by the count of tokens
+  MlaForm form = MlaForm::kAuto;  ///< for a model whose ModelOptions leave the choice; kAuto: by the count of tokens,
+                                  ///< and absorbed, as for single tokens, if any are tentative
+  std::int64_t tentative = 0;  ///< the last so many tokens may be taken back: SequenceState::keep() says how many stay
 };
 
 /// Receives results of Model::forward as passes finish.  Pointers are valid during the call only.
@@ -141,12 +158,13 @@ class ForwardObserver {
 
 /// Memory a model needs, in bytes.
 struct MemoryPlan {
-  std::size_t weights_mapped = 0;   ///< tensors used in place from the files
-  std::size_t weights_copied = 0;   ///< small tensors converted at load
-  std::size_t scratch = 0;          ///< buffers of one pass, all threads
-  std::size_t state_fixed = 0;      ///< per sequence, whatever its length (KDA)
-  std::size_t state_per_token = 0;  ///< per sequence and token (MLA latents)
-  int chunk_tokens = 0;             ///< most tokens of one pass
+  std::size_t weights_mapped = 0;       ///< tensors used in place from the files
+  std::size_t weights_copied = 0;       ///< small tensors converted at load
+  std::size_t scratch = 0;              ///< buffers of one pass, all threads
+  std::size_t state_fixed = 0;          ///< per sequence, whatever its length (KDA)
+  std::size_t state_per_token = 0;      ///< per sequence and token (MLA latents)
+  std::size_t state_per_tentative = 0;  ///< per sequence and tentative token of a call, from the first such call on
+  int chunk_tokens = 0;                 ///< most tokens of one pass
   int threads = 0;
 };
 
@@ -169,12 +187,19 @@ class Model {
   ~Model();
 
   const ModelArgs& args() const;
-  const char* isa() const;  ///< the kernel table in use
+  const ModelOptions& options() const;  ///< as given to open()
+  const char* isa() const;              ///< the kernel table in use
   int threads() const;
 
   /// Weights that are used where they lie in the files are read from disk when they are first needed, expert by expert.
   /// This reads all of them now.  `progress` (may be empty) gets bytes done and in total and may throw to stop.
   void bring_into_memory(const std::function<void(std::size_t done, std::size_t total)>& progress = {}) const;
+
+  /// All that the numbers of a state depend on, one NAME=VALUE a line: a digest of dimensions and weights, and the options
+  /// that change a number.  A state of one model continues bit for bit in another of equal text.  The digest looks at a
+  /// sample of the weights (docs/serving.md#sessions); computed at the first call, in less than a second at any size.
+  /// Thread safe.
+  const std::string& fingerprint() const;
 
   /// From now on forward() adds what it costs to *profile; null, as at first, makes it count nothing.
   void set_profile(Profile* profile);
@@ -189,8 +214,13 @@ class Model {
   ///
   /// Returns the number of tokens fed: all, unless the observer stopped the call.
   /// Throws Error(kInvalidArgument), with nothing changed, for a token outside the vocabulary, an empty sequence, a
-  /// state of another model or one used twice, and Error(kOutOfMemory) if latents cannot be stored.
+  /// state of another model, one used twice or one that waits for keep(), more tentative tokens than there are tokens,
+  /// and Error(kOutOfMemory) if latents cannot be stored.
   std::int64_t forward(std::span<const SequenceInput> batch, ForwardObserver& observer);
+
+  /// Writes tokens that were kept into the KDA states now (is_settled()): to look at them, to save them, or to copy less.
+  /// No result changes.  Throws Error(kInvalidArgument) for a state of another model.
+  void settle(SequenceState& state);
 
   /// Convenience: feeds one sequence and returns the logits [vocab_size] after its last token.
   std::vector<float> forward(SequenceState& state, std::span<const Token> tokens);

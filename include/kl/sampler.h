@@ -52,6 +52,10 @@ struct SampledToken {
   std::vector<TokenLogprob> top;  ///< the likeliest first
 };
 
+/// How likely `token` and the num_top likeliest are under `logits`; of use for text that was not drawn.
+/// Throws Error(kFailure) if a logit is NaN or +infinity or all are -infinity.
+SampledToken score(std::span<const float> logits, Token token, int num_top);
+
 /// Random bits of one sequence: SplitMix64 (Steele, Lea, Flood 2014).  Draw number i is a mix of (seed, i) alone, so
 /// the place in the stream is a plain counter, and no sequence disturbs another.
 class CounterRng {

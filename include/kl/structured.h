@@ -26,7 +26,7 @@ enum class ToolChoice : std::uint8_t {
 struct GrammarLimits {
   std::size_t schema_bytes = 1 << 20;
   std::size_t depth = 64;                ///< of the schema and of the values it allows where it recurses
-  std::size_t states = 1 << 20;          ///< of the automaton
+  std::size_t states = 1 << 18;          ///< of the automaton, and of what it is made from
   std::size_t cache_bytes = 256u << 20;  ///< compiled grammars kept for the next request that asks for the same
 };
 

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <utility>
 
 namespace kl {
 
@@ -17,7 +18,10 @@ class AlignedBuffer {
   static constexpr std::size_t kAlignment = 64;
 
   AlignedBuffer() = default;
-  explicit AlignedBuffer(std::size_t size) : size_(size), data_(allocate(size), Free{size}) {}
+  explicit AlignedBuffer(std::size_t size) : size_(size), data_(allocate(size), Free{size, nullptr}) {}
+  /// Memory that `owner` keeps: `size` floats at `data`, on a cache-line border.  Nobody else may write to it.
+  AlignedBuffer(std::shared_ptr<const void> owner, float* data, std::size_t size)
+      : size_(size), data_(data, Free{size, std::move(owner)}) {}
   AlignedBuffer(const AlignedBuffer& other) : AlignedBuffer(other.size_) {
     if (size_ > 0) std::memcpy(data_.get(), other.data_.get(), size_ * sizeof(float));
   }
@@ -37,9 +41,11 @@ class AlignedBuffer {
 
   struct Free {
     Free() {}
-    explicit Free(std::size_t n) : size(n) {}
+    Free(std::size_t n, std::shared_ptr<const void> o) : size(n), owner(std::move(o)) {}
     std::size_t size = 0;
+    std::shared_ptr<const void> owner;  // null: the memory is ours
     void operator()(float* p) const {
+      if (owner) return;
       if (size * sizeof(float) >= kMapped) {
         ::munmap(p, size * sizeof(float));
       } else {

@@ -89,7 +89,7 @@ int register_mapping(const std::byte* data, std::size_t size, const char* name) 
 
 }  // namespace
 
-MappedFile::MappedFile(const std::filesystem::path& path) : name_(path.string()) {
+MappedFile::MappedFile(const std::filesystem::path& path, MapMode mode) : name_(path.string()) {
   const UniqueFd fd = open_regular_file(path, size_);
   if (size_ == 0) return;
   std::string head(64, '\0');
@@ -97,20 +97,22 @@ MappedFile::MappedFile(const std::filesystem::path& path) : name_(path.string())
   if (const std::string problem = lfs_pointer_problem(head); !problem.empty()) {
     throw Error(ErrorCode::kCorrupt, name_ + ": " + problem);
   }
-  void* mapped = ::mmap(nullptr, size_, PROT_READ, MAP_SHARED, fd.get(), 0);
+  const bool is_private = mode == MapMode::kPrivate;
+  void* mapped = ::mmap(nullptr, size_, is_private ? PROT_READ | PROT_WRITE : PROT_READ,
+                        is_private ? MAP_PRIVATE : MAP_SHARED, fd.get(), 0);
   if (mapped == MAP_FAILED) {
     throw Error(errno == ENOMEM ? ErrorCode::kOutOfMemory : ErrorCode::kNotFound,
                 fmt::format("{}: expected to map {} bytes, got {}", name_, size_, std::strerror(errno)));
   }
   // A wish: what is not in memory yet is then read in 2 MiB pages where the file system can (docs/benchmarks.md).
   ::madvise(mapped, size_, MADV_HUGEPAGE);
-  data_ = static_cast<const std::byte*>(mapped);
+  data_ = static_cast<std::byte*>(mapped);
   slot_ = register_mapping(data_, size_, name_.c_str());
 }
 
 MappedFile::~MappedFile() {
   if (slot_ >= 0) g_mappings[static_cast<std::size_t>(slot_)].begin.store(0, std::memory_order_release);
-  if (data_) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (data_) ::munmap(data_, size_);
 }
 
 void bring_into_memory(std::span<const std::byte> bytes) {

@@ -1,5 +1,7 @@
 #include "base/thread_pool.h"
 
+#include "base/thread_name.h"
+
 #include <fmt/format.h>
 #include <immintrin.h>
 #include <pthread.h>
@@ -94,6 +96,7 @@ void ThreadPool::drain(int worker) noexcept {
 }
 
 void ThreadPool::work(int worker) noexcept {
+  name_this_thread("kl-worker");
   const DefaultFloatEnvironment environment;
   const auto has_work = [this] { return tasks_left(ticket_.load()) > 0 || stop_.load(); };
   for (;;) {

@@ -3,11 +3,13 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "base/output_file.h"
 #include "base/printable.h"
+#include "cli/admission.h"
 #include "cli/chat_session.h"
 #include "cli/engine.h"
 #include "cli/exit_status.h"
@@ -24,6 +26,8 @@
 namespace kl::cli {
 namespace {
 
+constexpr std::int64_t kLeastContext = 4096;  // below this memory a conversation is not begun
+
 constexpr const char* kHelp =
     "  /regen        another answer to your last message\n"
     "  /reset        start again, with the same system message\n"
@@ -35,7 +39,9 @@ constexpr const char* kHelp =
 
 struct ChatFlags {
   std::string dir;
-  std::string system;
+  std::optional<std::string> system;
+  std::string session;  // empty: none
+  std::int64_t ctx_size = 0;
   std::string chat_template;  // empty: the model's own
   bool verbose = false;
   GenerateFlags generate;
@@ -45,9 +51,15 @@ struct ChatFlags {
 void define(CLI::App& command, ChatFlags& flags) {
   add_model_flag(command, flags.dir);
   command.add_option("--system", flags.system, "a system message before the conversation")->type_name("TEXT");
+  command
+      .add_option("--session", flags.session, "go on with the conversation in FILE, if it is there, and keep it there")
+      ->type_name("FILE")
+      ->check(not_empty());
   add_chat_template_flag(command, flags.chat_template);
   flags.generate.options.max_tokens = 512;
   add_generate_flags(command, flags.generate, 1);
+  add_ctx_flag(command, flags.ctx_size, "-c,--ctx-size",
+               "most tokens of the conversation; 0 = as many as the model and memory allow");
   add_engine_flags(command, flags.engine, "auto");
   command.add_flag("-v,--verbose", flags.verbose, "show a timing summary after each answer");
 }
@@ -56,13 +68,19 @@ void define(CLI::App& command, ChatFlags& flags) {
 class Chat {
  public:
   explicit Chat(const ChatFlags& flags)
-      : engine_(Engine::open(flags.dir, flags.engine)),
+      : engine_(Engine::open(flags.dir, flags.engine, admission(flags))),
         session_(engine_, ChatTemplate::open(engine_.dir, flags.chat_template), flags.generate.with_seed(),
-                 flags.system),
+                 flags.system.value_or(""), ctx_size_),
+        session_file_(flags.session),
         verbose_(flags.verbose) {
+    const bool resumes =
+        !session_file_.empty() && std::filesystem::exists(std::filesystem::symlink_status(session_file_));
+    if (resumes) resume(flags);
+    is_kept_ = resumes;
     if (::isatty(STDIN_FILENO) == 1) {
       note("kl chat with {} ({}).  /help shows the commands, Ctrl-D leaves.", engine_.dir.string(),
            engine_.description());
+      if (resumes) note("Going on after {} messages, {} tokens.", session_.messages().size(), session_.num_tokens());
       editor_.emplace();
     } else {
       input_.emplace("-");
@@ -73,10 +91,8 @@ class Chat {
     catch_interrupts();
     while (true) {
       const std::optional<std::string> message = read_message();
-      if (!message) return kExitOk;
-      if (message->starts_with('/')) {
-        if (obey(*message) == kLeave) return kExitOk;
-      } else if (!message->empty()) {
+      if (!message || (message->starts_with('/') && obey(*message) == kLeave)) return leave();
+      if (!message->starts_with('/') && !message->empty()) {
         show([&](const GenerateHooks& hooks) { return session_.ask(*message, hooks); });
       }
     }
@@ -84,6 +100,41 @@ class Chat {
 
  private:
   enum Next : bool { kGoOn, kLeave };
+
+  /// Asked before weights are loaded: decides the context.
+  Engine::Admission admission(const ChatFlags& flags) {
+    return [this, &flags](const Tokenizer&, const ModelArgs& args, const MemoryPlan& plan) {
+      ctx_size_ = admit_conversation(args, plan, flags.ctx_size, kLeastContext + flags.generate.options.max_tokens);
+    };
+  }
+
+  void resume(const ChatFlags& flags) {
+    session_.resume(session_file_, flags.generate.seed.has_value());
+    if (flags.system && *flags.system != session_.system()) {
+      throw Error(
+          ErrorCode::kInvalidArgument,
+          fmt::format("--system: expected none or that of the conversation in {}, got another; /system begins a "
+                      "new conversation",
+                      session_file_));
+    }
+  }
+
+  /// Keeps the conversation.  A failure must not end it; it decides the exit status if it is the last word.
+  void keep() {
+    if (session_file_.empty()) return;
+    is_kept_ = false;
+    try {
+      session_.save(session_file_);
+      is_kept_ = true;
+    } catch (const Error& error) {
+      note("{}", error.what());
+    }
+  }
+
+  int leave() {
+    if (!is_kept_) keep();
+    return is_kept_ || session_file_.empty() ? kExitOk : kExitCannotWrite;
+  }
 
   std::optional<std::string> read_line(const char* prompt) {
     return editor_ ? editor_->read(prompt) : input_->next_line();
@@ -117,9 +168,11 @@ class Chat {
       notice(kHelp);
     } else if (command == "/reset") {
       session_.reset();
+      keep();
       note("A new conversation.");
     } else if (command == "/system") {
       session_.set_system(rest);
+      keep();
       note("A new conversation, {}.", rest.empty() ? "without a system message" : "with this system message");
     } else if (command == "/save") {
       save(rest);
@@ -167,19 +220,24 @@ class Chat {
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kInvalidArgument) throw;
       progress.reset();
-      return note("{}", error.what());  // what the template does not take must not end the conversation
+      return note("{}", error.what());  // no room, or the template does not take it: the conversation goes on
     }
     progress.reset();
     output_.write("\n");
     output_.flush();
     cancel = false;
+    if (!result.ids.empty()) keep();
     if (result.ids.empty()) note("Stopped before the answer began; the message was taken back.");
-    if (result.finish_reason == FinishReason::kLength) note("[stopped after {} tokens: -n]", result.ids.size());
+    if (result.finish_reason == FinishReason::kLength)
+      note("[stopped after {} tokens: {}]", result.ids.size(), session_.is_full() ? "-c" : "-n");
     if (verbose_) note("[{} | {} in the state | {}]", summary(result), session_.num_tokens(), engine_.description());
   }
 
+  std::int64_t ctx_size_ = 0;
   Engine engine_;
   ChatSession session_;
+  std::string session_file_;
+  bool is_kept_ = false;  // session_file_ holds the conversation as it is
   bool verbose_;
   Output output_;
   std::optional<LineEditor> editor_;  // at a terminal
@@ -193,7 +251,8 @@ int run_chat(const ChatFlags& flags) { return Chat(flags).run(); }
 void add_chat(CLI::App& app, Action& action) {
   add_command<ChatFlags>(app, action, "chat", "Talk with the model",
                          "  kl chat\n"
-                         "  kl chat --system \"You are King Lear.\" --temp 0.7",
+                         "  kl chat --system \"You are King Lear.\" --temp 0.7\n"
+                         "  kl chat --session lear.session",
                          define, run_chat);
 }
 

@@ -1,21 +1,27 @@
 #include "cli/chat_session.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
+#include "kl/error.h"
+
 namespace kl::cli {
 
-ChatSession::ChatSession(Engine& engine, ChatTemplate chat_template, GenerateOptions options, std::string system)
+ChatSession::ChatSession(Engine& engine, ChatTemplate chat_template, GenerateOptions options, std::string system,
+                         std::int64_t ctx_size)
     : engine_(engine),
       template_(std::move(chat_template)),
       options_(std::move(options)),
       system_(std::move(system)),
-      moment_{engine.model.make_cache(), {}, {}} {
+      ctx_size_(ctx_size),
+      moment_(nothing_read()) {
   reset();
 }
 
 void ChatSession::reset() {
-  moment_ = {engine_.model.make_cache(), {}, {}};
+  moment_ = nothing_read();
   before_answer_.reset();
   messages_.clear();
   if (!system_.empty()) messages_.push_back({"system", system_});
@@ -26,16 +32,27 @@ void ChatSession::set_system(std::string system) {
   reset();
 }
 
+/// Adds tokens that the state has read, and the form of MLA it read them in.
+void ChatSession::Moment::note_read(std::span<const Token> tokens, std::span<const std::uint8_t> forms) {
+  read.insert(read.end(), tokens.begin(), tokens.end());
+  expanded.insert(expanded.end(), forms.begin(), forms.end());
+}
+
 /// The moment before the next answer: what the template makes of all messages, fed as far as it has been.
+/// Throws what the template throws, and Error(kInvalidArgument) if the context has no room for it.
 ChatSession::Moment ChatSession::with_prompt() const {
   const ChatInput input = chat_input(messages_);
   std::string text = template_.render(input);
-  if (!text.starts_with(moment_.text)) {
-    return {engine_.model.make_cache(), template_.render_ids(engine_.tokenizer, input), std::move(text)};
+  const bool goes_on = text.starts_with(moment_.text);
+  Moment next = goes_on ? moment_ : nothing_read();
+  const std::vector<Token> rest = template_.render_ids(engine_.tokenizer, input, next.text.size());
+  if (room(next) <= std::ssize(rest)) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("message: expected at most {} tokens, what the context of {} (-c) has room for, got {}",
+                            std::max<std::int64_t>(room(next) - 1, 0), ctx_size_, rest.size()));
   }
-  Moment next{moment_.state, moment_.pending, std::move(text)};
-  const std::vector<Token> rest = template_.render_ids(engine_.tokenizer, input, moment_.text.size());
   next.pending.insert(next.pending.end(), rest.begin(), rest.end());
+  next.text = std::move(text);
   return next;
 }
 
@@ -76,9 +93,15 @@ GenerateResult ChatSession::regenerate(const GenerateHooks& hooks) {
 GenerateResult ChatSession::answer(const GenerateHooks& hooks) {
   GenerateOptions options = options_;
   options.sampling.seed += num_answers_;
+  options.max_tokens = std::min(options.max_tokens, room(moment_));
   GenerateResult result = generate(engine_.model, engine_.tokenizer, moment_.state, moment_.pending, options, hooks);
+  engine_.model.settle(moment_.state);
   if (result.ids.empty()) return result;
   ++num_answers_;
+  moment_.note_read(moment_.pending, forms_of_prompt(engine_.model, engine_.tokenizer, moment_.pending));
+  const std::vector<std::uint8_t> drawn_forms(result.ids.size() - 1,
+                                              engine_.model.options().mla_form == MlaForm::kExpanded ? 1 : 0);
+  moment_.note_read(std::span(result.ids).first(drawn_forms.size()), drawn_forms);
   moment_.pending.clear();
   const std::span<const Token> stops = engine_.tokenizer.stop_tokens();
   if (std::count(stops.begin(), stops.end(), result.ids.back()) == 0) moment_.pending.push_back(result.ids.back());

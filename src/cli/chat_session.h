@@ -1,5 +1,7 @@
 #pragma once
+#include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -19,11 +21,14 @@ namespace kl::cli {
 ///           The last token drawn is never in the state, so it waits to be read with the next message.
 class ChatSession {
  public:
-  /// `engine` must outlive the session.  Answer number i (from 0) is drawn with seed options.sampling.seed + i.
-  ChatSession(Engine& engine, ChatTemplate chat_template, GenerateOptions options, std::string system);
+  /// `engine` must outlive the session.  Answer number i (from 0) is drawn with seed options.sampling.seed + i; the
+  /// conversation has at most ctx_size tokens.
+  ChatSession(Engine& engine, ChatTemplate chat_template, GenerateOptions options, std::string system,
+              std::int64_t ctx_size);
 
   /// Sends a message and returns the answer.  If it was cancelled before its first token, the message is taken back.
-  /// Throws what the template throws; the message is taken back then, too.
+  /// Throws what the template throws, and Error(kInvalidArgument) if the context has no room for it; the message is
+  /// taken back then, too.
   GenerateResult ask(const std::string& message, const GenerateHooks& hooks);
 
   /// Draws another answer to the last message, from the state as it was before the first one.
@@ -36,24 +41,41 @@ class ChatSession {
   /// A system message comes first, so a new one starts a new conversation.
   void set_system(std::string system);
 
+  /// Writes the conversation and its state to a file that resume() goes on from, drawing what this object would draw.
+  /// Throws as save_session() does.
+  void save(const std::filesystem::path& path) const;
+
+  /// Becomes the conversation of a file.  With `keep_seed` answers are drawn with the seed of the options all the same.
+  /// Throws as load_session() does, and Error(kCorrupt) for a session that save() did not write; nothing has changed then.
+  void resume(const std::filesystem::path& path, bool keep_seed);
+
   const std::vector<Message>& messages() const { return messages_; }
+  const std::string& system() const { return system_; }
   std::int64_t num_tokens() const { return moment_.state.num_tokens(); }
+  bool is_full() const { return room(moment_) <= 0; }  ///< the context has no token left
 
  private:
   /// Where the conversation stands.
   struct Moment {
     SequenceState state;
-    std::vector<Token> pending;  // to be fed before anything else
-    std::string text;            // that state and pending hold
+    std::vector<Token> read;             // what the state has read
+    std::vector<std::uint8_t> expanded;  // [read] 1: in MLA's expanded form
+    std::vector<Token> pending;          // to be fed before anything else
+    std::string text;                    // that state and pending hold
+
+    void note_read(std::span<const Token> tokens, std::span<const std::uint8_t> forms);
   };
 
+  Moment nothing_read() const { return {engine_.model.make_cache(), {}, {}, {}, {}}; }
   Moment with_prompt() const;
   GenerateResult answer(const GenerateHooks& hooks);
+  std::int64_t room(const Moment& m) const { return ctx_size_ - m.state.num_tokens() - std::ssize(m.pending); }
 
   Engine& engine_;
   ChatTemplate template_;
   GenerateOptions options_;
   std::string system_;
+  std::int64_t ctx_size_;
   std::uint64_t num_answers_ = 0;
 
   Moment moment_;

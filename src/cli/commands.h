@@ -23,6 +23,7 @@ void add_perplexity(CLI::App& app, Action& action);
 void add_synth(CLI::App& app, Action& action);
 void add_quantize(CLI::App& app, Action& action);
 void add_convert(CLI::App& app, Action& action);
+void add_serve(CLI::App& app, Action& action);
 void add_verify(CLI::App& app, Action& action);
 
 }  // namespace kl::cli

@@ -7,10 +7,12 @@
 
 namespace kl::cli {
 
-Engine Engine::open(const std::string& given_dir, const ModelOptions& options) {
+Engine Engine::open(const std::string& given_dir, const ModelOptions& options, const Admission& admit) {
   const std::filesystem::path dir = find_model(given_dir);
-  ModelArgs::load(dir);  // whatever else is missing, first say so if this is no model for kl
-  Engine engine{dir, Tokenizer::open(dir), Model::open(dir, options)};
+  const ModelArgs args = ModelArgs::load(dir);  // whatever else is missing, first say so if this is no model for kl
+  Tokenizer tokenizer = Tokenizer::open(dir);
+  if (admit) admit(tokenizer, args, plan_memory(dir, options));
+  Engine engine{dir, std::move(tokenizer), Model::open(dir, options)};
   const int known = engine.model.args().vocab_size;
   if (engine.tokenizer.num_ranks() > known) {
     throw Error(ErrorCode::kCorrupt,
@@ -33,8 +35,12 @@ Rates::Rates(const GenerateResult& result) {
 
 std::string summary(const GenerateResult& result) {
   const Rates rates(result);
-  return fmt::format("prompt {} tokens, {:.2f} s, {:.1f}/s | text {} tokens, {:.2f} s, {:.1f}/s", result.prompt_tokens,
-                     result.prompt_seconds, rates.prompt, result.ids.size(), result.decode_seconds, rates.decode);
+  std::string text =
+      fmt::format("prompt {} tokens, {:.2f} s, {:.1f}/s | text {} tokens, {:.2f} s, {:.1f}/s", result.prompt_tokens,
+                  result.prompt_seconds, rates.prompt, result.ids.size(), result.decode_seconds, rates.decode);
+  if (result.drafted_tokens > 0)
+    text += fmt::format(" | {} of {} drafted were right", result.accepted_tokens, result.drafted_tokens);
+  return text;
 }
 
 }  // namespace kl::cli

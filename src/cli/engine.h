@@ -1,5 +1,6 @@
 #pragma once
 #include <filesystem>
+#include <functional>
 #include <string>
 
 #include "kl/generate.h"
@@ -14,8 +15,12 @@ struct Engine {
   Tokenizer tokenizer;
   Model model;
 
-  /// Throws what Model::open and Tokenizer::open throw, and Error(kCorrupt) if the tokenizer has ids the model has not.
-  static Engine open(const std::string& given_dir, const ModelOptions& options);
+  /// Asked before weights are loaded; refuses by throwing.
+  using Admission = std::function<void(const Tokenizer&, const ModelArgs&, const MemoryPlan&)>;
+
+  /// Throws what Model::open, Tokenizer::open and `admit` (may be empty) throw, and Error(kCorrupt) if the tokenizer has
+  /// ids the model has not.
+  static Engine open(const std::string& given_dir, const ModelOptions& options, const Admission& admit = {});
 
   /// "avx512, 2 threads"
   std::string description() const;

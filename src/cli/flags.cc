@@ -108,9 +108,15 @@ void add_chat_template_flag(CLI::App& command, std::string& choice) {
       ->check(not_empty());
 }
 
-void add_context_flag(CLI::App& command, std::int64_t& context) {
+void add_ctx_flag(CLI::App& command, std::int64_t& ctx_size, const char* names, const char* what) {
   constexpr double kMost = 1e12;
-  add_number(command, "--context", context, 0, kMost, "tokens of a sequence, for its memory");
+  add_number(command, names, ctx_size, 0, kMost, what);
+}
+
+void add_cache_bytes_flag(CLI::App& command, std::int64_t& bytes) {
+  constexpr double kMost = 1e15;
+  add_number(command, "--cache-bytes", bytes, 0, kMost,
+             "memory for what texts leave behind; 0 = an eighth of what is free");
 }
 
 void add_seed_flag(CLI::App& command, std::uint64_t& seed, const char* what) {
@@ -305,6 +311,18 @@ void add_generate_flags(CLI::App& command, GenerateFlags& flags, int fewest_toke
       ->take_all()
       ->check(not_empty());
   command.add_flag("--ignore-eos", flags.options.ignore_stop_tokens, "go on after the model's end tokens");
+}
+
+void add_speculation_flags(CLI::App& command, SpeculationFlags& flags) {
+  constexpr int kMostDrafted = 64;
+  command
+      .add_option_function<std::string>(
+          "--speculate", [&flags](const std::string& how) { flags.ngram = how == "ngram"; },
+          "ngram: where the text repeats itself or the prompt, try several tokens at once if that is faster; same text")
+      ->type_name("HOW")
+      ->default_str("off")
+      ->check(one_of({"off", "ngram"}));
+  add_count_flag(command, "--max-draft", flags.most, 1, kMostDrafted, "most tokens tried at once by --speculate");
 }
 
 CLI::Option* add_logprobs_flag(CLI::App& command, GenerateFlags& flags) {

@@ -29,11 +29,14 @@ CLI::Validator dash_only(const char* hint);  ///< "-" for standard input
 /// -m, for every command.
 void add_model_flag(CLI::App& command, std::string& dir);
 
+/// -c
+void add_ctx_flag(CLI::App& command, std::int64_t& ctx_size, const char* names, const char* what);
+
+/// --cache-bytes
+void add_cache_bytes_flag(CLI::App& command, std::int64_t& bytes);
+
 /// --chat-template
 void add_chat_template_flag(CLI::App& command, std::string& choice);
-
-/// --context, tokens
-void add_context_flag(CLI::App& command, std::int64_t& context);
 
 /// --seed, for what is not text
 void add_seed_flag(CLI::App& command, std::uint64_t& seed, const char* what);
@@ -64,6 +67,14 @@ struct GenerateFlags {
   GenerateOptions with_seed() const;
 };
 void add_generate_flags(CLI::App& command, GenerateFlags& flags, int fewest_tokens);
+
+/// --speculate, --max-draft: most tokens drafted at a time, 0 if none are to be.
+struct SpeculationFlags {
+  bool ngram = false;
+  int most = 8;
+  int max_draft() const { return ngram ? most : 0; }
+};
+void add_speculation_flags(CLI::App& command, SpeculationFlags& flags);
 
 /// --logprobs N
 CLI::Option* add_logprobs_flag(CLI::App& command, GenerateFlags& flags);

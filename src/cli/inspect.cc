@@ -12,6 +12,7 @@
 #include "cli/json_text.h"
 #include "cli/model_location.h"
 #include "cli/output.h"
+#include "cli/plan_report.h"
 #include "cli/quantities.h"
 #include "cli/tokenizer_problem.h"
 #include "kl/gguf.h"
@@ -21,9 +22,14 @@
 namespace kl::cli {
 namespace {
 
+constexpr int kMaxSlots = 4096;
+
 struct InspectFlags {
   std::string dir;
   std::int64_t context = 4096;
+  bool plan = false;
+  int slots = 4;
+  std::int64_t cache_bytes = 0;
   ModelOptions options;
   bool tensors = false;
   bool json = false;
@@ -31,7 +37,10 @@ struct InspectFlags {
 
 void define(CLI::App& command, InspectFlags& flags) {
   add_model_flag(command, flags.dir);
-  add_context_flag(command, flags.context);
+  add_ctx_flag(command, flags.context, "-c,--ctx-size,--context", "tokens of a sequence, for its memory");
+  command.add_flag("--plan", flags.plan, "the memory of a server, part by part, and whether this machine has it");
+  add_count_flag(command, "--slots,--parallel", flags.slots, 1, kMaxSlots, "of --plan: texts at a time");
+  add_cache_bytes_flag(command, flags.cache_bytes);
   add_engine_flags(command, flags.options, "auto");
   command.add_flag("--tensors", flags.tensors, "list every tensor");
   command.add_flag("--json", flags.json, "one object instead of the table");
@@ -131,7 +140,8 @@ std::string tensor_table(const ModelReport& report) {
   return text;
 }
 
-std::string table(const ModelReport& report, const std::optional<MemoryPlan>& plan, const InspectFlags& flags) {
+std::string table(const ModelReport& report, const std::optional<MemoryPlan>& plan,
+                  const std::optional<PlanReport>& serving, const InspectFlags& flags) {
   std::string text = printable_lines(report.path) + '\n';
   if (report.args) {
     text += dimensions(*report.args, source_of(report));
@@ -141,6 +151,7 @@ std::string table(const ModelReport& report, const std::optional<MemoryPlan>& pl
     text += report.has_weights ? files(report) : row("weights", "none here");
     text += memory(report, plan, flags.context);
   }
+  if (serving) text += table_of(*serving);
   text += row("kernels", fmt::format("{} (of {})", chosen_isa(), fmt::join(available_isas(), ", ")));
   for (const std::string& note : report.notes) text += row("note", note);
   for (const std::string& problem : report.problems) text += row("PROBLEM", problem);
@@ -197,7 +208,8 @@ OrderedJson list_of_encodings(const ModelReport& report) {
   return list;
 }
 
-OrderedJson object(const ModelReport& report, const std::optional<MemoryPlan>& plan, const InspectFlags& flags) {
+OrderedJson object(const ModelReport& report, const std::optional<MemoryPlan>& plan,
+                   const std::optional<PlanReport>& serving, const InspectFlags& flags) {
   OrderedJson json = {{"path", report.path}, {"config", nullptr}};
   if (report.args) json["config"] = OrderedJson::parse(report.args->to_json());
   json["parameters"] = report.config_parameters;
@@ -227,6 +239,7 @@ OrderedJson object(const ModelReport& report, const std::optional<MemoryPlan>& p
     json["memory"]["chunk"] = plan->chunk_tokens;
     json["memory"]["threads"] = plan->threads;
   }
+  if (serving) json["plan"] = OrderedJson::parse(json_of(*serving));
   json["isa"] = chosen_isa();
   json["available_isas"] = available_isas();
   json["notes"] = report.notes;
@@ -252,14 +265,19 @@ int run_inspect(const InspectFlags& flags) {
   std::error_code ignored;
   const bool is_file = std::filesystem::is_regular_file(flags.dir, ignored);
   const std::filesystem::path path = is_file ? std::filesystem::path(flags.dir) : find_model(flags.dir);
+  const std::size_t program = flags.plan ? program_bytes(path) : 0;
   ModelReport report = inspect(path);
   if (const auto problem = tokenizer_problem(path); problem && report.args) {
     if (report.problems.empty()) report.problem_code = problem->code();
     report.problems.emplace_back(problem->what());
   }
   const std::optional<MemoryPlan> plan = plan_for(path, flags.options, report);
+  std::optional<PlanReport> serving;
+  if (flags.plan && plan) {
+    serving = plan_report(*plan, flags.context, flags.slots, static_cast<std::size_t>(flags.cache_bytes), program);
+  }
   Output output;
-  output.write(flags.json ? to_line(object(report, plan, flags)) : table(report, plan, flags));
+  output.write(flags.json ? to_line(object(report, plan, serving, flags)) : table(report, plan, serving, flags));
   output.flush();
   if (report.problems.empty()) return kExitOk;
   throw Error(report.problem_code, fmt::format("{}: expected a model that can be run, got {} problem{}", report.path,
@@ -271,7 +289,7 @@ int run_inspect(const InspectFlags& flags) {
 void add_inspect(CLI::App& app, Action& action) {
   add_command<InspectFlags>(app, action, "inspect", "Show what a model folder holds and needs",
                             "  kl inspect\n"
-                            "  kl inspect -m DIR --context 131072 --json",
+                            "  kl inspect --plan -c 131072 --slots 4",
                             define, run_inspect);
 }
 

@@ -66,8 +66,8 @@ int run_program(int argc, char** argv) {
   bool wants_version = false;
   app.add_flag("--version", wants_version, "show version, compiler and kernel tables");
   Action action;
-  for (const auto add : {add_run, add_chat, add_tokenize, add_detokenize, add_render, add_logits, add_inspect,
-                         add_bench, add_perplexity, add_synth, add_quantize, add_convert, add_verify})
+  for (const auto add : {add_run, add_chat, add_serve, add_tokenize, add_detokenize, add_render, add_logits,
+                         add_inspect, add_bench, add_perplexity, add_synth, add_quantize, add_convert, add_verify})
     add(app, action);
   std::vector<std::string> words = words_of(argc, argv);
   std::reverse(words.begin(), words.end());  // CLI11 takes them from the back

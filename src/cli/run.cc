@@ -6,6 +6,7 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "cli/admission.h"
 #include "cli/conversation.h"
 #include "cli/engine.h"
 #include "cli/exit_status.h"
@@ -13,11 +14,13 @@
 #include "cli/input.h"
 #include "cli/interrupt.h"
 #include "cli/json_text.h"
+#include "cli/model_location.h"
 #include "cli/notice.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "kl/chat_template.h"
 #include "kl/error.h"
+#include "kl/structured.h"
 
 namespace kl::cli {
 namespace {
@@ -31,8 +34,12 @@ struct RunFlags {
   bool raw = false;
   bool special = false;
   bool json = false;
+  bool json_object = false;
+  std::optional<std::string> json_schema;  // a file
   bool verbose = false;
+  std::int64_t ctx_size = 0;
   GenerateFlags generate;
+  SpeculationFlags speculation;
   ModelOptions engine;
 };
 
@@ -64,34 +71,46 @@ void define(CLI::App& command, RunFlags& flags) {
       ->excludes(system);
   add_generate_flags(command, flags.generate, 0);
   CLI::Option* logprobs = add_logprobs_flag(command, flags.generate);
+  add_speculation_flags(command, flags.speculation);
+  add_ctx_flag(command, flags.ctx_size, "-c,--ctx-size",
+               "most tokens of prompt and text together; 0 = what the model was trained for");
   add_engine_flags(command, flags.engine, "auto");
   CLI::Option* json =
       command.add_flag("--json", flags.json, "one object with text, ids, counts, timings and seed instead of the text");
   logprobs->needs(json);
+  CLI::Option* object = command.add_flag("--json-object", flags.json_object, "the text is one JSON object");
+  command
+      .add_option_function<std::string>(
+          "--json-schema", [&flags](const std::string& path) { flags.json_schema = path; },
+          "the text is one JSON value that the schema in FILE describes")
+      ->type_name("FILE")
+      ->check(not_empty())
+      ->excludes(object);
   command.add_flag("-v,--verbose", flags.verbose, "show the timing summary even if standard error is no terminal");
 }
 
 /// Whether the prompt is a message to answer rather than a text to continue.
-bool is_chat(const RunFlags& flags, const Engine& engine) {
+bool is_chat(const RunFlags& flags, const Tokenizer& tokenizer) {
   if (flags.chat || !flags.system.empty()) return true;
   if (flags.raw || flags.special) return false;
   const bool has_prompt = flags.prompt.text || flags.prompt.file;
-  return has_prompt && engine.tokenizer.has_chat_template();
+  return has_prompt && tokenizer.has_chat_template();
 }
 
 /// The prompt as tokens.  Nothing at all becomes the model's beginning-of-text token, so that it can start by itself.
-std::vector<Token> prompt_tokens(const RunFlags& flags, const std::string& text, const Engine& engine, bool chat) {
+std::vector<Token> prompt_tokens(const RunFlags& flags, const std::string& text, const Tokenizer& tokenizer,
+                                 const ModelArgs& args, bool chat) {
   std::vector<Token> ids;
   if (chat) {
     std::vector<Message> messages;
     if (!flags.system.empty()) messages.push_back({"system", flags.system});
     messages.push_back({"user", text});
-    ids = ChatTemplate::open(engine.dir, flags.chat_template).render_ids(engine.tokenizer, chat_input(messages));
+    ids = ChatTemplate::open(find_model(flags.dir), flags.chat_template).render_ids(tokenizer, chat_input(messages));
   } else {
-    ids = engine.tokenizer.encode(text, flags.special ? SpecialText::kControl : SpecialText::kOrdinary);
+    ids = tokenizer.encode(text, flags.special ? SpecialText::kControl : SpecialText::kOrdinary);
   }
-  const Token bos = engine.model.args().bos_token_id;  // may lie beyond the vocabulary of a shrunken model
-  if (ids.empty() && bos >= 0 && bos < engine.model.args().vocab_size) ids.push_back(bos);
+  const Token bos = args.bos_token_id;  // may lie beyond the vocabulary of a shrunken model
+  if (ids.empty() && bos >= 0 && bos < args.vocab_size) ids.push_back(bos);
   if (ids.empty()) {
     throw Error(ErrorCode::kInvalidArgument,
                 "prompt: expected some text, as this model has no beginning-of-text token, got none");
@@ -129,23 +148,26 @@ nlohmann::ordered_json logprobs_json(const Tokenizer& tokenizer, const std::vect
 std::string json_result(const Engine& engine, const GenerateOptions& options, const GenerateResult& result,
                         const char* format, double load_seconds) {
   const Rates rates(result);
-  nlohmann::ordered_json object = {
-      {"text", result.text},
-      {"ids", result.ids},
-      {"finish_reason", name_of(result.finish_reason)},
-      {"stop_string", nullptr},
-      {"counts", {{"prompt_tokens", result.prompt_tokens}, {"completion_tokens", result.ids.size()}}},
-      {"timings",
-       {{"load_s", load_seconds},
-        {"prompt_s", result.prompt_seconds},
-        {"decode_s", result.decode_seconds},
-        {"prompt_tokens_per_s", rates.prompt},
-        {"decode_tokens_per_s", rates.decode}}},
-      {"format", format},
-      {"seed", options.sampling.seed},
-      {"model", engine.dir.string()},
-      {"isa", engine.model.isa()},
-      {"threads", engine.model.threads()}};
+  nlohmann::ordered_json object = {{"text", result.text},
+                                   {"ids", result.ids},
+                                   {"finish_reason", name_of(result.finish_reason)},
+                                   {"stop_string", nullptr},
+                                   {"counts",
+                                    {{"prompt_tokens", result.prompt_tokens},
+                                     {"completion_tokens", result.ids.size()},
+                                     {"drafted_tokens", result.drafted_tokens},
+                                     {"accepted_tokens", result.accepted_tokens}}},
+                                   {"timings",
+                                    {{"load_s", load_seconds},
+                                     {"prompt_s", result.prompt_seconds},
+                                     {"decode_s", result.decode_seconds},
+                                     {"prompt_tokens_per_s", rates.prompt},
+                                     {"decode_tokens_per_s", rates.decode}}},
+                                   {"format", format},
+                                   {"seed", options.sampling.seed},
+                                   {"model", engine.dir.string()},
+                                   {"isa", engine.model.isa()},
+                                   {"threads", engine.model.threads()}};
   if (!result.stop_string.empty()) object["stop_string"] = result.stop_string;
   if (options.sampling.logprobs) object["logprobs"] = logprobs_json(engine.tokenizer, result.logprobs);
   return to_line(object);
@@ -160,15 +182,36 @@ std::string read_prompt(const RunFlags& flags) {
   return text;
 }
 
+/// What the text must look like, or nothing.  Throws Error naming the schema's file.
+std::shared_ptr<const Grammar> grammar_of(const RunFlags& flags, const std::optional<std::string>& schema,
+                                          const Tokenizer& tokenizer) {
+  if (!flags.json_object && !schema) return nullptr;
+  GrammarCompiler compiler(tokenizer);
+  if (flags.json_object) return compiler.json_object();
+  try {
+    return compiler.json_schema(*schema);
+  } catch (const Error& error) {
+    throw Error(ErrorCode::kCorrupt, fmt::format("{}: {}", *flags.json_schema, error.what()));
+  }
+}
+
 int run_run(const RunFlags& flags) {
   const std::string text = read_prompt(flags);
+  std::optional<std::string> schema;
+  if (flags.json_schema) schema = Input(*flags.json_schema).read_all();
   const auto start = std::chrono::steady_clock::now();
-  Engine engine = Engine::open(flags.dir, flags.engine);
+  const char* format = "raw";
+  std::vector<Token> prompt;
+  GenerateOptions options = flags.generate.with_seed();
+  const auto admit = [&](const Tokenizer& tokenizer, const ModelArgs& args, const MemoryPlan& plan) {
+    const bool chat = is_chat(flags, tokenizer);
+    if (chat) format = "chat";
+    prompt = prompt_tokens(flags, text, tokenizer, args, chat);
+    options.max_tokens = admit_text(args, plan, flags.ctx_size, std::ssize(prompt), options.max_tokens);
+  };
+  Engine engine = Engine::open(flags.dir, flags.engine, admit);
+  options.grammar = grammar_of(flags, schema, engine.tokenizer);
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  const bool chat = is_chat(flags, engine);
-  const char* format = chat ? "chat" : "raw";
-  const std::vector<Token> prompt = prompt_tokens(flags, text, engine, chat);
-  const GenerateOptions options = flags.generate.with_seed();
 
   Output output;
   std::optional<Progress> progress("reading prompt");
@@ -189,7 +232,8 @@ int run_run(const RunFlags& flags) {
     }
   };
   SequenceState state = engine.model.make_cache();
-  const GenerateResult result = generate(engine.model, engine.tokenizer, state, prompt, options, hooks);
+  const GenerateResult result =
+      generate(engine.model, engine.tokenizer, state, prompt, options, hooks, flags.speculation.max_draft());
   progress.reset();
 
   if (flags.json) output.write(json_result(engine, options, result, format, load_seconds));

@@ -115,9 +115,10 @@ using SiluMulFn = void (*)(const float* gate, const float* up, std::ptrdiff_t n,
 
 /// One stream (q, k or v) of one sequence.
 struct ShortConvArgs {
-  const float* w;    // [W, state_stride] tap-major; w[W-1] multiplies the current token
+  const float* w;  // [W, ...] tap-major, rows w_stride apart; w[W-1] multiplies the current token
+  std::ptrdiff_t w_stride;
   std::ptrdiff_t W;  // taps
-  float* state;      // [W-1, state_stride]: the last W-1 rows of x, oldest first; updated
+  float* state;      // [W-1, ...] rows state_stride apart: the last W-1 rows of x, oldest first; updated
   std::ptrdiff_t state_stride;
   const float* x;  // [T, ...] rows x_stride apart: raw projections
   std::ptrdiff_t x_stride;
@@ -365,6 +366,17 @@ using AttendMergeFn = void (*)(const AttendState& into, const AttendState& part,
 using AttendFinishFn = void (*)(const AttendState& s, std::ptrdiff_t Dv, float* const* dst,
                                 std::ptrdiff_t rows) noexcept;
 
+/// A token's mass is its probability relative to the likeliest one's in units of 2^-kMassBits: an integer, so that sums
+/// do not depend on their order.  2^18 tokens of the largest mass still sum to less than 2^63.
+inline constexpr int kMassBits = 44;
+
+/// masses[i] = floor(2^kMassBits exp((logits[i] - top) / temperature)), what the sampler draws by.
+///
+/// Shapes    logits, masses: [n].   REQUIRES: no logit above `top`, temperature > 0.  -infinity gives 0.
+/// Numerics  the same bits in every table: exp is a series of +, -, * in f64, within a unit in its last place.
+using TokenMassesFn = void (*)(const float* logits, std::ptrdiff_t n, float top, float temperature,
+                               std::uint64_t* masses) noexcept;
+
 /// The whole hardware contract.  Chosen once (select.h), passed by reference.
 struct Kernels {
   const char* isa;               // "reference", "avx2", "avx512", "avx512bf16"
@@ -392,6 +404,7 @@ struct Kernels {
   bool has_bf16_dot;  // the last two use an instruction for pairs rather than FMA
   AttendMergeFn attend_merge;
   AttendFinishFn attend_finish;
+  TokenMassesFn token_masses;
 };
 
 /// Kernels that do nothing, to time regions alone: not for select_kernels().  route() spreads tokens over experts.

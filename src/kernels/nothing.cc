@@ -42,6 +42,7 @@ const Kernels kernels = {
     .has_bf16_dot = false,
     .attend_merge = [](const AttendState&, const AttendState&, std::ptrdiff_t) noexcept {},
     .attend_finish = [](const AttendState&, std::ptrdiff_t, float* const*, std::ptrdiff_t) noexcept {},
+    .token_masses = [](const float*, std::ptrdiff_t, float, float, std::uint64_t*) noexcept {},
 };
 
 }  // namespace kl::nothing

@@ -27,7 +27,8 @@ struct LayerContext {
 struct Segment {
   std::ptrdiff_t first = 0;
   std::ptrdiff_t count = 0;
-  bool expanded = false;  ///< the form of MLA it takes, the same for all passes of a call (mla_attention.h)
+  bool expanded = false;         ///< the form of MLA it takes, the same for all passes of a call (mla_attention.h)
+  std::ptrdiff_t tentative = 0;  ///< the last so many rows may be taken back (KdaHeldTokens)
 };
 
 /// Up to so many tokens are few: their task may compute kMostForFew outputs of a matrix, otherwise kMostOutputs.

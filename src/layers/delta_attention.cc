@@ -19,6 +19,12 @@ struct Buffers {
   float* heads;                      // [workers, HeadScratch]
 
   Buffers(const ModelArgs& args, Arena& arena, std::ptrdiff_t T, int workers);
+
+  /// What head h of H reads, from row `row` on.
+  KdaHeadInputs inputs(std::ptrdiff_t h, std::ptrdiff_t row, std::ptrdiff_t H, std::ptrdiff_t K) const {
+    const std::ptrdiff_t at = row * stride + h * K;
+    return {q + at, k + at, v + at, f + at, stride, b + row * H + h, H};
+  }
 };
 
 /// What a thread needs for one head and a block of its tokens: small enough to stay in the L2 cache.
@@ -26,14 +32,19 @@ struct HeadScratch {
   float *q, *k, *v;  // [kGatedDeltaBlock, K] after convolution and SiLU
   float* o;          // [kGatedDeltaBlock, V]
   float* records;    // gated_delta_scratch(K)
+  float* memory;     // a copy of the head's memory, for tentative tokens
 
   HeadScratch(float* p, std::ptrdiff_t K)
       : q(p),
         k(q + kGatedDeltaBlock * K),
         v(k + kGatedDeltaBlock * K),
         o(v + kGatedDeltaBlock * K),
-        records(o + kGatedDeltaBlock * K) {}
-  static std::ptrdiff_t floats(std::ptrdiff_t K) { return 4 * kGatedDeltaBlock * K + gated_delta_scratch(K); }
+        records(o + kGatedDeltaBlock * K),
+        memory(records + gated_delta_scratch(K)) {}
+  static std::ptrdiff_t floats(const ModelArgs& args) {
+    const std::ptrdiff_t K = args.kda_head_dim;
+    return 4 * kGatedDeltaBlock * K + gated_delta_scratch(K) + KdaCache::head_copy_floats(K, K, args.kda_conv_size);
+  }
 };
 
 Buffers::Buffers(const ModelArgs& args, Arena& arena, std::ptrdiff_t T, int workers) {
@@ -48,41 +59,96 @@ Buffers::Buffers(const ModelArgs& args, Arena& arena, std::ptrdiff_t T, int work
   f_a_q = arena.take(quantized_floats(T, K));
   g_a_q = arena.take(quantized_floats(T, K));
   o_q = arena.take(quantized_floats(T, H * K));
-  heads = arena.take(workers * HeadScratch::floats(K));
+  heads = arena.take(workers * HeadScratch::floats(args));
 }
 
-/// Head h over rows [row, row + count): convolve its channels, run the delta rule, norm and gate what was read, block
-/// after block, so that nothing but the projections and the result passes through memory.
-void run_head(const KdaWeights& w, const ModelArgs& args, const Kernels& kernels, KdaCache& cache, const Buffers& b,
-              std::ptrdiff_t row, std::ptrdiff_t count, std::ptrdiff_t h, const HeadScratch& s) noexcept {
-  const std::ptrdiff_t H = args.kda_num_heads, K = args.kda_head_dim, C = H * K, W = args.kda_conv_size, c0 = h * K;
-  for (std::ptrdiff_t end = row + count; row < end; row += kGatedDeltaBlock) {
-    const std::ptrdiff_t n = std::min(kGatedDeltaBlock, end - row), at = row * b.stride + c0;
-    ShortConv1d::forward(kernels, w.q_conv + c0, W, C, cache.conv_of(0) + c0, b.q + at, b.stride, s.q, n, K);
-    ShortConv1d::forward(kernels, w.k_conv + c0, W, C, cache.conv_of(1) + c0, b.k + at, b.stride, s.k, n, K);
-    ShortConv1d::forward(kernels, w.v_conv + c0, W, C, cache.conv_of(2) + c0, b.v + at, b.stride, s.v, n, K);
+/// What the heads of a layer share.
+struct Heads {
+  const KdaWeights& w;
+  const ModelArgs& args;
+  const Kernels& kernels;
+
+  /// Head h reads T tokens into `memory`: convolve its channels, run the delta rule, block after block, so that nothing
+  /// but the inputs and results passes through memory.  Calls use(t, n, o) with what tokens [t, t + n) read, o [n, V].
+  template <class F>
+  void read(std::ptrdiff_t h, const KdaHeadInputs& inputs, std::ptrdiff_t T, const KdaHeadMemory& memory,
+            const HeadScratch& s, F&& use) const noexcept;
+
+  /// Head h of one sequence over the rows of its segment.
+  void run(std::ptrdiff_t h, const Segment& segment, KdaCache& cache, const Buffers& b,
+           const HeadScratch& s) const noexcept;
+
+  /// Head h reads the held tokens into `memory`; what they give is known already.
+  void replay(std::ptrdiff_t h, KdaCache& cache, const KdaHeadMemory& memory, const HeadScratch& s) const noexcept {
+    read(h, cache.held.rows(h, 0), cache.held.count, memory, s, [](std::ptrdiff_t, std::ptrdiff_t, const float*) {});
+  }
+};
+
+template <class F>
+void Heads::read(std::ptrdiff_t h, const KdaHeadInputs& inputs, std::ptrdiff_t T, const KdaHeadMemory& memory,
+                 const HeadScratch& s, F&& use) const noexcept {
+  const std::ptrdiff_t K = args.kda_head_dim, C = args.kda_num_heads * K, W = args.kda_conv_size, c0 = h * K;
+  for (std::ptrdiff_t t = 0; t < T; t += kGatedDeltaBlock) {
+    const std::ptrdiff_t n = std::min(kGatedDeltaBlock, T - t);
+    const KdaHeadInputs in = inputs.from(t);
+    const auto convolve = [&](const float* taps, float* state, const float* x, float* y) {
+      ShortConv1d::forward(kernels, taps + c0, W, C, state, memory.conv_stride, x, in.stride, y, n, K);
+    };
+    convolve(w.q_conv, memory.conv[0], in.q, s.q);
+    convolve(w.k_conv, memory.conv[1], in.k, s.k);
+    convolve(w.v_conv, memory.conv[2], in.v, s.v);
     gated_delta_update(kernels,
                        {.q = s.q,
                         .k = s.k,
                         .v = s.v,
-                        .f = b.f + at,
-                        .f_stride = b.stride,
-                        .b = b.b + row * H + h,
-                        .b_stride = H,
+                        .f = in.f,
+                        .f_stride = in.stride,
+                        .b = in.b,
+                        .b_stride = in.b_stride,
                         .A_log = w.A_log[h],
                         .dt_bias = w.dt_bias + c0,
                         .l2_eps = args.l2_norm_eps,
                         .K = K,
                         .V = K,
                         .T = n,
-                        .S = cache.S_of(h),
-                        .S_type = cache.S_type,
+                        .S = memory.S,
+                        .S_type = memory.S_type,
                         .o = s.o},
                        s.records);
-    for (std::ptrdiff_t t = 0; t < n; ++t) {
-      kernels.gated_rms_norm(s.o + t * K, w.o_norm, args.rms_norm_eps, b.g + at + t * b.stride, K,
-                             b.o + (row + t) * C + c0);
-    }
+    use(t, n, s.o);
+  }
+}
+
+void Heads::run(std::ptrdiff_t h, const Segment& segment, KdaCache& cache, const Buffers& b,
+                const HeadScratch& s) const noexcept {
+  const std::ptrdiff_t H = args.kda_num_heads, K = args.kda_head_dim, c0 = h * K;
+  const auto read_rows = [&](std::ptrdiff_t row, std::ptrdiff_t count, const KdaHeadMemory& memory) {
+    read(h, b.inputs(h, row, H, K), count, memory, s, [&](std::ptrdiff_t t, std::ptrdiff_t n, const float* o) {
+      for (std::ptrdiff_t i = 0; i < n; ++i) {
+        const std::ptrdiff_t r = row + t + i;
+        kernels.gated_rms_norm(o + i * K, w.o_norm, args.rms_norm_eps, b.g + r * b.stride + c0, K,
+                               b.o + r * H * K + c0);
+      }
+    });
+  };
+  const std::ptrdiff_t firm = segment.count - segment.tentative, first_tentative = segment.first + firm;
+  const KdaHeadMemory memory = cache.memory_of(h);
+  if (cache.held.kept) replay(h, cache, memory, s);
+  read_rows(segment.first, firm, memory);
+  if (segment.tentative == 0) return;
+
+  const KdaHeadMemory trial = cache.copy_of(memory, s.memory);
+  if (!cache.held.kept) replay(h, cache, trial, s);  // from earlier passes of the call
+  read_rows(first_tentative, segment.tentative, trial);
+  const KdaHeadInputs from = b.inputs(h, first_tentative, H, K),
+                      to = cache.held.rows(h, cache.held.kept ? 0 : cache.held.count);
+  for (std::ptrdiff_t t = 0; t < segment.tentative; ++t) {
+    const KdaHeadInputs source = from.from(t), target = to.from(t);
+    std::copy_n(source.q, K, target.q);
+    std::copy_n(source.k, K, target.k);
+    std::copy_n(source.v, K, target.v);
+    std::copy_n(source.f, K, target.f);
+    *target.b = *source.b;
   }
 }
 
@@ -96,28 +162,6 @@ void count_core(Profiler& profiler, const KdaCache& cache, std::ptrdiff_t num_se
 }
 
 }  // namespace
-
-KdaCache::KdaCache(const ModelArgs& args, DType type)
-    : num_heads(args.kda_num_heads),
-      K(args.kda_head_dim),
-      V(args.kda_head_dim),
-      W(args.kda_conv_size),
-      S_type(type),
-      S(static_cast<std::size_t>(num_heads * head_bytes()) / sizeof(float)),
-      conv(static_cast<std::size_t>(3 * (W - 1) * num_heads * K)) {}
-
-std::vector<float> KdaCache::S_hkv() const {
-  std::vector<float> out;
-  out.reserve(static_cast<std::size_t>(num_heads * K * V));
-  const std::ptrdiff_t head = kda_state_elements(K, V);
-  std::vector<float> all(static_cast<std::size_t>(num_heads * head));
-  reference::kernels.weight_row({S.data(), S_type, 1, num_heads * head, num_heads * head}, 0, all.data());
-  for (std::ptrdiff_t h = 0; h < num_heads; ++h)
-    for (std::ptrdiff_t k = 0; k < K; ++k)
-      for (std::ptrdiff_t v = 0; v < V; ++v)
-        out.push_back(all[static_cast<std::size_t>(h * head + (v / kKdaSlice * K + k) * kKdaSlice + v % kKdaSlice)]);
-  return out;
-}
 
 void KimiDeltaAttention::plan(const ModelArgs& args, Arena& arena, std::ptrdiff_t T, int workers) {
   const ArenaScope scope(arena);
@@ -153,14 +197,32 @@ void KimiDeltaAttention::forward(const KdaWeights& w, const ModelArgs& args, con
   part.next(ModelPart::kKda);
   const std::ptrdiff_t num_tasks = std::ssize(segments) * H;
   if (c.profiler != nullptr) count_core(*c.profiler, *caches.front(), std::ssize(segments), T);
+  const Heads heads{w, args, c.kernels};
   c.pool.parallel_for(num_tasks, [&](std::ptrdiff_t task, int worker) {
     const std::size_t s = static_cast<std::size_t>(task / H);
-    run_head(w, args, c.kernels, *caches[s], b, segments[s].first, segments[s].count, task % H,
-             HeadScratch(b.heads + worker * HeadScratch::floats(K), K));
+    heads.run(task % H, segments[s], *caches[s], b, HeadScratch(b.heads + worker * HeadScratch::floats(args), K));
   });
+  for (std::size_t s = 0; s < segments.size(); ++s) {
+    KdaHeldTokens& held = caches[s]->held;
+    held.count = (held.kept ? 0 : held.count) + segments[s].tentative;
+    held.kept = false;
+  }
   // 4. Heads together again.
   part.next(ModelPart::kProjections);
   matmul_together(c, {product(w.o_proj, rows_for(c, {&w.o_proj}, b.o, T, H * K, b.o_q), y, T)});
+}
+
+void KimiDeltaAttention::settle(const KdaWeights& w, const ModelArgs& args, const LayerContext& c,
+                                KdaCache& cache) noexcept {
+  if (!cache.held.kept) return;
+  const ArenaScope scope(c.arena);
+  float* scratch = c.arena.take(c.pool.size() * HeadScratch::floats(args));
+  const Heads heads{w, args, c.kernels};
+  c.pool.parallel_for(args.kda_num_heads, [&](std::ptrdiff_t h, int worker) {
+    heads.replay(h, cache, cache.memory_of(h),
+                 HeadScratch(scratch + worker * HeadScratch::floats(args), args.kda_head_dim));
+  });
+  cache.keep(0);
 }
 
 }  // namespace kl

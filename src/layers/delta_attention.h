@@ -1,30 +1,12 @@
 #pragma once
 #include <span>
-#include <vector>
 
-#include "base/aligned_buffer.h"
 #include "kl/model_args.h"
 #include "layers/context.h"
+#include "layers/kda_cache.h"
 #include "weights/weights.h"
 
 namespace kl {
-
-/// What a KDA layer remembers of one sequence.  Fixed size, whatever the sequence's length.
-struct KdaCache {
-  KdaCache(const ModelArgs& args, DType S_type);  ///< an empty memory: all zeros; S_type is kF32 or kBF16
-
-  std::ptrdiff_t num_heads, K, V, W;
-  DType S_type;
-  AlignedBuffer S;     // [H, ceil(V/32), K, 32] of S_type: associations, value columns in slices (kernels.h)
-  AlignedBuffer conv;  // [3, W-1, H*K]: last raw q, k, v projections, oldest first
-
-  void* S_of(std::ptrdiff_t head) { return reinterpret_cast<std::byte*>(S.data()) + head * head_bytes(); }
-  float* conv_of(int stream) { return conv.data() + stream * (W - 1) * num_heads * K; }
-  std::vector<float> S_hkv() const;  ///< [H, K, V] copy
-
- private:
-  std::ptrdiff_t head_bytes() const { return kda_state_elements(K, V) * static_cast<std::ptrdiff_t>(size_of(S_type)); }
-};
 
 /// KimiDeltaAttention: linear attention with a gated delta rule and one decay per key channel.
 ///
@@ -38,14 +20,20 @@ struct KdaCache {
 ///           corrected, not merely added to, and forgets channel by channel.  A token costs the same at any length.
 /// Shapes    x, y: [T, D]; heads H, K = V = head_dim.
 /// Aliasing  y may be x: the last product alone writes it.
+/// Tentative tokens (Segment::tentative) run on a copy of one head's memory at a time, and their inputs are held.  Once
+///           kept, the next pass writes them before anything else: each pass reads and writes S once, whatever happens.
 /// Numerics  one head is one task; no sum crosses heads or tasks.  Any split of T into calls gives the same bits.
 /// Source    tech report (KDA); modeling_kimi.py KimiDeltaAttention; fla naive_recurrent_kda.  See docs/kda.md.
 class KimiDeltaAttention {
  public:
   /// `caches[s]` is the state of the sequence of segments[s]; advanced.
+  /// REQUIRES: room reserved for tentative tokens; where some are held and not kept, all tokens of the segment are.
   static void forward(const KdaWeights& w, const ModelArgs& args, const LayerContext& c,
                       std::span<const Segment> segments, std::span<KdaCache* const> caches, const float* x,
                       std::ptrdiff_t T, float* y) noexcept;
+
+  /// Writes kept tokens into the memory now, without waiting for the next pass.
+  static void settle(const KdaWeights& w, const ModelArgs& args, const LayerContext& c, KdaCache& cache) noexcept;
 
   /// Takes the arena space forward() will take for T tokens and `workers` threads.
   static void plan(const ModelArgs& args, Arena& arena, std::ptrdiff_t T, int workers);

@@ -7,7 +7,7 @@ namespace kl {
 void MlaCache::reserve(std::int64_t count) {
   if (count == 0) return;
   const auto needed = static_cast<std::size_t>((num_tokens_ + count + kKeyBlock - 1) / kKeyBlock);
-  const auto full = static_cast<std::size_t>(num_tokens_ / kKeyBlock);  // blocks nobody will write to any more
+  const auto full = static_cast<std::size_t>(num_tokens_ / kKeyBlock);  // blocks without room: not written to
   std::vector<std::shared_ptr<AlignedBuffer>> blocks(
       blocks_.begin(), blocks_.begin() + static_cast<std::ptrdiff_t>(std::min(full, blocks_.size())));
   for (std::size_t i = full; i < needed; ++i) {
@@ -30,6 +30,8 @@ void MlaCache::repeat(std::int64_t count) noexcept {
     std::copy_n(row(pos - period), format_.row_bytes(), row(pos));
 }
 
-std::size_t MlaCache::bytes() const { return blocks_.size() * block_floats() * sizeof(float); }
+void MlaCache::share(const MlaCache& earlier) noexcept {
+  std::copy_n(earlier.blocks_.begin(), std::min(earlier.num_tokens_, num_tokens_) / kKeyBlock, blocks_.begin());
+}
 
 }  // namespace kl

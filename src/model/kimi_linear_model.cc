@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "layers/delta_attention.h"
 #include "layers/rms_norm.h"
 
 namespace kl {
@@ -51,8 +52,19 @@ const float* KimiLinearModel::forward(const ForwardPass& pass, ForwardObserver* 
     if (observer != nullptr) report(pass, static_cast<int>(i), routing, *observer);
   }
   if (observer != nullptr) keep_wanted();
-  for (std::size_t s = 0; s < pass.segments.size(); ++s) pass.states[s]->num_tokens += pass.segments[s].count;
+  for (std::size_t s = 0; s < pass.segments.size(); ++s) {
+    const Segment& segment = pass.segments[s];
+    pass.states[s]->num_tokens += segment.count - segment.tentative;
+    pass.states[s]->num_tentative += segment.tentative;
+  }
   return x_.data();
+}
+
+void KimiLinearModel::settle(SequenceState::Impl& state) noexcept {
+  const LayerContext c{kernels_, pool_, arena_, settings_.integers, nullptr};
+  for (std::size_t i = 0; i < weights_.layers.size(); ++i)
+    if (const auto* w = std::get_if<KdaWeights>(&weights_.layers[i].attention))
+      KimiDeltaAttention::settle(*w, args_, c, *std::get_if<KdaCache>(&state.layers[i]));
 }
 
 void KimiLinearModel::final_norm(const float* x, float* h) const noexcept {

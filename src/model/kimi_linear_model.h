@@ -22,6 +22,9 @@ class KimiLinearModel {
   /// `profiler` may be null.  Never throws unless `observer` (may be null) does; then the states of the pass must not be used again.
   const float* forward(const ForwardPass& pass, ForwardObserver* observer, Profiler* profiler);
 
+  /// Writes kept tokens into the KDA layers' memories now.
+  void settle(SequenceState::Impl& state) noexcept;
+
   /// h = RMSNorm(x; norm) for one row.
   /// Shapes    x, h: [D].
   void final_norm(const float* x, float* h) const noexcept;

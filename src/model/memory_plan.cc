@@ -68,16 +68,20 @@ MemoryPlan memory_plan(const ModelArgs& args, const ModelWeights& weights, const
   }
   const auto D = static_cast<std::ptrdiff_t>(args.hidden_size);
   const auto floats =
-      static_cast<std::size_t>(choices.max_tokens * D + kLogitRows * (D + args.vocab_size)) +
+      static_cast<std::size_t>(choices.max_tokens * D + kLogitRows * (D + args.vocab_size) +
+                               quantized_floats(kLogitRows, D)) +
       KimiLinearModel::scratch_floats(args, weights, choices.settings, choices.max_tokens, choices.threads);
   const LatentFormat latents{choices.latents, args.kv_lora_rank, args.qk_rope_head_dim};
-  return {.weights_mapped = weights.mapped_bytes,
-          .weights_copied = weights.copied_bytes,
-          .scratch = floats * sizeof(float),
-          .state_fixed = kda_layers * kda_floats * sizeof(float),
-          .state_per_token = mla_layers * static_cast<std::size_t>(latents.row_bytes()),
-          .chunk_tokens = static_cast<int>(choices.max_tokens),
-          .threads = choices.threads};
+  return {
+      .weights_mapped = weights.mapped_bytes,
+      .weights_copied = weights.copied_bytes,
+      .scratch = floats * sizeof(float),
+      .state_fixed = kda_layers * kda_floats * sizeof(float),
+      .state_per_token = mla_layers * static_cast<std::size_t>(latents.row_bytes()),
+      .state_per_tentative = kda_layers * sizeof(float) *
+                             static_cast<std::size_t>(KdaHeldTokens::row_floats(args.kda_num_heads, args.kda_head_dim)),
+      .chunk_tokens = static_cast<int>(choices.max_tokens),
+      .threads = choices.threads};
 }
 
 MemoryPlan plan_memory(const std::filesystem::path& dir, const ModelOptions& options) {

@@ -1,6 +1,7 @@
 #include "kl/model.h"
 
 #include <algorithm>
+#include <mutex>
 #include <new>
 #include <optional>
 #include <system_error>
@@ -11,6 +12,7 @@
 #include "checkpoint/checkpoint.h"
 #include "kernels/select.h"
 #include "kl/error.h"
+#include "model/fingerprint.h"
 #include "model/kimi_linear_model.h"
 #include "model/memory_plan.h"
 #include "model/open_weights.h"
@@ -63,6 +65,8 @@ struct Model::Impl {
   AlignedBuffer logits;            // [kLogitRows, vocab]
   ForwardPass pass;
   Profile* profile = nullptr;
+  std::once_flag fingerprint_once;
+  std::string fingerprint;
 };
 
 Model::Model(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -85,6 +89,7 @@ Model open_weights(const ModelArgs& args, const ModelWeights& weights, const Mod
 }
 
 const ModelArgs& Model::args() const { return impl_->args; }
+const ModelOptions& Model::options() const { return impl_->options; }
 const char* Model::isa() const { return impl_->kernels.isa; }
 int Model::threads() const { return impl_->pool.size(); }
 void Model::bring_into_memory(const std::function<void(std::size_t, std::size_t)>& progress) const {
@@ -94,6 +99,14 @@ void Model::bring_into_memory(const std::function<void(std::size_t, std::size_t)
     done += bytes.size();
     if (progress) progress(done, impl_->weights.mapped_bytes);
   }
+}
+
+const std::string& Model::fingerprint() const {
+  std::call_once(impl_->fingerprint_once, [this] {
+    impl_->fingerprint =
+        fingerprint_of(impl_->args, impl_->weights, impl_->options, impl_->choices, impl_->kernels.isa);
+  });
+  return impl_->fingerprint;
 }
 
 void Model::set_profile(Profile* profile) { impl_->profile = profile; }
@@ -117,6 +130,12 @@ void Model::Impl::check(std::span<const SequenceInput> batch) const {
       throw Error(ErrorCode::kInvalidArgument, subject + ": expected a state of its own, got one used twice");
     if (batch[s].tokens.empty())
       throw Error(ErrorCode::kInvalidArgument, subject + ": expected at least one token, got none");
+    if (batch[s].tentative < 0 || batch[s].tentative > std::ssize(batch[s].tokens))
+      throw Error(ErrorCode::kInvalidArgument, subject + ": expected 0 to " + std::to_string(batch[s].tokens.size()) +
+                                                   " tentative tokens, got " + std::to_string(batch[s].tentative));
+    if (batch[s].state->num_tentative() > 0)
+      throw Error(ErrorCode::kInvalidArgument,
+                  subject + ": expected a state after keep(), got one with tentative tokens");
     for (const Token token : batch[s].tokens)
       if (token < 0 || token >= args.vocab_size)
         throw Error(ErrorCode::kInvalidArgument, subject + ": expected tokens in [0, " +
@@ -132,7 +151,8 @@ constexpr std::size_t kExpandFrom = 192;
 /// Looks at the call, not at the pass: neither the size of passes nor what else is in the batch may change the form.
 bool expands(MlaForm of_model, const SequenceInput& input) {
   const MlaForm form = of_model == MlaForm::kAuto ? input.form : of_model;
-  return form == MlaForm::kExpanded || (form == MlaForm::kAuto && input.tokens.size() >= kExpandFrom);
+  const bool few = input.tokens.size() < kExpandFrom || input.tentative > 0;
+  return form == MlaForm::kExpanded || (form == MlaForm::kAuto && !few);
 }
 
 /// Packs the next at most max_tokens tokens nobody has fed yet: sequence after sequence, cut where the pass is full.
@@ -142,7 +162,9 @@ void Model::Impl::fill_pass(std::span<const SequenceInput> batch, std::span<std:
     const auto left = static_cast<std::int64_t>(batch[s].tokens.size()) - done[s];
     const std::int64_t count = std::min<std::int64_t>(left, max_tokens - pass.T());
     if (count == 0) continue;
-    pass.segments.push_back({pass.T(), static_cast<std::ptrdiff_t>(count), expands(options.mla_form, batch[s])});
+    const std::int64_t tentative = std::clamp<std::int64_t>(batch[s].tentative - (left - count), 0, count);
+    pass.segments.push_back({pass.T(), static_cast<std::ptrdiff_t>(count), expands(options.mla_form, batch[s]),
+                             static_cast<std::ptrdiff_t>(tentative)});
     pass.states.push_back(&batch[s].state->impl());
     pass.sequences.push_back(static_cast<int>(s));
     pass.indices.push_back(done[s]);
@@ -182,9 +204,8 @@ std::int64_t Model::forward(std::span<const SequenceInput> batch, ForwardObserve
   std::int64_t total = 0, fed = 0;
   try {
     for (const SequenceInput& input : batch) {
-      total += static_cast<std::int64_t>(input.tokens.size());
-      for (LayerCache& cache : input.state->impl().layers)
-        if (auto* mla = std::get_if<MlaCache>(&cache)) mla->reserve(static_cast<std::int64_t>(input.tokens.size()));
+      total += std::ssize(input.tokens);
+      input.state->impl().reserve(std::ssize(input.tokens), input.tentative);
     }
   } catch (const std::bad_alloc&) {
     throw Error(ErrorCode::kOutOfMemory,
@@ -202,6 +223,13 @@ std::int64_t Model::forward(std::span<const SequenceInput> batch, ForwardObserve
     if (!observer.on_progress(fed, total)) break;
   }
   return fed;
+}
+
+void Model::settle(SequenceState& state) {
+  const DefaultFloatEnvironment environment;
+  if (!state.has_value() || state.impl().owner != impl_->identity)
+    throw Error(ErrorCode::kInvalidArgument, "settle: expected a state of this model, got another or none");
+  impl_->backbone.settle(state.impl());
 }
 
 namespace {

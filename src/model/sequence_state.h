@@ -1,5 +1,6 @@
 #pragma once
 #include <memory>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -20,9 +21,30 @@ struct SequenceState::Impl {
   /// `owner` is unique to the model: only that one may advance the state.
   Impl(const ModelArgs& args, DType kda_state, LatentType latents, std::shared_ptr<const int> owner);
 
+  /// What `layers` remember after num_tokens tokens.
+  Impl(std::shared_ptr<const int> model, std::vector<LayerCache> caches, std::int64_t tokens)
+      : owner(std::move(model)), layers(std::move(caches)), num_tokens(tokens) {}
+
+  /// Makes room for `count` more tokens of which the last `tentative` may be taken back.  May throw std::bad_alloc;
+  /// nothing that can be seen is changed then.
+  void reserve(std::int64_t count, std::int64_t tentative);
+
   std::shared_ptr<const int> owner;
   std::vector<LayerCache> layers;
-  std::int64_t num_tokens = 0;
+  std::int64_t num_tokens = 0;     // without tentative ones
+  std::int64_t num_tentative = 0;  // read after those; MLA caches hold their latents, KDA caches their inputs
+
+  std::size_t fixed_bytes() const;  ///< what does not grow with the text: KDA layers
+
+  /// Calls f(start, bytes) for every piece of memory held; copies of a state have their full latent blocks in common.
+  template <class F>
+  void for_each_block(F&& f) const {
+    for (const LayerCache& cache : layers) std::visit([&](const auto& c) { c.for_each_block(f); }, cache);
+  }
 };
+
+/// Makes `state` use the full latent blocks of `earlier` where both hold the same tokens' latents.
+/// REQUIRES: the text `earlier` has read is the beginning of the one `state` has read, in the same forms of MLA.
+void share_latents(const SequenceState::Impl& earlier, SequenceState::Impl& state);
 
 }  // namespace kl

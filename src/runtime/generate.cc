@@ -4,6 +4,8 @@
 #include <chrono>
 
 #include "kl/error.h"
+#include "runtime/reading.h"
+#include "runtime/speculation.h"
 
 namespace kl {
 namespace {
@@ -19,27 +21,37 @@ std::size_t possible_stop_length(std::string_view text, std::span<const std::str
   return longest;
 }
 
-/// Keeps the last logits of a pass, reports progress on the prompt, and passes on the wish to stop.
+/// Keeps the logits of a call, reports progress on the prompt, and passes on the wish to stop.
 class StepObserver : public ForwardObserver {
  public:
   explicit StepObserver(const GenerateHooks& hooks) : hooks_(hooks) {}
 
   bool cancelled() const { return hooks_.cancel != nullptr && hooks_.cancel->load(std::memory_order_relaxed); }
-  std::span<const float> logits() const { return logits_; }
+
+  void forget_logits() { logits_.clear(); }
+  std::size_t num_rows() const { return logits_.size() / vocab_; }
+  std::span<const float> row(std::size_t i) const { return std::span(logits_).subspan(i * vocab_, vocab_); }
 
   void on_logits(int, std::int64_t, std::span<const float> logits) override {
-    logits_.assign(logits.begin(), logits.end());
+    vocab_ = logits.size();
+    logits_.insert(logits_.end(), logits.begin(), logits.end());
   }
-  bool on_progress(std::int64_t done, std::int64_t total) override {
-    if (reads_prompt_ && hooks_.on_prompt) hooks_.on_prompt(done, total);
-    if (done == total) reads_prompt_ = false;
+  bool on_progress(std::int64_t done, std::int64_t) override {
+    if (prompt_done_ < prompt_tokens_ && hooks_.on_prompt) hooks_.on_prompt(prompt_done_ + done, prompt_tokens_);
     return !cancelled();
+  }
+
+  /// The next call feeds a prompt of `tokens` tokens, of which the first `done` were fed.
+  void reads_prompt(std::int64_t done, std::int64_t tokens) {
+    prompt_done_ = done;
+    prompt_tokens_ = tokens;
   }
 
  private:
   const GenerateHooks& hooks_;
-  bool reads_prompt_ = true;
-  std::vector<float> logits_;
+  std::int64_t prompt_done_ = 0, prompt_tokens_ = 0;
+  std::size_t vocab_ = 1;
+  std::vector<float> logits_;  // [num_rows, vocab]
 };
 
 /// Throws Error(kInvalidArgument) for an option that makes no sense.
@@ -51,6 +63,120 @@ void validate(const GenerateOptions& options) {
   for (const std::string& stop : options.stop) {
     if (stop.empty()) throw Error(ErrorCode::kInvalidArgument, "stop: expected a text, got an empty one");
   }
+}
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+/// One generate() call at work.
+class Decoding {
+ public:
+  Decoding(Model& model, const Tokenizer& tokenizer, SequenceState& state, std::span<const Token> prompt,
+           const GenerateOptions& options, const GenerateHooks& hooks, int max_draft)
+      : model_(model),
+        tokenizer_(tokenizer),
+        state_(state),
+        options_(options),
+        hooks_(hooks),
+        continuation_(tokenizer, options, prompt),
+        observer_(hooks) {
+    if (max_draft > 0) speculation_.emplace(max_draft).append(prompt);
+  }
+
+  bool read(std::span<const Token> prompt);
+
+  /// Draws until the text is finished.
+  void write(bool read_all) {
+    if (!read_all) {
+      continuation_.finish(FinishReason::kCancelled);
+    } else if (options_.max_tokens == 0) {
+      continuation_.finish(FinishReason::kLength);
+    }
+    if (!continuation_.finished()) draw({});
+    while (!continuation_.finished()) step();
+    model_.settle(state_);
+  }
+
+  void report(GenerateResult& result) const;
+
+ private:
+  std::int64_t feed(const SequenceInput& input) {
+    observer_.forget_logits();
+    return model_.forward({&input, 1}, observer_);
+  }
+  void step();
+  void draw(std::span<const Token> draft);
+  void show(const std::string& text) const {
+    if (!text.empty() && hooks_.on_text) hooks_.on_text(text);
+  }
+
+  Model& model_;
+  const Tokenizer& tokenizer_;
+  SequenceState& state_;
+  const GenerateOptions& options_;
+  const GenerateHooks& hooks_;
+  Continuation continuation_;
+  StepObserver observer_;
+  std::optional<Speculation> speculation_;
+  PassCost cost_;
+  std::int64_t prompt_tokens_ = 0;
+};
+
+/// Feeds the prompt, a call for each stretch in one form of MLA; false if that was cancelled.
+bool Decoding::read(std::span<const Token> prompt) {
+  const std::vector<ReadToken> text = Reading(tokenizer_, model_.options().mla_form).prompt(prompt);
+  const auto size = std::ssize(prompt);
+  while (prompt_tokens_ < size) {
+    const std::int64_t end = same_form_until(text, prompt_tokens_);
+    const auto first = static_cast<std::size_t>(prompt_tokens_), count = static_cast<std::size_t>(end) - first;
+    observer_.reads_prompt(prompt_tokens_, size);
+    prompt_tokens_ += feed({&state_, prompt.subspan(first, count), end == size ? WantLogits::kLast : WantLogits::kNone,
+                            text[first].form()});
+    if (prompt_tokens_ < end) break;
+  }
+  observer_.reads_prompt(size, size);
+  return prompt_tokens_ == size;
+}
+
+/// One call of the model: the last token drawn, and what is likely to follow it.
+void Decoding::step() {
+  std::vector<Token> tokens = {continuation_.ids().back()};
+  if (speculation_) {
+    const std::int64_t room = options_.max_tokens - std::ssize(continuation_.ids()) - 1;
+    const std::span<const Token> draft = speculation_->propose(cost_, room);
+    tokens.insert(tokens.end(), draft.begin(), draft.end());
+  }
+  const Clock::time_point start = Clock::now();
+  const std::span<const Token> draft = std::span(tokens).subspan(1);
+  feed({&state_, tokens, WantLogits::kAll, MlaForm::kAuto, std::ssize(draft)});
+  cost_.observe(static_cast<int>(tokens.size()), seconds_since(start));
+  draw(draft);
+}
+
+/// Draws from the logits of a call that fed `draft` last, for as long as the text is what was fed.
+void Decoding::draw(std::span<const Token> draft) {
+  const std::size_t before = continuation_.ids().size();
+  for (std::size_t i = 0; i < observer_.num_rows() && !continuation_.finished(); ++i) {
+    show(continuation_.accept(observer_.row(i)));
+    if (observer_.cancelled()) show(continuation_.finish(FinishReason::kCancelled));
+    if (i < draft.size() && continuation_.ids().back() != draft[i]) break;
+  }
+  const std::span<const Token> drawn = std::span(continuation_.ids()).subspan(before);
+  state_.keep(std::min(state_.num_tentative(), std::ssize(drawn) - 1));
+  if (speculation_) speculation_->judge(drawn);
+}
+
+void Decoding::report(GenerateResult& result) const {
+  result.prompt_tokens = prompt_tokens_;
+  result.text = continuation_.text();
+  result.ids = continuation_.ids();
+  result.logprobs = continuation_.logprobs();
+  result.finish_reason = continuation_.finish_reason();
+  result.stop_string = continuation_.stop_string();
+  if (!speculation_) return;
+  result.drafted_tokens = speculation_->drafted_tokens();
+  result.accepted_tokens = speculation_->accepted_tokens();
 }
 
 }  // namespace
@@ -114,48 +240,27 @@ std::string Continuation::release(std::string_view decoded, bool last) {
   return certain;
 }
 
+std::vector<std::uint8_t> forms_of_prompt(const Model& model, const Tokenizer& tokenizer,
+                                          std::span<const Token> prompt) {
+  std::vector<std::uint8_t> expanded;
+  for (const ReadToken t : Reading(tokenizer, model.options().mla_form).prompt(prompt))
+    expanded.push_back(t.expanded() ? 1 : 0);
+  return expanded;
+}
+
 GenerateResult generate(Model& model, const Tokenizer& tokenizer, SequenceState& state, std::span<const Token> prompt,
-                        const GenerateOptions& options, const GenerateHooks& hooks) {
+                        const GenerateOptions& options, const GenerateHooks& hooks, int max_draft) {
   if (prompt.empty()) throw Error(ErrorCode::kInvalidArgument, "prompt: expected at least one token, got none");
-  using Clock = std::chrono::steady_clock;
-  const auto seconds_since = [](Clock::time_point start) {
-    return std::chrono::duration<double>(Clock::now() - start).count();
-  };
-
-  Continuation continuation(tokenizer, options, prompt);
-  StepObserver observer(hooks);
-  const auto show = [&](const std::string& text) {
-    if (!text.empty() && hooks.on_text) hooks.on_text(text);
-  };
-  const auto feed = [&](std::span<const Token> tokens) {
-    const SequenceInput input{&state, tokens, WantLogits::kLast};
-    return model.forward({&input, 1}, observer);
-  };
-
-  GenerateResult result;
+  Decoding decoding(model, tokenizer, state, prompt, options, hooks, max_draft);
   Clock::time_point start = Clock::now();
-  result.prompt_tokens = feed(prompt);
+  const bool read_all = decoding.read(prompt);
+  GenerateResult result;
   result.prompt_seconds = seconds_since(start);
 
   start = Clock::now();
-  const bool read_all = result.prompt_tokens == static_cast<std::int64_t>(prompt.size());
-  if (!read_all) {
-    continuation.finish(FinishReason::kCancelled);
-  } else if (options.max_tokens == 0) {
-    continuation.finish(FinishReason::kLength);
-  }
-  while (!continuation.finished()) {
-    show(continuation.accept(observer.logits()));
-    if (observer.cancelled()) show(continuation.finish(FinishReason::kCancelled));
-    if (!continuation.finished()) feed({&continuation.ids().back(), 1});
-  }
+  decoding.write(read_all);
   result.decode_seconds = seconds_since(start);
-
-  result.text = continuation.text();
-  result.ids = continuation.ids();
-  result.logprobs = continuation.logprobs();
-  result.finish_reason = continuation.finish_reason();
-  result.stop_string = continuation.stop_string();
+  decoding.report(result);
   return result;
 }
 

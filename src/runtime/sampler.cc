@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <limits>
 #include <numeric>
 
+#include "kernels/select.h"
 #include "kl/error.h"
 
 namespace kl {
@@ -20,28 +20,24 @@ struct Candidate {
   std::uint64_t mass;  // probability relative to the likeliest token, in units of 2^-kMassBits
 };
 
-// 2^18 tokens of the largest mass still sum to less than 2^63.
-constexpr int kMassBits = 44;
-constexpr std::size_t kMaxVocab = std::size_t{1} << 18;
+constexpr std::size_t kMaxVocab = std::size_t{1} << 18;  // TokenMassesFn
 
-/// floor(2^kMassBits exp(x)) for x <= 0.
-///
-/// exp(x) = 2^n exp(r) with |r| <= ln 2 / 2, where thirteen terms of the Taylor series are exact to a unit in the last
-/// place of a double.  Only +, - and *, so every CPU gives the same bits (std::exp does not promise that).
-std::uint64_t mass_of(double x) {
-  constexpr double kLog2e = 1.4426950408889634;
-  constexpr double kLn2High = 0.693147180369123816490;  // 33 bits, so that n * kLn2High is exact
-  constexpr double kLn2Low = 1.90821492927058770002e-10;
-  constexpr double kInverseFactorial[] = {
-      1.0,        1.0,         1.0 / 2,      1.0 / 6,       1.0 / 24,       1.0 / 120,       1.0 / 720,
-      1.0 / 5040, 1.0 / 40320, 1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
-  if (x < -(kMassBits + 1) / kLog2e) return 0;
-  const int n = static_cast<int>(x * kLog2e - 0.5);  // truncated towards zero: the nearest integer, as x <= 0
-  const double r = (x - n * kLn2High) - n * kLn2Low;
-  double series = kInverseFactorial[13];
-  for (int i = 12; i >= 0; --i) series = series * r + kInverseFactorial[i];
-  const double scale = std::bit_cast<double>(static_cast<std::int64_t>(1023 + kMassBits + n) << 52);
-  return static_cast<std::uint64_t>(static_cast<std::int64_t>(series * scale));
+/// masses[i] of logits at a temperature, by the best kernel of this machine.
+void compute_masses(std::span<const float> logits, float top, float temperature, std::vector<std::uint64_t>& masses) {
+  static const Kernels& kernels = select_kernels();
+  masses.resize(logits.size());
+  kernels.token_masses(logits.data(), std::ssize(logits), top, temperature, masses.data());
+}
+
+/// The first place where the masses up to it exceed `left`.
+std::size_t place_of(std::uint64_t left, std::span<const std::uint64_t> masses) {
+  std::size_t i = 0;
+  while (left >= masses[i]) left -= masses[i++];
+  return i;
+}
+
+std::uint64_t sum(std::span<const std::uint64_t> masses) {
+  return std::accumulate(masses.begin(), masses.end(), std::uint64_t{0});
 }
 
 /// The one order of tokens: by logit, of equals the lower id first.
@@ -92,14 +88,9 @@ float nucleus_threshold(std::span<Candidate> candidates, double wanted) {
 }
 
 /// The fewest likeliest tokens whose mass reaches top_p, and all equal to the last of them.
-void keep_top_p(std::vector<Candidate>& candidates, double top_p, std::vector<Candidate>& scratch) {
-  const auto total = static_cast<double>(total_mass(candidates));
-  // All tokens below this mass together have less than 1 - top_p, so none of them can be needed.
-  const double least = (1.0 - top_p) * total / static_cast<double>(candidates.size());
-  scratch.clear();
-  std::copy_if(candidates.begin(), candidates.end(), std::back_inserter(scratch),
-               [&](const Candidate& c) { return static_cast<double>(c.mass) >= least; });
-  const float threshold = nucleus_threshold(scratch, top_p * total);
+void keep_top_p(std::vector<Candidate>& candidates, double wanted, std::vector<Candidate>& scratch) {
+  scratch = candidates;
+  const float threshold = nucleus_threshold(scratch, wanted);
   std::erase_if(candidates, [&](const Candidate& c) { return c.logit < threshold; });
 }
 
@@ -120,7 +111,8 @@ void keep_top_k(std::vector<Candidate>& candidates, std::size_t top_k, std::vect
 
 /// Buffers of one step.  One set per thread and not per sequence: at 163,840 tokens they take 6 MB.
 struct Scratch {
-  std::vector<float> logits;
+  std::vector<float> logits, kept;
+  std::vector<std::uint64_t> masses;
   std::vector<Candidate> candidates, selection;
 };
 
@@ -135,12 +127,34 @@ void forbid_others(std::span<float> logits, std::span<const std::uint64_t> allow
     if ((allowed[i / 64] >> i % 64 & 1) == 0) logits[i] = -std::numeric_limits<float>::infinity();
 }
 
+/// What top_p, min_p and top_k leave of the tokens, in the order of their ids; valid until the thread's next step.
+const std::vector<Candidate>& cut(const SamplingParams& params, std::span<const float> logits, float top) {
+  const bool by_top_p = params.top_p > 0 && params.top_p < 1, by_mass = by_top_p || params.min_p > 0;
+  std::vector<Candidate>& candidates = scratch().candidates;
+  std::vector<std::uint64_t>& masses = scratch().masses;
+  candidates.clear();
+  double total = 0, least = 0;
+  if (by_mass) {
+    compute_masses(logits, top, 1.0f, masses);
+    total = static_cast<double>(sum(masses));
+    // All tokens below this mass together have less than 1 - top_p, so none of them can be needed.
+    if (by_top_p) least = (1.0 - params.top_p) * total / static_cast<double>(logits.size());
+  }
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    const std::uint64_t mass = by_mass ? masses[i] : 0;
+    if (static_cast<double>(mass) >= least) candidates.push_back({static_cast<Token>(i), logits[i], mass});
+  }
+  if (by_top_p) keep_top_p(candidates, params.top_p * total, scratch().selection);
+  if (params.min_p > 0) keep_min_p(candidates, params.min_p);
+  if (params.top_k > 0) keep_top_k(candidates, static_cast<std::size_t>(params.top_k), scratch().selection);
+  return candidates;
+}
+
 /// The log-probability of the chosen token and of the num_top likeliest, at temperature 1.
 void fill_logprobs(std::span<const float> logits, int num_top, SampledToken& sampled) {
   const float top = checked_max(logits);
-  std::uint64_t total = 0;
-  for (const float x : logits) total += mass_of(double{x} - double{top});
-  const double log_total = std::log(std::ldexp(static_cast<double>(total), -kMassBits));
+  compute_masses(logits, top, 1.0f, scratch().masses);
+  const double log_total = std::log(std::ldexp(static_cast<double>(sum(scratch().masses)), -kMassBits));
   const auto logprob = [&](Token token) {
     return static_cast<float>(double{logits[static_cast<std::size_t>(token)]} - double{top} - log_total);
   };
@@ -179,6 +193,12 @@ void validate(const SamplingParams& p) {
 }
 
 }  // namespace
+
+SampledToken score(std::span<const float> logits, Token token, int num_top) {
+  SampledToken scored{.token = token, .logprob = 0, .top = {}};
+  fill_logprobs(logits, num_top, scored);
+  return scored;
+}
 
 std::uint64_t CounterRng::mix(std::uint64_t x) {
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
@@ -260,24 +280,18 @@ Token Sampler::choose(std::span<const float> logits) {
   if (params_.temperature == 0) {
     return static_cast<Token>(std::find(logits.begin(), logits.end(), top) - logits.begin());
   }
-  const bool cuts_by_mass = (params_.top_p > 0 && params_.top_p < 1) || params_.min_p > 0;
-  std::vector<Candidate>& candidates = scratch().candidates;
-  candidates.resize(logits.size());
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    const std::uint64_t mass = cuts_by_mass ? mass_of(double{logits[i]} - double{top}) : 0;
-    candidates[i] = {static_cast<Token>(i), logits[i], mass};
+  std::vector<std::uint64_t>& masses = scratch().masses;
+  const bool cuts = (params_.top_p > 0 && params_.top_p < 1) || params_.min_p > 0 || params_.top_k > 0;
+  if (!cuts) {
+    compute_masses(logits, top, params_.temperature, masses);
+    return static_cast<Token>(place_of(rng_.below(sum(masses)), masses));
   }
-  if (params_.top_p > 0 && params_.top_p < 1) keep_top_p(candidates, params_.top_p, scratch().selection);
-  if (params_.min_p > 0) keep_min_p(candidates, params_.min_p);
-  if (params_.top_k > 0) keep_top_k(candidates, static_cast<std::size_t>(params_.top_k), scratch().selection);
-
-  for (Candidate& c : candidates) {
-    c.mass = mass_of((double{c.logit} - double{top}) / double{params_.temperature});
-  }
-  std::uint64_t left = rng_.below(total_mass(candidates));
-  auto chosen = candidates.begin();
-  while (left >= chosen->mass) left -= (chosen++)->mass;
-  return chosen->token;
+  const std::vector<Candidate>& candidates = cut(params_, logits, top);
+  std::vector<float>& kept = scratch().kept;
+  kept.clear();
+  for (const Candidate& c : candidates) kept.push_back(c.logit);
+  compute_masses(kept, top, params_.temperature, masses);
+  return candidates[place_of(rng_.below(sum(masses)), masses)].token;
 }
 
 }  // namespace kl

@@ -36,6 +36,17 @@ def test_threads_and_chunks_do_not_change_the_text(ok, flags):
     assert text_of(ok, "--seed", "7", "--mla", "absorbed", *flags) == text_of(ok, "--seed", "7", "--mla", "absorbed")
 
 
+@pytest.mark.parametrize("flags", [["--temp", "0"], ["--seed", "7", "--temp", "0.2"]])
+def test_speculation_changes_counts_and_not_the_text(ok, flags):
+    flags = ["-p", 4 * PROMPT, "-n", "60", *flags]
+    plain, fast = json_of(ok, *flags), json_of(ok, *flags, "--speculate", "ngram")
+    assert fast["ids"] == plain["ids"] and fast["text"] == plain["text"]
+    assert plain["counts"]["drafted_tokens"] == plain["counts"]["accepted_tokens"] == 0
+    assert fast["counts"]["drafted_tokens"] > 0, "the prompt repeats itself"
+    assert 0 <= fast["counts"]["accepted_tokens"] <= fast["counts"]["drafted_tokens"]
+    assert "drafted were right" in ok("run", *flags, "--speculate", "ngram", "-v").err
+
+
 def test_the_seed_that_was_drawn_can_be_used_again(ok):
     first = json_of(ok, "-p", PROMPT, "-n", "20")
     assert json_of(ok, "-p", PROMPT, "-n", "20", "--seed", first["seed"])["ids"] == first["ids"]

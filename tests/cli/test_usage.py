@@ -16,7 +16,7 @@ CASES = [
     (["run", "-sys", "x"], "; it is --system here"),
     (["run", "--system-prompt=x"], "; it is --system here"),
     (["chat", "--repeat-penalty", "1.1"], "; it is --repetition-penalty here"),
-    (["run", "-p", "x", "-c", "4096"], "-c: expected a flag of kl run, got an unknown one; a text may be as long as"),
+    (["run", "-p", "x", "--max-kv-size", "4096"], "--max-kv-size: expected a flag of kl run, got an unknown one; it is -c here"),
     (["run", "--no-display-prompt"], "; the prompt is never shown"),
     (["run", "--ignore-chat-template"], "; it is --raw here"),
     # positions

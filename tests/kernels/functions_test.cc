@@ -100,5 +100,23 @@ TEST(Functions, DecayOfUnboundedGatesIsZeroAndOfTinyOnesIsOne) {
   });
 }
 
+TEST(Functions, MassesAreTheSameIntegersInEveryTable) {
+  std::vector<float> logits = grid(-120.0f, 3.0f, 5001);
+  logits.insert(logits.end(), {3.0f, -INFINITY, 2.9999998f, -31.2f, -28.5f, -1e30f});
+  for (const float temperature : {1.0f, 0.7f, 1e-30f, 25.0f}) {
+    std::vector<std::uint64_t> expected(logits.size()), actual(logits.size());
+    const auto n = std::ssize(logits);
+    reference::kernels.token_masses(logits.data(), n, 3.0f, temperature, expected.data());
+    for (std::size_t i = 0; i < logits.size(); ++i) {
+      const double exact = std::ldexp(std::exp((double{logits[i]} - 3.0) / double{temperature}), kMassBits);
+      ASSERT_NEAR(static_cast<double>(expected[i]), exact, 1 + exact * 0x1p-50) << logits[i];
+    }
+    for_each_table([&](const Kernels& kernels) {
+      kernels.token_masses(logits.data(), n, 3.0f, temperature, actual.data());
+      EXPECT_EQ(actual, expected) << "temperature " << temperature;
+    });
+  }
+}
+
 }  // namespace
 }  // namespace kl::test

@@ -26,7 +26,8 @@ std::vector<float> run(const Kernels& kernels, const Conv& conv, const std::vect
   for (const std::ptrdiff_t T : pieces) {
     const std::ptrdiff_t at = t * conv.C;
     kernels.short_conv(
-        {conv.w.data(), conv.W, state.data(), conv.C, conv.x.data() + at, conv.C, y.data() + at, conv.C, T}, c0, c1);
+        {conv.w.data(), conv.C, conv.W, state.data(), conv.C, conv.x.data() + at, conv.C, y.data() + at, conv.C, T}, c0,
+        c1);
     t += T;
   }
   y.insert(y.end(), state.begin(), state.end());
@@ -76,7 +77,7 @@ TEST(ShortConv, LastTapMultipliesTheCurrentToken) {
   for_each_table([](const Kernels& k) {
     const float w[] = {0, 0, 0, 1}, x[] = {2, 3};
     float state[] = {5, 6, 7}, y[2];
-    k.short_conv({w, 4, state, 1, x, 1, y, 1, 2}, 0, 1);
+    k.short_conv({w, 1, 4, state, 1, x, 1, y, 1, 2}, 0, 1);
     EXPECT_NEAR(y[0], 2 / (1 + std::exp(-2.0)), 1e-6);
     EXPECT_NEAR(y[1], 3 / (1 + std::exp(-3.0)), 1e-6);
     EXPECT_EQ((std::vector<float>(state, state + 3)), (std::vector<float>{7, 2, 3}));

@@ -1,7 +1,7 @@
 # Debian packages, for demo.sh and test.sh.  Source it.
 
 # Packages the program is built from; docs/dependencies.md says why each.
-build_packages=(g++ cmake ninja-build nlohmann-json3-dev libcli11-dev libfmt-dev libedit-dev libssl-dev)
+build_packages=(g++ cmake ninja-build nlohmann-json3-dev libcli11-dev libfmt-dev libedit-dev libssl-dev libxxhash-dev libboost1.81-dev)
 # What ./test.sh needs besides.
 test_packages=(libgtest-dev python3 python3-pytest python3-numpy clang libclang-rt-dev clang-format)
 

@@ -22,7 +22,7 @@ inline void convolve(const ShortConvArgs& a, std::ptrdiff_t t, std::ptrdiff_t c0
     F32 z = zero();
     for (std::ptrdiff_t j = 0; j < (kTaps > 0 ? kTaps : a.W); ++j) {
       const float* row = kTaps > 0 ? rows[j] : stream_row(a, first + j);
-      z = fma(load(a.w + j * a.state_stride + c, lanes), load(row + c, lanes), z);
+      z = fma(load(a.w + j * a.w_stride + c, lanes), load(row + c, lanes), z);
     }
     store(a.y + t * a.y_stride + c, silu(z), lanes);
   });

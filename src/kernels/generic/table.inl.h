@@ -9,6 +9,7 @@
 #include "kernels/generic/norm.inl.h"
 #include "kernels/generic/packed.inl.h"
 #include "kernels/generic/short_conv.inl.h"
+#include "kernels/generic/token_masses.inl.h"
 #include "kernels/generic/transpose.inl.h"
 
 namespace kl::KL_ISA_NAMESPACE {
@@ -42,6 +43,7 @@ constexpr Kernels make_table(const char* isa, bool (*supported)() noexcept) {
       .has_bf16_dot = false,
       .attend_merge = attend_merge,
       .attend_finish = attend_finish,
+      .token_masses = token_masses,
   };
 }
 

@@ -45,4 +45,6 @@ void attend_bf16(const AttendBf16Args& a) noexcept;
 void attend_merge(const AttendState& into, const AttendState& part, std::ptrdiff_t Dv) noexcept;
 void attend_finish(const AttendState& s, std::ptrdiff_t Dv, float* const* dst, std::ptrdiff_t rows) noexcept;
 
+void token_masses(const float* logits, std::ptrdiff_t n, float top, float temperature, std::uint64_t* masses) noexcept;
+
 }  // namespace kl::reference

@@ -33,6 +33,7 @@ const Kernels kernels{
     .has_bf16_dot = false,
     .attend_merge = attend_merge,
     .attend_finish = attend_finish,
+    .token_masses = token_masses,
 };
 
 }  // namespace kl::reference

@@ -1,0 +1,308 @@
+#include "kl/engine.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <future>
+#include <mutex>
+#include <thread>
+
+#include "base/memory_info.h"
+#include "base/thread_name.h"
+#include "engine/engine_loop.h"
+#include "kl/error.h"
+#include "kl/memory.h"
+#include "kl/session.h"
+
+namespace kl {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::int64_t kLeastContext = 4096;  // where nobody gave one
+constexpr auto kHeartbeat = 500ms;            // how often an idle engine says that it lives
+constexpr std::string_view kSessionNote = R"({"kind": "slot"})";
+constexpr auto kReaderPoll = 2ms;  // how often it looks whether a slow reader has read
+
+void require(bool ok, const std::string& message) {
+  if (!ok) throw Error(ErrorCode::kInvalidArgument, message);
+}
+
+class GenerationHandle : public Generation {
+ public:
+  GenerationHandle(std::uint64_t id, std::shared_ptr<Mailbox> mailbox) : id_(id), mailbox_(std::move(mailbox)) {}
+  ~GenerationHandle() override { mailbox_->cancel(); }
+
+  bool poll(EngineEvent& event) override { return mailbox_->take(event); }
+  EngineEvent wait() override { return mailbox_->wait(); }
+  bool over() const override { return mailbox_->over(); }
+  void cancel() override { mailbox_->cancel(); }
+  std::uint64_t id() const override { return id_; }
+
+ private:
+  const std::uint64_t id_;
+  const std::shared_ptr<Mailbox> mailbox_;
+};
+
+EngineOptions decided(EngineOptions options, const Model& model) {
+  require(options.parallel >= 1 && options.parallel <= 1024,
+          "parallel: expected 1 to 1024 texts at once, got " + std::to_string(options.parallel));
+  require(options.ctx_size >= 0, "ctx_size: expected a count of tokens, got " + std::to_string(options.ctx_size));
+  require(options.max_queue >= 0, "max_queue: expected a count of requests, got " + std::to_string(options.max_queue));
+  const MemoryPlan plan = model.memory_plan();
+  const std::size_t available = available_bytes();
+  const auto plan_with = [&](std::int64_t ctx_size) {
+    return plan_serving(plan, ctx_size, options.parallel, options.cache_bytes);
+  };
+  if (options.cache_bytes == 0)
+    options.cache_bytes = std::max<std::size_t>(1, default_cache_bytes(plan_with(1), available));
+  if (options.ctx_size == 0) {  // what the model was trained for, or as much of it as leaves others an eighth
+    options.ctx_size = std::max<std::int64_t>(model.args().model_max_length, kLeastContext);
+    if (available > 0)
+      options.ctx_size =
+          std::max(kLeastContext, ctx_that_fits(plan, plan_with(1), available - available / 8, options.ctx_size));
+  }
+  require_memory(plan, plan_with(options.ctx_size), available);
+  return options;
+}
+
+}  // namespace
+
+/// The thread and what it shares with callers.
+struct Engine::Impl {
+  Impl(Model model, const Tokenizer& t, const EngineOptions& o)
+      : options(decided(o, model)),
+        tokenizer(t),
+        args(model.args()),
+        plan(model.memory_plan()),
+        loop(std::move(model), t, options) {
+    publish();
+    thread = std::thread([this] { work(); });
+  }
+  ~Impl() {
+    {
+      const std::lock_guard lock(mutex);
+      stopping = true;
+    }
+    wake.notify_all();
+    thread.join();
+  }
+
+  void work();
+  void publish();
+  void take_in();
+
+  /// Runs `f(loop)` on the engine's thread between steps and returns its result.
+  template <class F>
+  auto ask(F f) {
+    std::packaged_task<decltype(f(loop))()> task([&] { return f(loop); });
+    auto result = task.get_future();
+    {
+      const std::lock_guard lock(mutex);
+      if (!published.healthy) throw Error(ErrorCode::kFailure, "engine: expected it to run, but it has failed");
+      tasks.emplace_back([&task] { task(); });
+    }
+    wake.notify_all();
+    return result.get();
+  }
+
+  /// Throws Error unless the slot exists and nobody is in it.
+  void check_slot(const EngineLoop& running, int slot) const {
+    require(slot >= 0 && slot < options.parallel,
+            "slot: expected one from 0 to " + std::to_string(options.parallel - 1) + ", got " + std::to_string(slot));
+    if (running.is_busy(slot)) throw Error(ErrorCode::kBusy, "slot " + std::to_string(slot) + ": is in use");
+  }
+
+  const EngineOptions options;
+  const Tokenizer& tokenizer;
+  const ModelArgs args;
+  const MemoryPlan plan;
+
+  mutable std::mutex mutex;
+  std::condition_variable wake, idle;
+  std::deque<std::shared_ptr<Job>> inbox;
+  std::deque<std::function<void()>> tasks;
+  bool stopping = false, draining = false;
+  std::uint64_t next_id = 1, refused = 0;
+  EngineStats published;
+  std::vector<SlotInfo> published_slots;
+
+  EngineLoop loop;  // of the thread alone, but for beat()
+  std::thread thread;
+};
+
+void Engine::Impl::work() {
+  name_this_thread("kl-engine");
+  try {
+    while (true) {
+      take_in();
+      const bool worked = loop.step();
+      publish();
+      std::unique_lock lock(mutex);
+      if (!worked) {
+        wake.wait_for(lock, loop.waits_for_readers() ? kReaderPoll : kHeartbeat,
+                      [&] { return stopping || !inbox.empty() || !tasks.empty(); });
+      }
+      if (stopping) break;
+    }
+    loop.end_all({});
+  } catch (const std::exception& error) {
+    loop.end_all(Error(ErrorCode::kFailure, std::string("engine: ") + error.what()));
+    const std::lock_guard lock(mutex);
+    published.healthy = false;
+  }
+  // Nobody will look at what came in since.
+  const std::lock_guard lock(mutex);
+  for (const auto& task : tasks) task();
+  tasks.clear();
+  for (const auto& job : inbox) {
+    EngineEvent event;
+    event.kind = EngineEvent::Kind::kFailed;
+    event.error = ErrorCode::kBusy;
+    event.message = "engine: has stopped";
+    job->mailbox->put(std::move(event));
+  }
+  inbox.clear();
+  idle.notify_all();
+}
+
+void Engine::Impl::take_in() {
+  std::deque<std::shared_ptr<Job>> jobs;
+  std::deque<std::function<void()>> asked;
+  {
+    const std::lock_guard lock(mutex);
+    jobs.swap(inbox);
+    asked.swap(tasks);
+    published.waiting += std::ssize(jobs);  // until publish() says better
+  }
+  for (const auto& task : asked) task();
+  for (auto& job : jobs) loop.enqueue(std::move(job));
+}
+
+void Engine::Impl::publish() {
+  EngineStats stats = loop.stats();
+  std::vector<SlotInfo> infos = loop.slots();
+  const std::lock_guard lock(mutex);
+  published = stats;
+  published_slots = std::move(infos);
+  if (loop.is_idle() && inbox.empty()) idle.notify_all();
+}
+
+Engine::Engine(Model model, const Tokenizer& tokenizer, const EngineOptions& options)
+    : impl_(std::make_unique<Impl>(std::move(model), tokenizer, options)) {}
+Engine::~Engine() = default;
+
+std::unique_ptr<Generation> Engine::submit(EngineRequest request, std::function<void()> notify) {
+  const std::int64_t length = std::ssize(request.prompt), room = impl_->options.ctx_size;
+  require(length > 0, "prompt: expected at least one token, got none");
+  require(length < room || (length == room && request.options.max_tokens == 0),
+          "prompt: expected fewer than " + std::to_string(room) + " tokens, got " + std::to_string(length));
+  require(request.n >= 1 && request.n <= 128, "n: expected 1 to 128 texts, got " + std::to_string(request.n));
+  require(
+      request.slot < impl_->options.parallel,
+      "slot: expected one below " + std::to_string(impl_->options.parallel) + ", got " + std::to_string(request.slot));
+  require(request.score_from >= 1,
+          "score_from: expected a position from 1 on, got " + std::to_string(request.score_from));
+  for (const Token token : request.prompt)
+    require(
+        token >= 0 && token < impl_->args.vocab_size,
+        "prompt: expected tokens in [0, " + std::to_string(impl_->args.vocab_size) + "), got " + std::to_string(token));
+  Continuation(impl_->tokenizer, request.options, {});  // throws for an impossible option
+
+  auto job = std::make_shared<Job>();
+  job->mailbox = std::make_shared<Mailbox>(request.n, impl_->options.event_queue, std::move(notify));
+  job->request = std::move(request);
+  {
+    const std::lock_guard lock(impl_->mutex);
+    const EngineStats& now = impl_->published;
+    const auto waiting = std::ssize(impl_->inbox) + now.waiting;
+    const auto room_for = impl_->options.max_queue + std::max<std::int64_t>(0, impl_->options.parallel - now.running);
+    if (impl_->draining || impl_->stopping || !now.healthy || waiting >= room_for) {
+      ++impl_->refused;
+      throw Error(ErrorCode::kBusy, impl_->draining ? "engine: is shutting down"
+                                                    : "engine: expected fewer than " + std::to_string(room_for) +
+                                                          " requests waiting, got " + std::to_string(waiting));
+    }
+    job->id = impl_->next_id++;
+    impl_->inbox.push_back(job);
+  }
+  impl_->wake.notify_all();
+  return std::make_unique<GenerationHandle>(job->id, job->mailbox);
+}
+
+EngineStats Engine::stats() const {
+  const std::lock_guard lock(impl_->mutex);
+  EngineStats stats = impl_->published;
+  stats.waiting += std::ssize(impl_->inbox);
+  stats.refused = impl_->refused;
+  stats.last_progress = impl_->loop.beat();
+  return stats;
+}
+
+std::vector<SlotInfo> Engine::slots() const {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->published_slots;
+}
+
+Engine::SavedSession Engine::save_slot(int slot, const std::filesystem::path& file) {
+  std::vector<ReadToken> text;
+  const std::vector<SequenceState> states = impl_->ask([&](EngineLoop& loop) {
+    impl_->check_slot(loop, slot);
+    text = loop.last_text(slot);
+    return loop.store().along(text);
+  });
+  require(!states.empty(), "slot " + std::to_string(slot) + ": expected a text of which something is kept, got none");
+  text.resize(static_cast<std::size_t>(states.back().num_tokens()));
+  std::vector<Token> tokens;
+  std::vector<std::uint8_t> expanded;
+  for (const ReadToken t : text) {
+    tokens.push_back(t.token());
+    expanded.push_back(t.expanded() ? 1 : 0);
+  }
+  std::vector<const SequenceState*> checkpoints;
+  for (const SequenceState& state : states) checkpoints.push_back(&state);
+  const std::size_t bytes = save_session(file, impl_->loop.model(), {tokens, expanded, checkpoints, kSessionNote});
+  return {std::ssize(tokens), bytes};
+}
+
+Engine::SavedSession Engine::restore_slot(int slot, const std::filesystem::path& file) {
+  SessionImage image = load_session(file, impl_->loop.model());
+  std::vector<ReadToken> text;
+  for (std::size_t i = 0; i < image.tokens.size(); ++i) text.emplace_back(image.tokens[i], image.expanded[i] != 0);
+  const SavedSession restored{std::ssize(text), std::filesystem::file_size(file)};
+  impl_->ask([&](EngineLoop& loop) {
+    impl_->check_slot(loop, slot);
+    for (SequenceState& state : image.checkpoints) {
+      const auto read = std::span(text).first(static_cast<std::size_t>(state.num_tokens()));
+      loop.store().keep(read, std::move(state));
+    }
+    loop.last_text(slot) = text;
+  });
+  return restored;
+}
+
+std::int64_t Engine::erase_slot(int slot) {
+  return impl_->ask([&](EngineLoop& loop) {
+    impl_->check_slot(loop, slot);
+    std::vector<ReadToken>& text = loop.last_text(slot);
+    const std::int64_t tokens = std::ssize(text);
+    loop.store().forget(text);
+    text.clear();
+    return tokens;
+  });
+}
+
+bool Engine::drain(std::chrono::milliseconds timeout) {
+  std::unique_lock lock(impl_->mutex);
+  impl_->draining = true;
+  return impl_->idle.wait_for(lock, timeout, [&] {
+    return !impl_->published.healthy ||
+           (impl_->inbox.empty() && impl_->published.running + impl_->published.waiting == 0);
+  });
+}
+
+const EngineOptions& Engine::options() const { return impl_->options; }
+const ModelArgs& Engine::args() const { return impl_->args; }
+const Tokenizer& Engine::tokenizer() const { return impl_->tokenizer; }
+MemoryPlan Engine::memory_plan() const { return impl_->plan; }
+
+}  // namespace kl

@@ -1,0 +1,42 @@
+#pragma once
+#include <chrono>
+#include <cstdint>
+
+#include "kl/engine.h"
+#include "server/api/json.h"
+
+namespace kl {
+
+/// What one text cost, counted as its events come.
+class Tally {
+ public:
+  void take(const EngineEvent& event);
+
+  std::int64_t prompt_tokens = 0;
+  std::int64_t cached_tokens = 0;
+  std::int64_t completion_tokens = 0;
+  CacheMiss miss = CacheMiss::kNone;
+  std::int64_t drafted_tokens = 0, accepted_tokens = 0;
+
+  /// llama.cpp's `timings`: the engine's own once the text is over, until then those of the events' arrival.
+  OrderedJson timings() const;
+
+  /// llama.cpp's `prompt_progress`, after an event of kind kPrompt.
+  OrderedJson progress() const;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  std::int64_t prompt_done_ = 0;
+  Clock::time_point started_ = Clock::now();
+  Clock::time_point read_ = started_;  // when the prompt had been read
+  double prompt_seconds_ = 0, decode_seconds_ = 0;
+};
+
+/// "cold", "diverged", ...: why not more of a prompt came from the cache; null if all did that could.
+OrderedJson miss_reason(CacheMiss miss);
+
+/// OpenAI's `usage`; our own member cache_miss_reason says why not more was cached.
+OrderedJson openai_usage(std::int64_t prompt_tokens, std::int64_t cached_tokens, CacheMiss miss,
+                         std::int64_t completion_tokens);
+
+}  // namespace kl

@@ -1,0 +1,164 @@
+// What happens to a request between client and engine: slow clients, clients that go, failures.
+#include "server/api/stop_filter.h"
+#include "tests/server/api_fixture.h"
+
+namespace kl {
+namespace {
+
+class ApiReply : public ApiTest {
+ protected:
+  ApiReply() {
+    backend->script = nullptr;  // events come when the test says so
+  }
+
+  std::shared_ptr<FakeExchange> begin_chat(bool stream) {
+    auto exchange = begin("POST", "/v1/chat/completions", json({{"messages", hello()}, {"stream", stream}}).dump());
+    EXPECT_TRUE(exchange->run_until([&] { return backend->requests.size() == 1; }));
+    return exchange;
+  }
+
+  static EngineEvent text(const std::string& words) {
+    EngineEvent event;
+    event.text = words;
+    event.ids = demo_tokenizer().encode(words);
+    return event;
+  }
+  static EngineEvent finished(FinishReason reason) {
+    EngineEvent event;
+    event.kind = EngineEvent::Kind::kFinished;
+    event.reason = reason;
+    return event;
+  }
+  static EngineEvent failed(ErrorCode code) {
+    EngineEvent event;
+    event.kind = EngineEvent::Kind::kFailed;
+    event.error = code;
+    event.message = "logits: expected finite numbers, got NaN";
+    return event;
+  }
+  static bool has(const FakeExchange& exchange, const std::string& words) {
+    return exchange.body.find(words) != std::string::npos;
+  }
+};
+
+TEST_F(ApiReply, StreamsAsTheEngineSpeaks) {
+  const auto exchange = begin_chat(true);
+  EXPECT_TRUE(exchange->streaming);
+  backend->say(text("one"));
+  EXPECT_TRUE(exchange->run_until([&] { return has(*exchange, "one"); }));
+  EXPECT_FALSE(exchange->ended);
+  backend->say(finished(FinishReason::kStop));
+  EXPECT_TRUE(exchange->run_until([&] { return exchange->ended; }));
+  EXPECT_TRUE(exchange->body.ends_with("data: [DONE]\n\n"));
+}
+
+TEST_F(ApiReply, WaitsForASlowClient) {
+  const auto exchange = begin_chat(true);
+  exchange->full = true;
+  backend->say(text("one"));
+  backend->say(text("two"));
+  exchange->run_until([] { return true; });
+  EXPECT_FALSE(has(*exchange, "one"));
+  exchange->full = false;
+  exchange->on_drained();
+  EXPECT_TRUE(has(*exchange, "one") && has(*exchange, "two"));
+}
+
+TEST_F(ApiReply, AClientThatGoesStopsTheEngine) {
+  for (const bool stream : {true, false}) {
+    make({});
+    backend->script = nullptr;
+    const auto exchange = begin_chat(stream);
+    backend->say(text("one"));
+    exchange->run_until([] { return true; });
+    EXPECT_EQ(backend->alive, 1);
+    exchange->close();
+    EXPECT_EQ(backend->alive, 0);
+    EXPECT_EQ(backend->abandoned, 1);
+    exchange->run_until([] { return true; });
+    EXPECT_EQ(exchange->on_closed, nullptr);
+    EXPECT_EQ(exchange.use_count(), 1) << "nothing keeps it alive";
+  }
+}
+
+TEST_F(ApiReply, NothingKeepsAnAnsweredExchangeAlive) {
+  const auto exchange = begin_chat(true);
+  backend->say(finished(FinishReason::kStop));
+  exchange->run_until([&] { return exchange->on_closed == nullptr; });
+  EXPECT_EQ(backend->alive, 0);
+  EXPECT_EQ(backend->abandoned, 0);
+}
+
+TEST_F(ApiReply, AFailureIsAnEventInAStreamAndAStatusElsewhere) {
+  auto exchange = begin_chat(true);
+  backend->say(text("one"));
+  backend->say(failed(ErrorCode::kFailure));
+  EXPECT_TRUE(exchange->run_until([&] { return exchange->ended; }));
+  const std::vector<json> list = events(*exchange);
+  EXPECT_EQ(list.back()["error"]["type"], "server_error");
+  EXPECT_FALSE(has(*exchange, "[DONE]"));
+
+  make({});
+  backend->script = nullptr;
+  exchange = begin_chat(false);
+  backend->say(failed(ErrorCode::kFailure));
+  EXPECT_TRUE(exchange->run_until([&] { return exchange->ended; }));
+  EXPECT_EQ(exchange->status, 500);
+  EXPECT_EQ(json::parse(exchange->body)["error"]["param"], nullptr);
+}
+
+TEST_F(ApiReply, AServerThatStopsSaysSo) {
+  const auto exchange = begin_chat(false);
+  backend->say(finished(FinishReason::kCancelled));
+  EXPECT_TRUE(exchange->run_until([&] { return exchange->ended; }));
+  EXPECT_EQ(exchange->status, 503);
+}
+
+TEST_F(ApiReply, AFullQueueIs429) {
+  backend->busy = true;
+  const auto exchange = post("/v1/chat/completions", {{"messages", hello()}, {"stream", true}});
+  EXPECT_EQ(exchange->status, 429);
+  EXPECT_FALSE(exchange->streaming);
+  EXPECT_EQ(exchange->headers, (Headers{{"Retry-After", "1"}}));
+}
+
+TEST_F(ApiReply, OneOfManyPromptsThatFailsEndsAll) {
+  auto exchange = begin("POST", "/v1/completions", json({{"prompt", {"a", "b"}}}).dump());
+  EXPECT_TRUE(exchange->run_until([&] { return backend->requests.size() == 2; }));
+  backend->say(failed(ErrorCode::kOutOfMemory));
+  EXPECT_TRUE(exchange->run_until([&] { return exchange->ended; }));
+  EXPECT_EQ(exchange->status, 503);
+  EXPECT_EQ(backend->alive, 0);
+}
+
+TEST_F(ApiReply, StreamHeadersKeepProxiesFromWaiting) {
+  const auto exchange = begin_chat(true);
+  EXPECT_EQ(exchange->headers, (Headers{{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}}));
+}
+
+/// The text of any split is the text before the first stop string.
+TEST(StopFilter, DoesNotDependOnHowTheTextIsSplit) {
+  const std::string text = "aabaabcaabaad\xc3\xa9xyz";
+  const std::vector<std::vector<std::string>> stops = {{"aabaad"},  {"abc", "aabc"}, {"\xc3\xa9"},
+                                                       {"nowhere"}, {"d", "ad"},     {"aab"}};
+  for (const auto& list : stops) {
+    std::size_t end = text.size();
+    for (const std::string& stop : list) end = std::min(end, text.find(stop));
+    for (unsigned cuts = 0; cuts < 1u << 10; ++cuts) {
+      StopFilter filter(list);
+      std::string shown, piece;
+      for (std::size_t i = 0; i < text.size() && !filter.hit(); ++i) {
+        piece += text[i];
+        if (i < 10 && !(cuts >> i & 1)) continue;
+        shown += filter.push(piece);
+        piece.clear();
+        ASSERT_LE(shown.size(), end);
+      }
+      if (!filter.hit()) shown += filter.flush();
+      ASSERT_EQ(shown, text.substr(0, end)) << cuts;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace kl

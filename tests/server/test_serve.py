@@ -1,0 +1,221 @@
+"""The program: what it prints, how it starts and ends, and whether its health tells the truth."""
+import ctypes
+import json
+import os
+import pathlib
+import re
+import resource
+import signal
+import socket
+import subprocess
+import time
+
+import pytest
+from raw_http import KL, ROOT, Server, eventually
+
+HOST = "Host: localhost\r\n"
+
+
+def serve(*flags, env=None):
+    return Server([KL, "serve", "--port", "0", *flags], env)
+
+
+@pytest.fixture(scope="module")
+def server():
+    running = serve()
+    yield running
+    running.stop()
+    assert running.process.returncode == 0
+
+
+def refused(*flags, env=None):
+    """Status and message of a start that fails."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("KL_")} | (env or {})
+    result = subprocess.run([KL, "serve", "--port", "0", *map(str, flags)], capture_output=True, timeout=20, env=environment)
+    return result.returncode, result.stderr.decode()
+
+
+def test_one_line_says_where(server):
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", server.url)
+    assert server.get("/livez").json() == {"status": "ok"}
+    assert server.get("/readyz").json() == {"status": "ok"}
+    assert server.get("/health").json() == {"status": "ok"}
+
+
+def test_metrics_are_what_prometheus_reads(server):
+    server.get("/nothing")
+    reply = server.get("/metrics")
+    assert reply.headers["content-type"].startswith("text/plain; version=0.0.4")
+    text = reply.body.decode()
+    assert text.endswith("\n")
+    types, values = {}, {}
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split(" ")
+            assert name not in types
+            types[name] = kind
+        elif not line.startswith("# HELP "):
+            match = re.fullmatch(r'([a-z_0-9]+)(\{[a-z_]+="[^"\\]*"\})? (-?[0-9.e+-]+)', line)
+            assert match, line
+            name = match[1]
+            base = re.sub(r"_(bucket|sum|count)$", "", name)
+            assert name.startswith("kl_") and (types.get(name) in ("counter", "gauge") or types.get(base) == "histogram")
+            assert types.get(name) != "counter" or name.endswith("_total")
+            assert name + (match[2] or "") not in values
+            values[name + (match[2] or "")] = float(match[3])
+    assert values["kl_ready"] == 1 and values["kl_num_requests_running"] == 0
+    assert values['kl_http_responses_total{status="404"}'] >= 1
+    assert values["kl_http_connections"] >= 1
+    buckets = [float(v) for k, v in values.items() if k.startswith("kl_time_to_first_token_seconds_bucket")]
+    assert buckets == sorted(buckets) and len(buckets) == 23
+    for name in ("kl_prompt_tokens_total", "kl_generation_tokens_total", "kl_kv_cache_usage_perc", "kl_num_preemptions_total",
+                 "kl_prefix_cache_hits_total", "kl_inter_token_latency_seconds_count", "kl_e2e_request_latency_seconds_sum",
+                 "kl_request_queue_time_seconds_sum"):
+        assert name in values
+
+
+def test_flags_that_cannot_be(tmp_path):
+    (tmp_path / "empty").write_text("# nothing\n\n")
+    for flags, status, message in [
+            (["--port", "70000"], 2, "--port: expected a whole number from 0 to 65535"),
+            (["--parallel", "0"], 2, "--parallel"),
+            (["--cache-bytes", "4X"], 2, "--cache-bytes: expected bytes"),
+            (["--cache-bytes", "9999999T"], 2, "--cache-bytes: expected bytes"),
+            (["--head-timeout", "0"], 2, "--head-timeout"),
+            (["--log-format", "xml"], 2, "--log-format: expected text or json"),
+            (["--host", "192.0.2.1"], 2, "--host, --port: expected an address that is free"),
+            (["--api-key", ""], 2, "--api-key"),
+            (["--api-key-file", tmp_path / "none"], 3, "none"),
+            (["--api-key-file", tmp_path / "empty"], 3, "expected an API key on a line"),
+            (["--ssl-key-file", tmp_path / "empty"], 2, "expected both or none"),
+            (["-m", tmp_path], 3, str(tmp_path))]:
+        assert (got := refused(*flags))[0] == status and message in got[1], (flags, got)
+
+
+def test_a_port_that_is_taken_is_named():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        status, message = refused("--port", port)
+    assert status == 2 and f"127.0.0.1:{port}" in message
+
+
+def test_flags_come_from_the_environment():
+    server = serve(env={"KL_API_KEY": "sk-env", "KL_LOG_FORMAT": "json", "KL_PARALLEL": "2"})
+    assert server.get("/metrics").status == 401
+    assert server.get("/metrics", "Authorization: Bearer sk-env\r\n").status == 200
+    assert server.get("/readyz").status == 200
+    time.sleep(0.1)
+    log = server.stop()
+    assert [json.loads(line)["status"] for line in log.splitlines()] == [401, 200, 200] and "sk-env" not in log
+    assert refused(env={"KL_PARALLEL": "many"})[0] == 2
+
+
+def test_keys_come_from_a_file(tmp_path):
+    (tmp_path / "keys").write_text("# team\nsk-one\r\n\nsk-two\n")
+    server = serve("--api-key-file", tmp_path / "keys", "--api-key", "sk-three")
+    for key, status in (("sk-one", 200), ("sk-two", 200), ("sk-three", 200), ("# team", 401), ("", 401)):
+        assert server.get("/metrics", f"X-Api-Key: {key}\r\n").status == status
+    server.stop()
+
+
+def test_every_path_of_the_program_but_health_asks_for_a_key():
+    """The paths are those a server without a key knows: whatever is added is asked here too."""
+    server = serve("--api-key", "sk-one")
+    paths = ["/", "/metrics", "/props", "/slots", "/slots/0", "/v1/models", "/v1/models/demo", "/v1/chat/completions", "/v1/completions",
+             "/v1/responses", "/v1/responses/x", "/v1/messages", "/v1/messages/count_tokens", "/tokenize", "/detokenize",
+             "/apply-template", "/completion", "/nothing", "/livez/", "/READYZ", "//readyz", "/readyz%2f"]
+    for path in paths:
+        for method in ("GET", "POST", "OPTIONS"):
+            reply = server.get(path, method=method)
+            assert reply.status == 401, (method, path)
+    for path in ("/livez", "/readyz", "/health"):
+        assert server.get(path).status == 200
+    server.stop()
+
+
+def test_a_warning_where_anybody_may_ask():
+    open_to_all = serve("--host", "0.0.0.0")
+    guarded = serve("--host", "0.0.0.0", "--api-key", "sk-one")
+    local = serve()
+    assert "anybody who reaches this address" in open_to_all.stop()
+    assert "anybody" not in guarded.stop() and "anybody" not in local.stop()
+
+
+def test_few_descriptors_mean_few_connections():
+    def limit():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+
+    process = subprocess.Popen([KL, "serve", "--port", "0"], preexec_fn=limit, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    port = int(process.stdout.readline().split()[0].rsplit(b":", 1)[1])
+    wires = [socket.create_connection(("127.0.0.1", port)) for _ in range(250)]
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as wire:
+        wire.sendall(f"GET /readyz HTTP/1.1\r\n{HOST}Connection: close\r\n\r\n".encode())
+        assert wire.recv(100).startswith(b"HTTP/1.1 200 ")
+    for wire in wires:
+        wire.close()
+    process.terminate()
+    assert b"200 descriptors are allowed (ulimit -n), so 136 instead of 4096" in process.communicate(timeout=10)[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_good_order(number):
+    server = serve()
+    with server.wire() as wire:
+        wire.send(f"GET /readyz HTTP/1.1\r\n{HOST}\r\n").reply()
+        start = time.monotonic()
+        server.process.send_signal(number)
+        assert wire.is_closed()
+        assert server.process.wait(5) == 0
+        assert time.monotonic() - start < 2
+
+
+# --- health -------------------------------------------------------------------------------------------------------------
+
+PTRACE_SEIZE, PTRACE_INTERRUPT = 0x4206, 0x4207
+
+
+def threads(pid, name):
+    return [int(task.name) for task in pathlib.Path(f"/proc/{pid}/task").iterdir() if (task / "comm").read_text().strip() == name]
+
+
+def halt(thread):
+    """Stops one thread of another process, as if it hung; it goes on when this process ends."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for request in (PTRACE_SEIZE, PTRACE_INTERRUPT):
+        if libc.ptrace(request, thread, None, None) != 0:
+            pytest.skip(f"ptrace is not allowed here: {os.strerror(ctypes.get_errno())}")
+
+
+def test_health_tells_when_the_engine_hangs_and_the_program_ends():
+    server = serve("--stall-timeout", "1", "--lost-timeout", "4")
+    assert server.get("/readyz").status == 200
+    halt(*threads(server.process.pid, "kl-engine"))
+    start = time.monotonic()
+    assert eventually(lambda: server.get("/readyz").status == 503, within=5)
+    assert time.monotonic() - start < 2
+    assert server.get("/health").error()["code"] == "engine_failed"
+    assert server.get("/livez").status == 200
+    assert b"kl_ready 0" in server.get("/metrics").body
+    assert server.process.wait(10) == 1
+    assert 3 < time.monotonic() - start < 8
+    assert "has failed or hangs" in server.process.stderr.read().decode()
+
+
+def test_limits_of_health_hold_by_default():
+    manual = subprocess.run([KL, "serve", "--help"], capture_output=True, text=True).stdout
+    stall = float(re.search(r"--stall-timeout SECONDS = ([0-9.]+)", manual)[1])
+    lost = float(re.search(r"--lost-timeout SECONDS = ([0-9.]+)", manual)[1])
+    assert stall < 5 and lost < 29
+
+
+def test_the_bundled_model_is_served_without_any_flag():
+    """Where nothing listens at 8080 yet."""
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", 8080)) == 0:
+            pytest.skip("something listens at port 8080")
+    server = Server([KL, "serve"])
+    try:
+        assert server.url == "http://127.0.0.1:8080" and (ROOT / "models/demo").is_dir()
+        assert server.get("/readyz").status == 200
+    finally:
+        server.stop()
