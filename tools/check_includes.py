@@ -17,7 +17,7 @@ MAY_INCLUDE = {
     "src/kernels":     ["base/", "kl/error.h", "kl/arithmetic.h"],
     "src/gguf":        ["base/", "kl/error.h", "kl/gguf.h", "<fmt/...>"],
     "src/checkpoint":  ["base/", "gguf/", "kl/error.h", "kl/gguf.h", "kl/safetensors.h", "<system>", "<fmt/...>", "<nlohmann/...>"],
-    "src/text":        ["base/", "gguf/", "kl/error.h", "kl/gguf.h", "kl/tokenizer.h", "kl/chat.h", "<fmt/...>", "<nlohmann/...>"],
+    "src/text":        ["base/", "gguf/", "kl/error.h", "kl/gguf.h", "kl/tokenizer.h", "<fmt/...>", "<nlohmann/...>"],
     "src/jinja":       ["base/", "text/", "kl/error.h", "<fmt/...>"],
     "src/chat":        ["base/", "gguf/", "jinja/", "kl/", "<fmt/...>", "<nlohmann/...>"],
     "src/grammar":     ["base/", "kl/error.h", "kl/grammar.h", "kl/structured.h", "kl/tokenizer.h", "<fmt/...>"],
