@@ -164,16 +164,20 @@ TEST_F(ApiEngine, ARequiredCallIsMadeAndFollowsItsSchema) {
 }
 
 TEST_F(ApiEngine, ASavedSlotIsReadFromItsFile) {
-  json body = greedy("ROMEO: what light through yonder window breaks", 4);
-  body["id_slot"] = 1;
-  ok("/v1/completions", body);
+  std::vector<Token> ids = demo_tokenizer().encode("ROMEO: what light through yonder window breaks");
+  json body = {{"prompt", ids}, {"n_predict", 4}, {"temperature", 0}, {"id_slot", 1}, {"return_tokens", true}};
+  const std::vector<Token> drawn = ok("/completion", body)["tokens"].get<std::vector<Token>>();
   const json saved = ok("/slots/1", {{"filename", "romeo"}}, "save");
   EXPECT_GT(saved["n_saved"], 0);
   EXPECT_EQ(saved["n_written"], std::filesystem::file_size(folder_ / "romeo"));
   EXPECT_GT(ok("/slots/1", json::object(), "erase")["n_erased"], 0);
+
+  // A text that begins like it goes on from the file.
+  ids.insert(ids.end(), drawn.begin(), drawn.end());
+  ids.push_back(demo_tokenizer().encode("!").front());
+  body = {{"prompt", ids}, {"n_predict", 0}, {"cache_prompt", true}};
   EXPECT_EQ(ok("/slots/0", {{"filename", "romeo"}}, "restore")["n_restored"], saved["n_saved"]);
-  body.erase("id_slot");
-  EXPECT_GT(ok("/v1/completions", body)["usage"]["prompt_tokens_details"]["cached_tokens"], 0);
+  EXPECT_GT(ok("/completion", body)["tokens_cached"], 0);
 
   put_bytes(folder_ / "broken", "not a session");
   const auto broken = call("/slots/0", {{"filename", "broken"}}, "restore");
