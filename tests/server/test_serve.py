@@ -31,7 +31,8 @@ def server():
 def refused(*flags, env=None):
     """Status and message of a start that fails."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("KL_")} | (env or {})
-    result = subprocess.run([KL, "serve", "--port", "0", *map(str, flags)], capture_output=True, timeout=20, env=environment)
+    port = [] if "--port" in flags else ["--port", "0"]
+    result = subprocess.run([KL, "serve", *port, *map(str, flags)], capture_output=True, timeout=20, env=environment)
     return result.returncode, result.stderr.decode()
 
 
@@ -186,17 +187,28 @@ def halt(thread):
             pytest.skip(f"ptrace is not allowed here: {os.strerror(ctypes.get_errno())}")
 
 
+def reap(thread):
+    """Once its process has ended, a halted thread waits for this one to notice."""
+    wait_for_threads = 0x40000000
+    try:
+        os.waitpid(thread, os.WNOHANG | wait_for_threads)
+    except ChildProcessError:
+        pass
+
+
 def test_health_tells_when_the_engine_hangs_and_the_program_ends():
     server = serve("--stall-timeout", "1", "--lost-timeout", "4")
     assert server.get("/readyz").status == 200
-    halt(*threads(server.process.pid, "kl-engine"))
+    [engine] = threads(server.process.pid, "kl-engine")
+    halt(engine)
     start = time.monotonic()
     assert eventually(lambda: server.get("/readyz").status == 503, within=5)
     assert time.monotonic() - start < 2
     assert server.get("/health").error()["code"] == "engine_failed"
     assert server.get("/livez").status == 200
     assert b"kl_ready 0" in server.get("/metrics").body
-    assert server.process.wait(10) == 1
+    assert eventually(lambda: reap(engine) or server.process.poll() is not None, within=10)
+    assert server.process.returncode == 1
     assert 3 < time.monotonic() - start < 8
     assert "has failed or hangs" in server.process.stderr.read().decode()
 

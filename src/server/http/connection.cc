@@ -201,9 +201,11 @@ struct Connection::Protocol {
         co_return true;
       } else if (self.is_gone()) {
         co_return false;
+      } else if (!std::exchange(is_asked_for, true)) {
+        std::string go_on = body.empty() ? "HTTP/1.1 100 Continue\r\n\r\n" : "";
+        if (!co_await send(std::move(go_on))) co_return false;
+        continue;  // the body may have come meanwhile
       } else {
-        std::string go_on = "HTTP/1.1 100 Continue\r\n\r\n";
-        if (!std::exchange(is_asked_for, true) && body.empty() && !co_await send(std::move(go_on))) co_return false;
         self.read_ahead();
         if (!co_await wait(deadline)) why = {408, "request: expected its body in time, got a part"};
       }

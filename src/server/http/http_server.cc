@@ -238,12 +238,12 @@ void turn_away(Stream& stream, int status, const char* message) {
 
 struct HttpServer::Impl {
   Impl(const HttpOptions& options, std::vector<Route> routes, Metrics& metrics, RequestLog::Sink log)
-      : host(options.host),
-        tls(make_tls(options)),
-        listeners(io, options),
-        context(new HttpContext{options.limits, Router(std::move(routes)), Access(rules_with_hosts(options, listeners)),
-                                RequestLog(options.log_format, std::move(log)), metrics,
-                                [this](std::function<void()> work) { asio::post(io, std::move(work)); }}) {}
+      : host(options.host), tls(make_tls(options)), listeners(io, options) {
+    context.reset(new HttpContext{options.limits, Router(std::move(routes)),
+                                  Access(rules_with_hosts(options, listeners)),
+                                  RequestLog(options.log_format, std::move(log)), metrics,
+                                  [this](std::function<void()> work) { asio::post(io, std::move(work)); }});
+  }
 
   void admit(Stream stream) {
     error_code ignored;
@@ -287,10 +287,10 @@ struct HttpServer::Impl {
   }
 
   const std::string host;
+  std::unique_ptr<HttpContext> context;  // connections use it until `io` destroys them
   asio::io_context io{1};
   std::optional<asio::ssl::context> tls;
   Listeners listeners;
-  std::unique_ptr<HttpContext> context;
   std::thread thread;
 };
 
