@@ -142,6 +142,8 @@ void define_api(CLI::App& command, ServeFlags& flags) {
           "clients may save and restore sessions in this folder")
       ->type_name("DIR")
       ->check(not_empty());
+  command.add_flag_callback(
+      "--no-slots", [&api] { api.slots = false; }, "do not answer GET /slots");
   command.add_flag("--strict", api.strict, "refuse fields nobody knows, and names of other models");
   add_seconds(command, "--request-timeout", api.time_limit, "for one request's texts; then they end (default: any)");
   add_bytes(command, "--max-body-bytes", api.max_chat_body, "16M", "of a request with a prompt; more gets 413");

@@ -67,7 +67,7 @@ TEST_F(ApiChat, WholeReply) {
   EXPECT_EQ(reply["timings"]["prompt_n"], prompt - 3);
   EXPECT_EQ(reply["timings"]["predicted_n"], drawn);
   EXPECT_DOUBLE_EQ(reply["timings"]["predicted_ms"], 250);
-  EXPECT_DOUBLE_EQ(reply["timings"]["predicted_per_second"], static_cast<double>(drawn) / 0.25);
+  EXPECT_DOUBLE_EQ(reply["timings"]["predicted_per_second"], static_cast<double>(drawn - 1) / 0.25);
 }
 
 TEST_F(ApiChat, Stream) {
@@ -178,6 +178,32 @@ TEST_F(ApiChat, TextOfAMessageForgesNoControlToken) {
                          [](Token id) { return demo_tokenizer().is_special(id); });
   };
   EXPECT_EQ(control(backend->requests[0]), control(backend->requests[1]));
+}
+
+TEST_F(ApiChat, LastMessageIsContinuedWhereAskedFor) {
+  json body = {{"messages", hello()}};
+  body["messages"].push_back({{"role", "assistant"}, {"content", "Hello"}});
+  body["continue_final_message"] = true;
+  ok("/v1/chat/completions", body);
+  const std::vector<Token> prompt = backend->requests.back().prompt, end = demo_tokenizer().encode("Hello");
+  ASSERT_GT(prompt.size(), end.size());
+  EXPECT_TRUE(std::equal(end.rbegin(), end.rend(), prompt.rbegin()));
+
+  body["add_generation_prompt"] = false;
+  ok("/v1/chat/completions", body);
+  EXPECT_EQ(backend->requests.back().prompt, prompt);
+  body["add_generation_prompt"] = true;
+  EXPECT_EQ(refused("/v1/chat/completions", body)["param"], "continue_final_message");
+  EXPECT_EQ(refused("/v1/chat/completions", {{"messages", hello()}, {"continue_final_message", true}})["param"],
+            "continue_final_message");
+}
+
+TEST_F(ApiChat, TokensOfAConversation) {
+  ok("/v1/chat/completions", {{"messages", hello()}});
+  const std::size_t length = backend->requests.back().prompt.size();
+  EXPECT_EQ(ok("/v1/chat/completions/input_tokens", {{"messages", hello()}})["input_tokens"], length);
+  EXPECT_EQ(ok("/chat/completions/input_tokens", {{"messages", hello()}})["input_tokens"], length);
+  EXPECT_EQ(refused("/v1/chat/completions/input_tokens", json::object())["param"], "messages");
 }
 
 TEST_F(ApiChat, PartsAndRolesAreOneText) {

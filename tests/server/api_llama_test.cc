@@ -84,6 +84,27 @@ TEST_F(ApiLlama, LogitBiasInEveryForm) {
   EXPECT_EQ(refused("/completion", {{"prompt", "Hi"}, {"logit_bias", {{"3", 101}}}})["param"], "logit_bias.3");
 }
 
+TEST_F(ApiLlama, SettingsSayWhichTokensAreBiased) {
+  const auto biases = [&](json body) {
+    body["prompt"] = "Hi";
+    return ok("/completion", body)["generation_settings"]["logit_bias"];
+  };
+  EXPECT_EQ(biases(json::object()), json::array());
+  EXPECT_EQ(biases({{"logit_bias", {{"7", 1.5}}}}), json::parse(R"([{"bias": 1.5, "token": 7}])"));
+  const json stops = biases({{"ignore_eos", true}});
+  EXPECT_EQ(stops.size(), demo_tokenizer().stop_tokens().size());
+  EXPECT_EQ(stops[0], (json{{"bias", nullptr}, {"token", demo_tokenizer().stop_tokens()[0]}}));
+}
+
+TEST_F(ApiLlama, TruncatedWhereTheContextIsFull) {
+  backend->script = [](const EngineRequest& request) { return spoken(request, {"Hello"}, FinishReason::kLength); };
+  const json reply = ok("/completion", {{"prompt", "Hi"}});
+  EXPECT_EQ(reply["truncated"], false);
+  const std::size_t most = 4096 - reply["tokens_predicted"].get<std::size_t>();
+  EXPECT_EQ(ok("/completion", {{"prompt", std::vector<Token>(most, 1)}})["truncated"], true);
+  EXPECT_EQ(ok("/completion", {{"prompt", std::vector<Token>(most - 1, 1)}})["truncated"], false);
+}
+
 TEST_F(ApiLlama, TokenizeThereAndBack) {
   const std::string text = "H\xc3\xa9llo <|im_end|>";
   const json tokens = ok("/tokenize", {{"content", text}})["tokens"];
@@ -113,7 +134,7 @@ TEST_F(ApiLlama, Slots) {
   const json slots = json::parse(call("GET", "/slots")->body);
   ASSERT_EQ(slots.size(), 2u);
   EXPECT_EQ(slots[0]["is_processing"], true);
-  EXPECT_EQ(slots[0]["next_token"]["n_decoded"], 2);
+  EXPECT_EQ(slots[0]["next_token"][0]["n_decoded"], 2);
   EXPECT_EQ(slots[1]["n_ctx"], 4096);
   EXPECT_FALSE(slots[0].contains("prompt")) << "what others wrote is nobody's business";
   make({.slots = false});
@@ -135,6 +156,8 @@ TEST_F(ApiLlama, SlotFiles) {
   EXPECT_EQ(missing["message"], "b.bin: expected a session, got no such file")
       << "where the server keeps it is its business";
   EXPECT_EQ(ok("/slots/0?action=erase", json::object())["n_erased"], 12);
+  EXPECT_EQ(call("POST", "/slots/0?action=erase", "")->status, 200);
+  EXPECT_EQ(refused("/slots/0?action=erase", {{"filename", ""}})["param"], "filename");
   for (const char* name : {"../x", "/etc/passwd", ".hidden", "..", "a/b", "a\\b", "a b", "\xc3\xa9", "a\n"}) {
     EXPECT_EQ(refused("/slots/0?action=save", {{"filename", name}})["param"], "filename") << name;
   }

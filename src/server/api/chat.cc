@@ -25,6 +25,18 @@ struct ChatRequest {
   std::vector<std::string> stop;  ///< where calls_tools
 };
 
+/// continue_final_message, which vLLM's and llama.cpp's clients know.
+bool continues_last(const Fields& body, const Conversation& conversation) {
+  if (!*body.boolean("continue_final_message")) return false;
+  if (body.find("add_generation_prompt") && *body.boolean("add_generation_prompt")) {
+    body.refuse("continue_final_message", "expected it without add_generation_prompt, got both");
+  }
+  if (!conversation.ends_with_text()) {
+    body.refuse("continue_final_message", "expected messages that end with an assistant's text, got others");
+  }
+  return true;
+}
+
 ChatRequest read_request(const ApiContext& context, const Fields& body) {
   check_model_name(context, body.text("model").value_or(""));
   ChatRequest request;
@@ -48,9 +60,10 @@ ChatRequest read_request(const ApiContext& context, const Fields& body) {
   request.calls_tools = tools.may_call();
   if (request.calls_tools) request.stop = std::exchange(request.engine.options.stop, {});
 
+  ChatPromptOptions options = read_prompt_options(body);
+  options.continue_last = continues_last(body, conversation);
   const auto max_tokens = read_alias(body, {"max_completion_tokens", "max_tokens", "n_predict"});
-  set_prompt(context, request.engine, make_chat_prompt(context, conversation, tools, read_prompt_options(body)),
-             max_tokens, "messages");
+  set_prompt(context, request.engine, make_chat_prompt(context, conversation, tools, options), max_tokens, "messages");
   return request;
 }
 
@@ -209,6 +222,17 @@ class ChatReply final : public Reply {
 };
 
 }  // namespace
+
+Handler chat_tokens_handler(const ApiContext& context) {
+  return [&context](const HttpRequest& http) {
+    const OrderedJson json = parse_body(http.body);
+    const Fields body(json, Body::kApplyTemplate, "", context.options.strict);
+    const Tools tools = read_chat_tools(body);
+    const Conversation conversation = read_chat_messages(body);
+    return answer_with(
+        {{"input_tokens", make_chat_prompt(context, conversation, tools, read_prompt_options(body)).size()}});
+  };
+}
 
 Handler chat_handler(const ApiContext& context) {
   return [&context](const HttpRequest& http) -> Answer {

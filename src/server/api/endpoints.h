@@ -6,6 +6,7 @@ namespace kl {
 // One for each thing the server does; docs/api.md describes them.  The context must outlive the handler.
 
 Handler chat_handler(const ApiContext& context);              ///< POST /v1/chat/completions
+Handler chat_tokens_handler(const ApiContext& context);       ///< POST /v1/chat/completions/input_tokens
 Handler completion_handler(const ApiContext& context);        ///< POST /v1/completions
 Handler response_handler(const ApiContext& context);          ///< POST /v1/responses
 Handler stored_response_handler(const ApiContext& context);   ///< GET /v1/responses/{id}

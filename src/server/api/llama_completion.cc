@@ -128,10 +128,12 @@ class LlamaReply final : public Reply {
     OrderedJson json = piece(index, text, request_.return_tokens ? choice.ids : std::vector<Token>());
     json["stop"] = true;
     json["model"] = context().options.model_name;
-    json["generation_settings"] = llama_settings(engine.options, request_.n_predict, request_.stream);
+    json["generation_settings"] =
+        llama_settings(*context().tokenizer, engine.options, request_.n_predict, request_.stream);
     json["prompt"] = context().tokenizer->decode(engine.prompt);
     json["has_new_line"] = choice.text.find('\n') != std::string::npos;
-    json["truncated"] = false;
+    const std::int64_t length = choice.tally.prompt_tokens + choice.tally.completion_tokens;
+    json["truncated"] = choice.reason == FinishReason::kLength && length >= context().backend->options().ctx_size;
     json["stop_type"] = choice.reason != FinishReason::kStop ? "limit" : choice.stop_string.empty() ? "eos" : "word";
     json["stopping_word"] = choice.stop_string;
     json["tokens_cached"] = choice.tally.cached_tokens;

@@ -4,7 +4,21 @@
 
 namespace kl {
 
-OrderedJson llama_settings(const GenerateOptions& options, std::int64_t n_predict, bool stream) {
+namespace {
+
+/// A bias of null is that of a token that cannot be drawn: minus infinity, which JSON has not.
+OrderedJson bias_json(const Tokenizer& tokenizer, const GenerateOptions& options) {
+  OrderedJson list = OrderedJson::array();
+  for (const auto& [token, bias] : options.sampling.logit_bias) list.push_back({{"bias", bias}, {"token", token}});
+  if (!options.ignore_stop_tokens) return list;
+  for (const Token stop : tokenizer.stop_tokens()) list.push_back({{"bias", nullptr}, {"token", stop}});
+  return list;
+}
+
+}  // namespace
+
+OrderedJson llama_settings(const Tokenizer& tokenizer, const GenerateOptions& options, std::int64_t n_predict,
+                           bool stream) {
   const SamplingParams& s = options.sampling;
   // -1 is llama.cpp's word for "all", which the sampler calls 0.
   const int last_n = s.repetition_context == 0 ? -1 : s.repetition_context;
@@ -21,6 +35,7 @@ OrderedJson llama_settings(const GenerateOptions& options, std::int64_t n_predic
           {"frequency_penalty", s.frequency_penalty},
           {"stop", options.stop},
           {"ignore_eos", options.ignore_stop_tokens},
+          {"logit_bias", bias_json(tokenizer, options)},
           {"stream", stream},
           {"n_probs", s.logprobs.value_or(0)},
           {"samplers", {"penalties", "top_p", "min_p", "top_k", "temperature"}}};

@@ -99,6 +99,13 @@ OrderedJson body_schema(Body body) {
 
 OrderedJson content(const char* type, std::string_view schema) { return {{type, {{"schema", reference(schema)}}}}; }
 
+/// One event of a stream: its data is JSON, or the word that ends OpenAI's streams.
+OrderedJson event_schema(std::string_view schema) {
+  const OrderedJson json = {{"contentMediaType", "application/json"}, {"contentSchema", reference(schema)}};
+  const OrderedJson data = {{"type", "string"}, {"anyOf", OrderedJson::array({{{"const", "[DONE]"}}, json})}};
+  return {{"type", "object"}, {"required", {"data"}}, {"properties", {{"data", data}}}};
+}
+
 OrderedJson parameters_of(const RouteRow& row) {
   OrderedJson list = OrderedJson::array();
   if (std::strchr(row.path, '{')) {
@@ -121,7 +128,7 @@ OrderedJson operation(const RouteRow& row) {
     operation["requestBody"] = {{"required", !optional}, {"content", content("application/json", name_of(*row.body))}};
   }
   OrderedJson good = {{"description", "The reply."}, {"content", content("application/json", row.reply)}};
-  if (row.stream) good["content"].update(content("text/event-stream", row.stream));
+  if (row.stream) good["content"]["text/event-stream"] = {{"itemSchema", event_schema(row.stream)}};
   const char* error = row.errors == ErrorSchema::kAnthropic ? "AnthropicError" : "Error";
   operation["responses"] = {
       {"200", good}, {"default", {{"description", "What is wrong."}, {"content", content("application/json", error)}}}};
@@ -155,7 +162,7 @@ OrderedJson document() {
   for (int i = 0; i < kNumBodies; ++i)
     schemas[std::string(name_of(static_cast<Body>(i)))] = body_schema(static_cast<Body>(i));
   schemas.update(OrderedJson::parse(kReplySchemas));
-  return {{"openapi", "3.1.0"},
+  return {{"openapi", "3.2.0"},  // 3.1 cannot describe the events of a stream
           {"info",
            {{"title", "kl serve"},
             {"version", kVersion},

@@ -172,6 +172,8 @@ constexpr Parameter kTable[] = {
      .description = "Further variables for the chat template, at most 64 KiB of JSON."},
     {.name = "add_generation_prompt", .in = kChat | kApplyTemplate, .types = kBoolean, .fallback = "true",
      .description = "End the prompt with the beginning of an answer."},
+    {.name = "continue_final_message", .in = only(kChat), .types = kBoolean, .fallback = "false",
+     .description = "Go on in the last message, an assistant's, instead of beginning an answer."},
 
     // --- accepted, without effect ---------------------------------------------------------------------------------
     {.name = "user", .in = kOpenAi, .types = kString, .description = "Without effect."},

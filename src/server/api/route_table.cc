@@ -12,6 +12,8 @@ constexpr bool kLong = true, kShort = false;
 const RouteRow kRoutes[] = {
     {"POST", "/v1/chat/completions", "/chat/completions", chat_handler, Body::kChat, kLong, "ChatCompletion",
      "ChatCompletionChunk", kO, "Answer a conversation."},
+    {"POST", "/v1/chat/completions/input_tokens", "/chat/completions/input_tokens", chat_tokens_handler,
+     Body::kApplyTemplate, kLong, "TokenCount", nullptr, kO, "Tokens of a conversation."},
     {"POST", "/v1/completions", nullptr, completion_handler, Body::kCompletion, kLong, "TextCompletion",
      "TextCompletion", kO, "Continue texts."},
     {"POST", "/v1/responses", "/responses", response_handler, Body::kResponse, kLong, "Response", "ResponseEvent", kO,

@@ -46,29 +46,33 @@ OrderedJson default_settings(const ApiContext& context) {
   GenerateOptions options;
   options.sampling = context.options.sampling;
   options.sampling.repetition_context = 0;
-  OrderedJson params = llama_settings(options, -1, false);
+  OrderedJson params = llama_settings(*context.tokenizer, options, -1, false);
   params["seed"] = 4294967295u;  // llama.cpp's word for "a new one each time"
-  return {
-      {"id", 0},
-      {"id_task", -1},
-      {"n_ctx", context.backend->options().ctx_size},
-      {"speculative", context.backend->options().speculate},
-      {"is_processing", false},
-      {"params", std::move(params)},
-      {"prompt", ""},
-      {"next_token",
-       {{"has_next_token", true}, {"has_new_line", false}, {"n_remain", -1}, {"n_decoded", 0}, {"stopping_word", ""}}}};
+  return {{"id", 0},
+          {"id_task", -1},
+          {"n_ctx", context.backend->options().ctx_size},
+          {"speculative", context.backend->options().speculate},
+          {"is_processing", false},
+          {"params", std::move(params)},
+          {"prompt", ""},
+          {"next_token", OrderedJson::array({{{"has_next_token", true},
+                                              {"has_new_line", false},
+                                              {"n_remain", -1},
+                                              {"n_decoded", 0},
+                                              {"stopping_word", ""}}})}};
 }
 
 OrderedJson slot_json(const ApiContext& context, const SlotInfo& slot) {
-  return {{"id", slot.id},
-          {"id_task", slot.request},
-          {"n_ctx", slot.ctx_size},
-          {"speculative", context.backend->options().speculate},
-          {"is_processing", slot.busy},
-          {"n_prompt_tokens", slot.prompt_tokens},
-          {"n_prompt_tokens_processed", slot.prompt_done},
-          {"next_token", {{"has_next_token", slot.busy}, {"n_remain", -1}, {"n_decoded", slot.generated_tokens}}}};
+  return {
+      {"id", slot.id},
+      {"id_task", slot.request},
+      {"n_ctx", slot.ctx_size},
+      {"speculative", context.backend->options().speculate},
+      {"is_processing", slot.busy},
+      {"n_prompt_tokens", slot.prompt_tokens},
+      {"n_prompt_tokens_processed", slot.prompt_done},
+      {"next_token",
+       OrderedJson::array({{{"has_next_token", slot.busy}, {"n_remain", -1}, {"n_decoded", slot.generated_tokens}}})}};
 }
 
 int read_slot_id(const ApiContext& context, const HttpRequest& http) {
@@ -193,7 +197,13 @@ Handler slot_action_handler(const ApiContext& context) {
     const std::string action = query_value(http, "action");
     if (action == "save") return answer_with(save_or_restore(context, http, slot, true));
     if (action == "restore") return answer_with(save_or_restore(context, http, slot, false));
-    if (action == "erase") return answer_with({{"id_slot", slot}, {"n_erased", context.backend->erase_slot(slot)}});
+    if (action == "erase") {
+      if (!http.body.empty()) {
+        const OrderedJson json = parse_body(http.body);
+        const Fields checked(json, Body::kSlotFile, "", context.options.strict);
+      }
+      return answer_with({{"id_slot", slot}, {"n_erased", context.backend->erase_slot(slot)}});
+    }
     refuse_field("action", fmt::format("expected one of save, restore, erase, got \"{}\"", printable(action, 32)));
   };
 }

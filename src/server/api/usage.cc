@@ -1,5 +1,6 @@
 #include "server/api/usage.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace kl {
@@ -33,7 +34,8 @@ void Tally::take(const EngineEvent& event) {
 
 OrderedJson Tally::timings() const {
   const auto read = static_cast<double>(prompt_tokens - cached_tokens);
-  const auto drawn = static_cast<double>(completion_tokens);
+  // The first token comes from the prompt's last logits: it costs no step.
+  const auto drawn = static_cast<double>(std::max<std::int64_t>(completion_tokens - 1, 0));
   OrderedJson timings = {{"cache_n", cached_tokens},
                          {"prompt_n", prompt_tokens - cached_tokens},
                          {"prompt_ms", prompt_seconds_ * 1e3},

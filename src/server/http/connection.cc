@@ -49,7 +49,7 @@ std::string_view trace_id(const Headers& headers) {
 
 /// Methods that exist, so that a path may refuse them; others are not implemented.
 bool is_known_method(std::string_view method) {
-  for (const char* known : {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"}) {
+  for (const char* known : {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "QUERY"}) {
     if (method == known) return true;
   }
   return false;
