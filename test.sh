@@ -64,16 +64,22 @@ forced_isa() {
   KL_ISA=$isa run_ctest release -R '^(model|runtime)$'
 }
 
+# What is given bytes of strangers, and what many threads share.
+sanitized=(gguf checkpoint weights text jinja chat grammar session model engine server)
+
 # One clang build serves three purposes: a second compiler's warnings, the sanitizers, and the fuzz targets.  The program's own
 # files are only looked at: no sanitized test runs them.
 build_dev() {
-  configure dev && build dev gguf_test checkpoint_test weights_test text_test model_test fuzz-targets &&
+  configure dev && build dev $(printf '%s_test ' "${sanitized[@]}") fuzz-targets &&
     printf '%s\0' src/cli/*.cc | xargs -0 -P "$jobs" -n 4 clang++ -std=c++20 -fsyntax-only -Wall -Wextra -Wpedantic -Wshadow \
       -Wno-missing-field-initializers -Werror -Iinclude -Isrc
 }
 
 # The slowest are left out: the reference table's splits, threads and long texts, whose kernels the goldens run as well.
-sanitized_tests() { GTEST_FILTER='-Tables/Exactness*/reference:*Greedy*reference*' run_ctest dev -R '^(gguf|checkpoint|weights|text|model)$'; }
+sanitized_tests() {
+  KL_DIALOGS=10 GTEST_FILTER='-Tables/Exactness*/reference:*Greedy*reference*:Dialogs.GoOn*' \
+    run_ctest dev -R "^($(IFS='|'; echo "${sanitized[*]}"))\$"
+}
 
 fuzz() {
   local target name found=no
@@ -90,11 +96,13 @@ fuzz() {
 }
 
 build_tsan() {
-  configure tsan && build tsan base_test model_test
+  configure tsan && build tsan base_test model_test engine_test
 }
 
 # All tables share their threading: the reference, which is slow, and avx2 are left to the other steps.
-thread_tests() { GTEST_FILTER='-*reference*:*Reference*:*avx2*' run_ctest tsan -R '^(base|model)$'; }
+thread_tests() {
+  KL_DIALOGS=10 GTEST_FILTER='-*reference*:*Reference*:*avx2*:Dialogs.GoOn*' run_ctest tsan -R '^(base|model|engine)$'
+}
 
 # --- run them --------------------------------------------------------------------------------------------------------------
 

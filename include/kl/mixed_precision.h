@@ -48,10 +48,11 @@ struct MixedResult {
 ///           2. Each group alone is packed in 4 and in 8 bits, in memory, and the KL divergence from the model as it
 ///              was is measured on the text.  Divergences of groups are taken to add up.
 ///           3. All begin with 4 bits; what saves most divergence per byte gets more, as long as the target allows.
-///           4. Each group that kept 4 bits takes the rounding, of a few, with which the whole is nearest.
-/// Memory    the packed model beside the mapped source, one layer's moments at least, and 2 bytes per token and entry of
+///           4. Attention and feed-forward blocks are packed in the order of the layers, with the inputs that the model
+///              packed so far gives them, towards what the model as it was makes of its own.
+/// Memory    the packed model beside the mapped source, one group's moments at least, and 2 bytes per token and entry of
 ///           the vocabulary.
-/// Time      seven readings of 8192 tokens for each group, and 16 groups in a KDA layer with experts.
+/// Time      two readings of 8192 tokens for each group, 16 in a KDA layer with experts, and four of the text for each layer.
 /// Errors    as quantize(); Error(kInvalidArgument) for a target outside the possible range, kCorrupt for a text of fewer
 ///           than 64 tokens.
 /// The same text and options give the same bytes, whatever the number of threads.

@@ -5,44 +5,64 @@
 
 namespace kl {
 
-InputMoments* InputMoments::at_work_ = nullptr;
+InputRecorder* InputRecorder::at_work_ = nullptr;
 
-InputMoments::InputMoments(const Kernels& kernels) : kernels_(kernels), table_(kernels) {
+InputRecorder::InputRecorder(const Kernels& kernels) : kernels_(kernels), table_(kernels) {
   table_.matmul = record_and_multiply;
   at_work_ = this;
 }
 
-InputMoments::~InputMoments() { at_work_ = nullptr; }
+InputRecorder::~InputRecorder() { at_work_ = nullptr; }
 
-void InputMoments::watch(const WeightMatrix& w) { moments_.insert_or_assign(w.data, Moments(w.K)); }
+void InputRecorder::watch(const WeightMatrix& w, std::ptrdiff_t most) {
+  Kept& kept = kept_[w.data];
+  kept.most = static_cast<std::size_t>(most * w.K);
+  kept.rows.reserve(kept.most);
+}
 
-void InputMoments::record_and_multiply(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept {
-  if (n0 == 0) at_work_->add(a);
+std::vector<float> InputRecorder::take(const WeightMatrix& w) {
+  Kept& kept = kept_.at(w.data);
+  std::vector<float> rows;
+  rows.reserve(kept.most);
+  rows.swap(kept.rows);
+  return rows;
+}
+
+void InputRecorder::record_and_multiply(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept {
+  if (n0 == 0) at_work_->keep(a);
   at_work_->kernels_.matmul(a, n0, n1);
 }
 
-void InputMoments::add(const MatmulArgs& a) noexcept {
-  const auto it = moments_.find(a.w.data);
-  if (it == moments_.end()) return;
-  for (std::ptrdiff_t m = 0; m < a.M; ++m) it->second.add(a.x + m * a.x_stride);
+void InputRecorder::keep(const MatmulArgs& a) noexcept {
+  const auto it = kept_.find(a.w.data);
+  if (it == kept_.end()) return;
+  auto& [rows, most] = it->second;
+  for (std::ptrdiff_t m = 0; m < a.M && rows.size() < most; ++m)  // so that nothing is allocated here
+    rows.insert(rows.end(), a.x + m * a.x_stride, a.x + m * a.x_stride + a.w.K);
 }
 
-void Moments::add(const float* x) noexcept {
-  double* row = sum.data();
-  for (std::ptrdiff_t i = 0; i < K; ++i, row += K) {
-    const double x_i = double{x[i]};
-    if (x_i == 0) continue;
-    for (std::ptrdiff_t j = i; j < K; ++j) row[j] += x_i * double{x[j]};
-  }
-}
-
-std::vector<float> Moments::inverse_factor(double damping) const {
+void Moments::add(std::span<const float> rows, std::span<const float> meant, ThreadPool& pool) {
   const auto N = static_cast<std::size_t>(K);
-  double mean = 0;
-  for (std::size_t i = 0; i < N; ++i) mean += sum[i * N + i] / static_cast<double>(K);
-  // R R^T = the moments, R upper: from the last row up.
-  std::vector<double> R(sum);
-  for (std::size_t i = 0; i < N; ++i) R[i * N + i] += mean > 0 ? damping * mean : 1;
+  if (!meant.empty()) drift.resize(N * N);
+  pool.parallel_for(K, [&](std::ptrdiff_t row, int) {
+    const auto i = static_cast<std::size_t>(row);
+    for (std::size_t at = 0; at < rows.size(); at += N) {
+      const float* x = rows.data() + at;
+      const double x_i = double{x[i]};
+      for (std::size_t j = i; j < N; ++j) sum[i * N + j] += x_i * double{x[j]};
+      if (meant.empty()) continue;
+      const double shift = double{meant[at + i]} - x_i;
+      for (std::size_t j = 0; j < N; ++j) drift[i * N + j] += shift * double{x[j]};
+    }
+  });
+}
+
+namespace {
+
+/// Upper U [N, N] with U^T U = M^-1, of the upper half of M.
+std::vector<float> inverse_factor(std::vector<double> M, std::size_t N) {
+  // R R^T = M, R upper: from the last row up, in place.
+  std::vector<double>& R = M;
   for (std::size_t j = N; j-- > 0;) {
     const double* row_j = R.data() + j * N;
     for (std::size_t i = j + 1; i-- > 0;) {
@@ -52,7 +72,7 @@ std::vector<float> Moments::inverse_factor(double damping) const {
       row_i[j] = i == j ? std::sqrt(left) : left / row_j[j];
     }
   }
-  // U = R^-1, built as its transpose: row j holds column j.
+  // U = R^-1, a column after the other.
   std::vector<double> column(N);
   std::vector<float> U(N * N);
   for (std::size_t j = 0; j < N; ++j) {
@@ -67,17 +87,52 @@ std::vector<float> Moments::inverse_factor(double damping) const {
   return U;
 }
 
-Moments moments_of_readers(const ModelWeights& weights, const Kernels& kernels) {
+/// drift U^T U, row by row.
+std::vector<float> correction_of(const std::vector<double>& drift, const std::vector<float>& U, std::size_t N,
+                                 ThreadPool& pool) {
+  std::vector<float> correction(N * N);
+  pool.parallel_for(static_cast<std::ptrdiff_t>(N), [&](std::ptrdiff_t row, int) {
+    const std::size_t i = static_cast<std::size_t>(row) * N;
+    std::vector<double> by_U(N), sum(N);
+    for (std::size_t k = 0; k < N; ++k)
+      for (std::size_t j = k; j < N; ++j) by_U[k] += drift[i + j] * double{U[k * N + j]};
+    for (std::size_t k = 0; k < N; ++k)
+      for (std::size_t j = k; j < N; ++j) sum[j] += by_U[k] * double{U[k * N + j]};
+    for (std::size_t j = 0; j < N; ++j) correction[i + j] = static_cast<float>(sum[j]);
+  });
+  return correction;
+}
+
+}  // namespace
+
+InputKnowledge Moments::knowledge(double damping, ThreadPool& pool) const {
+  const auto N = static_cast<std::size_t>(K);
+  double mean = 0;
+  for (std::size_t i = 0; i < N; ++i) mean += sum[i * N + i] / static_cast<double>(K);
+  std::vector<double> damped(sum);
+  for (std::size_t i = 0; i < N; ++i) damped[i * N + i] += mean > 0 ? damping * mean : 1;
+  InputKnowledge known;
+  known.H.resize(N * N);
+  for (std::size_t i = 0; i < N; ++i) {
+    for (std::size_t j = i; j < N; ++j) known.H[i * N + j] = known.H[j * N + i] = static_cast<float>(damped[i * N + j]);
+  }
+  known.U = inverse_factor(std::move(damped), N);
+  if (!drift.empty()) known.correction = correction_of(drift, known.U, N, pool);
+  return known;
+}
+
+Moments moments_of_readers(const ModelWeights& weights, const Kernels& kernels, ThreadPool& pool) {
   const std::ptrdiff_t D = weights.embed_tokens.K;
   Moments moments(D);
-  std::vector<float> row(static_cast<std::size_t>(D));
   const auto add = [&](const float* norm, std::initializer_list<const WeightMatrix*> readers) {
     for (const WeightMatrix* w : readers) {
+      std::vector<float> rows(static_cast<std::size_t>(w->N * D));
       for (std::ptrdiff_t n = 0; n < w->N; ++n) {
-        kernels.weight_row(*w, n, row.data());
-        for (std::ptrdiff_t i = 0; i < D; ++i) row[static_cast<std::size_t>(i)] *= norm[i];
-        moments.add(row.data());
+        float* row = rows.data() + n * D;
+        kernels.weight_row(*w, n, row);
+        for (std::ptrdiff_t i = 0; i < D; ++i) row[i] *= norm[i];
       }
+      moments.add(rows, {}, pool);
     }
   };
   for (const LayerWeights& layer : weights.layers) {

@@ -4,15 +4,16 @@
 
 #include <algorithm>
 
+#include "evaluation/distribution.h"
 #include "kernels/select.h"
 #include "kl/error.h"
 #include "model/open_weights.h"
-#include "evaluation/distribution.h"
 
 namespace kl {
 namespace {
 
 constexpr std::int64_t kWindow = 512, kFewestTokens = 64;
+constexpr std::int64_t kPart = 4;  // windows read before their inputs are looked at
 
 /// Side by side; every token but the first of each is scored.
 Windows windows_of(std::int64_t tokens) {
@@ -63,14 +64,30 @@ void Trial::read(const ModelWeights& weights, const Windows& windows, const Mode
   read_windows(model, text_, windows, 0, -1, f, {});
 }
 
-void Trial::read_with(const Kernels& kernels) {
+std::int64_t Trial::part_tokens() { return kPart * kWindow; }
+
+void Trial::read_with(const PackedModel& packed, const Kernels& kernels, const std::function<void()>& source_read,
+                      const std::function<void()>& changed_read) {
+  change(packed);
   ModelOptions options;
   options.threads = threads_;
   options.mla_form = MlaForm::kAbsorbed;  // in which each matrix multiplies what it would if packed
-  read(weights_, all_, options, kernels, [](Token, std::span<const float>) {});
+  Model source = open_weights(args_, weights_, options, kernels),
+        changed = open_weights(args_, changed_, options, kernels);
+  Windows part = all_;
+  for (std::int64_t first = 0; first < all_.count; first += kPart) {
+    part.count = std::min(kPart, all_.count - first);
+    const auto text = text_.subspan(static_cast<std::size_t>(first * all_.step));
+    const auto read = [&](Model& model, const std::function<void()>& done) {
+      read_windows(model, text, part, static_cast<int>(kPart), -1, [](Token, std::span<const float>) {}, {});
+      done();
+    };
+    if (!packed.empty()) read(source, source_read);
+    read(changed, changed_read);
+  }
 }
 
-double Trial::divergence_with(const PackedModel& packed) {
+void Trial::change(const PackedModel& packed) {
   point(changed_modules_, modules_, packed);
   if (args_.tie_word_embeddings) changed_.lm_head = changed_.embed_tokens;
   for (LayerWeights& layer : changed_.layers) {
@@ -81,6 +98,10 @@ double Trial::divergence_with(const PackedModel& packed) {
              e.down_proj.type == DType::kPacked;
     });
   }
+}
+
+double Trial::divergence_with(const PackedModel& packed) {
+  change(packed);
   ModelOptions options;
   options.threads = threads_;
   Mean kl;

@@ -6,10 +6,10 @@
 
 #include "calibration/matrix_modules.h"
 #include "convert/packed_model.h"
-#include "kernels/kernels.h"
-#include "kl/model.h"
 #include "evaluation/saved_probabilities.h"
 #include "evaluation/windows.h"
+#include "kernels/kernels.h"
+#include "kl/model.h"
 
 namespace kl {
 
@@ -29,12 +29,18 @@ class Trial {
   /// Mean KL divergence on the text with these modules packed.
   double divergence_with(const PackedModel& packed);
 
-  /// The unchanged model reads all of the text with the given kernels.
-  void read_with(const Kernels& kernels);
+  /// Reads all of the text with the given kernels, a part after the other: the unchanged model, then the one with these
+  /// modules packed.  The functions are called after each, every time.  Without packed modules only the latter reads.
+  void read_with(const PackedModel& packed, const Kernels& kernels, const std::function<void()>& source_read,
+                 const std::function<void()>& changed_read);
+
+  /// Tokens of a part at most.
+  static std::int64_t part_tokens();
 
   std::int64_t positions() const { return windows_.count * windows_.positions(); }
 
  private:
+  void change(const PackedModel& packed);
   void read(const ModelWeights& weights, const Windows& windows, const ModelOptions& options, const Kernels& kernels,
             const OnScored& f);
 

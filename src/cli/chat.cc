@@ -59,7 +59,7 @@ void define(CLI::App& command, ChatFlags& flags) {
   flags.generate.options.max_tokens = 512;
   add_generate_flags(command, flags.generate, 1);
   add_ctx_flag(command, flags.ctx_size, "-c,--ctx-size",
-               "most tokens of the conversation; 0 = what the model was trained for, or memory has room for");
+               "most tokens of the conversation; 0 = as many as the model and memory allow");
   add_engine_flags(command, flags.engine, "auto");
   command.add_flag("-v,--verbose", flags.verbose, "show a timing summary after each answer");
 }

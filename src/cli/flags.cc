@@ -102,8 +102,7 @@ void add_model_flag(CLI::App& command, std::string& dir) {
 void add_chat_template_flag(CLI::App& command, std::string& choice) {
   command
       .add_option("--chat-template", choice,
-                  "how conversations become text: builtin, or a Jinja template in FILE (default: the model's own, "
-                  "or builtin)")
+                  "a Jinja template for conversations (default: the model's own, or builtin)")
       ->type_name("builtin|FILE")
       ->check(not_empty());
 }
@@ -318,7 +317,7 @@ void add_speculation_flags(CLI::App& command, SpeculationFlags& flags) {
   command
       .add_option_function<std::string>(
           "--speculate", [&flags](const std::string& how) { flags.ngram = how == "ngram"; },
-          "ngram: where the text repeats itself or the prompt, try several tokens at once if that is faster; same text")
+          "ngram: try several tokens at once where the text repeats itself or the prompt; same text")
       ->type_name("HOW")
       ->default_str("off")
       ->check(one_of({"off", "ngram"}));

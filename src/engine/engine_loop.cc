@@ -99,7 +99,7 @@ void EngineLoop::start(std::unique_ptr<Text> text, Slot& slot) {
     t.decoding_since = Clock::now();
     const std::shared_ptr<PromptEnd> begin = std::move(t.begin);
     draw(t, begin->logits);
-    if (t.speculation) t.speculation->judge(t.continuation.ids());
+    if (t.speculation) t.speculation->append(t.continuation.ids());
     if (t.job->failed || t.is_finished()) end(slot);
     return;
   }

@@ -4,8 +4,8 @@
 #include <span>
 #include <vector>
 
-#include "kl/tokenizer.h"
 #include "evaluation/saved_probabilities.h"
+#include "kl/tokenizer.h"
 
 namespace kl {
 

@@ -3,10 +3,10 @@
 #include <cmath>
 #include <numbers>
 
-#include "kl/error.h"
 #include "evaluation/distribution.h"
 #include "evaluation/saved_probabilities.h"
 #include "evaluation/windows.h"
+#include "kl/error.h"
 
 namespace kl {
 namespace {

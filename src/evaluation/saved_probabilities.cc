@@ -7,8 +7,8 @@
 #include <cmath>
 #include <cstring>
 
-#include "kl/error.h"
 #include "evaluation/distribution.h"
+#include "kl/error.h"
 
 namespace kl {
 namespace {

@@ -165,7 +165,7 @@ void MaskCache::prepare() {
   const std::vector<State>& states = automaton_->graph.states;
   int prepared = 0;
   for (StateId s = kInString + 1; s < states.size() && prepared < kMostPrepared; ++s) {
-    if (!states[s].leaf || states[s].height == kDead || next_bytes(s) < kAnyByte) continue;
+    if (!states[s].leaf || states[s].height == kDead || next_bytes(s) < kMostBytes) continue;
     find(s);
     ++prepared;
   }

@@ -60,9 +60,9 @@ class StateMask {
   };
   void keep(const std::vector<Found>& counted);
 
-  std::vector<std::uint64_t> all_;                  // tokens that stay inside, whatever their ticks
+  std::vector<std::uint64_t> all_;                   // tokens that stay inside, whatever their ticks
   std::vector<std::vector<std::uint64_t>> at_most_;  // [n]: those with at most n ticks
-  std::vector<Found> long_;                         // those with kMasks ticks or more
+  std::vector<Found> long_;                          // those with kMasks ticks or more
   std::uint32_t most_ticks_ = 0;
   std::vector<Found> ending_;
   TokenTrie leaving_;
@@ -81,14 +81,14 @@ class MaskCache {
   /// The mask of a state, or nullptr where walking the trie is as fast: the rule has calls, or few bytes may come next.
   std::shared_ptr<const StateMask> find(StateId state);
 
-  /// Makes the masks that take longest, those of states in which almost any byte may come, while there is time.
+  /// Makes the masks that take longest, those of the first states in which many bytes may come, before a text waits.
   void prepare();
 
   std::size_t memory() const { return memory_.load(std::memory_order_relaxed); }
 
  private:
   static constexpr std::size_t kMostMemory = 16u << 20;  // beyond it masks are not kept
-  static constexpr unsigned kManyBytes = 24, kAnyByte = 128;
+  static constexpr unsigned kManyBytes = 24, kMostBytes = 48;
   static constexpr int kMostPrepared = 8;
 
   unsigned next_bytes(StateId state) const;  ///< how many byte values may come next

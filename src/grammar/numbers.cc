@@ -206,13 +206,15 @@ int compare(const Decimal& a, const Decimal& b) {
 }
 
 void add_integers(Nfa& nfa, StateId from, std::int64_t low, std::int64_t high, StateId to) {
-  const auto magnitude = [](std::int64_t x) { return x < 0 ? 0 - static_cast<std::uint64_t>(x) : static_cast<std::uint64_t>(x); };
+  const auto magnitude = [](std::int64_t x) {
+    return x < 0 ? 0 - static_cast<std::uint64_t>(x) : static_cast<std::uint64_t>(x);
+  };
   if (low > high) return;
   if (high >= 0) add_naturals(nfa, from, std::to_string(std::max<std::int64_t>(low, 0)), std::to_string(high), to);
   if (low < 0) {
     const StateId minus = nfa.text(from, "-");
-    add_naturals(nfa, minus, std::to_string(magnitude(std::min<std::int64_t>(high, -1))), std::to_string(magnitude(low)),
-                 to);
+    add_naturals(nfa, minus, std::to_string(magnitude(std::min<std::int64_t>(high, -1))),
+                 std::to_string(magnitude(low)), to);
   }
 }
 

@@ -89,6 +89,26 @@ RuleId SchemaCompiler::list_rule(const List& list) {
   return add_rule(entry.graph());
 }
 
+/// The keyword that says what properties must be that a schema does not declare.
+NodeId SchemaCompiler::others_keyword(NodeId schema) const {
+  const NodeId additional = keyword(schema, "additionalProperties");
+  return additional != kNoNode ? additional : keyword(schema, "unevaluatedProperties");
+}
+
+/// unevaluatedProperties looks at the schemas beside it; where there are none, it is additionalProperties.
+void SchemaCompiler::check_unevaluated(const std::vector<NodeId>& own) {
+  const auto says_more_than_type = [&](NodeId schema) {
+    return tree_[schema].num_children > (keyword(schema, "type") == kNoNode ? 0u : 1u);
+  };
+  const auto speaking = std::count_if(own.begin(), own.end(), says_more_than_type);
+  for (const NodeId schema : own) {
+    const NodeId unevaluated = keyword(schema, "unevaluatedProperties");
+    if (unevaluated != kNoNode && speaking > 1) {
+      refuse(schema, "unevaluatedProperties", "no other schema to hold for the same object (use additionalProperties)");
+    }
+  }
+}
+
 /// Whether a schema forbids a property it has not declared; if not, adds to `parts` what it asks of its value.
 bool SchemaCompiler::forbids(NodeId schema, std::string_view name, Parts& parts) {
   bool matched = false;
@@ -104,7 +124,7 @@ bool SchemaCompiler::forbids(NodeId schema, std::string_view name, Parts& parts)
     parts.push_back({property});
     matched = true;
   }
-  const NodeId additional = keyword(schema, "additionalProperties");
+  const NodeId additional = others_keyword(schema);
   if (matched || additional == kNoNode) return false;
   parts.push_back({additional});
   return tree_[additional].kind == JsonKind::kBoolean && !tree_[additional].boolean;
@@ -150,11 +170,9 @@ std::vector<SchemaCompiler::Property> SchemaCompiler::properties(const std::vect
 bool SchemaCompiler::is_open(const std::vector<NodeId>& own) {
   bool says = false, names_some = false;
   for (const NodeId schema : own) {
-    const NodeId additional = keyword(schema, "additionalProperties");
-    const NodeId unevaluated = keyword(schema, "unevaluatedProperties");
+    const NodeId additional = others_keyword(schema);
     says |= additional != kNoNode;
-    names_some |= keyword(schema, "properties") != kNoNode || unevaluated != kNoNode ||
-                  keyword(schema, "patternProperties") != kNoNode;
+    names_some |= keyword(schema, "properties") != kNoNode || keyword(schema, "patternProperties") != kNoNode;
   }
   return says || !names_some;
 }
@@ -185,7 +203,8 @@ std::vector<SchemaCompiler::OtherNames> SchemaCompiler::other_names(const std::v
     }
   }
   if (patterns.size() > kMostPatterns) {
-    refuse(patterns.back().owner, "patternProperties", fmt::format("at most {} patterns, got {}", kMostPatterns, patterns.size()));
+    refuse(patterns.back().owner, "patternProperties",
+           fmt::format("at most {} patterns, got {}", kMostPatterns, patterns.size()));
   }
   const StringRules rules = string_rules(name_schemas);
   if (rules.count.need > rules.count.room || (types(name_schemas) & kString) == 0) return {};
@@ -204,14 +223,15 @@ std::vector<SchemaCompiler::OtherNames> SchemaCompiler::other_names(const std::v
     std::vector<NodeId> satisfied;
     for (std::size_t i = 0; i < patterns.size(); ++i) {
       const bool matches = (chosen >> i & 1) != 0;
-      names.names = combine(*names.names, *patterns[i].names, matches ? Combine::kBoth : Combine::kFirstWithoutSecond, budget_);
+      names.names =
+          combine(*names.names, *patterns[i].names, matches ? Combine::kBoth : Combine::kFirstWithoutSecond, budget_);
       if (!matches) continue;
       names.parts.push_back({patterns[i].schema});
       satisfied.push_back(patterns[i].owner);
     }
     if (chosen == 0 && !is_open(own)) continue;
     for (const NodeId schema : own) {
-      const NodeId additional = keyword(schema, "additionalProperties");
+      const NodeId additional = others_keyword(schema);
       if (additional == kNoNode || std::count(satisfied.begin(), satisfied.end(), schema) > 0) continue;
       names.parts.push_back({additional});
     }
@@ -239,6 +259,7 @@ RuleId SchemaCompiler::member(const std::vector<OtherNames>& others) {
 }
 
 void SchemaCompiler::add_object(Nfa& nfa, StateId from, const std::vector<NodeId>& own, StateId to) {
+  check_unevaluated(own);
   const std::vector<Property> known = properties(own);
   const std::vector<OtherNames> others = other_names(own, known);
   List list{'{', '}', {}, {}, 0, kUnlimited};
@@ -260,8 +281,8 @@ void SchemaCompiler::add_object(Nfa& nfa, StateId from, const std::vector<NodeId
     nfa.call(from, list_rule(list), to);
     return;
   }
-  const auto required = static_cast<std::size_t>(
-      std::count_if(known.begin(), known.end(), [](const Property& p) { return p.required; }));
+  const auto required =
+      static_cast<std::size_t>(std::count_if(known.begin(), known.end(), [](const Property& p) { return p.required; }));
   if (list.least > required) refuse(least_of, "minProperties", "no more than the properties that are required");
   if (list.most < known.size() || (list.most != kUnlimited && !others.empty())) {
     refuse(most_of, "maxProperties", "no fewer than the properties there may be");

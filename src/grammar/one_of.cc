@@ -78,7 +78,8 @@ void SchemaCompiler::require_exclusive(NodeId list) {
       if (const auto values = values_of(target_of(property))) outline.tags.emplace(tree_[name].text, *values);
     }
     const NodeId additional = keyword(schema, "additionalProperties");
-    const bool closed = additional != kNoNode && tree_[additional].kind == JsonKind::kBoolean && !tree_[additional].boolean;
+    const bool closed =
+        additional != kNoNode && tree_[additional].kind == JsonKind::kBoolean && !tree_[additional].boolean;
     if (!closed || keyword(schema, "patternProperties") != kNoNode) continue;
     outline.names.emplace();
     for (const NodeId name : known == kNoNode ? std::vector<NodeId>{} : tree_.children(known)) {
@@ -89,8 +90,10 @@ void SchemaCompiler::require_exclusive(NodeId list) {
     budget_.spend_steps(i);
     for (std::size_t j = 0; j < i; ++j) {
       if (exclude_each_other(outlines[i], outlines[j], kObject)) continue;
-      refuse(list, "", fmt::format("schemas that exclude each other by type, const, enum or required properties, got {} "
-                                   "and {}, which kl cannot tell apart (use anyOf)", j, i));
+      refuse(list, "",
+             fmt::format("schemas that exclude each other by type, const, enum or required properties, got {} "
+                         "and {}, which kl cannot tell apart (use anyOf)",
+                         j, i));
     }
   }
 }

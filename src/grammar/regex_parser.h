@@ -11,7 +11,7 @@ namespace kl::grammar {
 struct RegexNode {
   enum class Kind : std::uint8_t { kBegin, kEnd, kChars, kSequence, kChoice, kRepeat } kind = Kind::kSequence;
   std::vector<std::uint32_t> children;
-  CharSet chars;                                ///< of kChars
+  CharSet chars;                               ///< of kChars
   std::uint32_t least = 0, most = kUnlimited;  ///< of kRepeat
 };
 

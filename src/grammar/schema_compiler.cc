@@ -13,8 +13,15 @@ namespace {
 /// Keywords that narrow what is valid and that we cannot follow.  Any other word that we do not know is an annotation,
 /// as the specification has it.
 constexpr std::string_view kRefused[] = {
-    "not",           "if",          "contains",         "dependencies",     "dependentRequired", "dependentSchemas",
-    "$dynamicRef", "$recursiveRef", "unevaluatedItems",
+    "not",
+    "if",
+    "contains",
+    "dependencies",
+    "dependentRequired",
+    "dependentSchemas",
+    "$dynamicRef",
+    "$recursiveRef",
+    "unevaluatedItems",
 };
 constexpr std::size_t kMostAlternatives = 256;
 
@@ -64,8 +71,9 @@ Automaton SchemaCompiler::run() {
     try {
       build(rule, *parts);
     } catch (const Budget::Exceeded&) {
-      refuse(parts->empty() ? tree_.root() : parts->front().node, "",
-             fmt::format("an automaton of at most {} states, and as much work as that allows, got more", limits_.states));
+      refuse(
+          parts->empty() ? tree_.root() : parts->front().node, "",
+          fmt::format("an automaton of at most {} states, and as much work as that allows, got more", limits_.states));
     }
   }
   if (!automaton_.complete()) {
@@ -114,7 +122,8 @@ SchemaCompiler::Parts SchemaCompiler::referred(NodeId schema) {
   for (const std::string_view name : {"allOf", "anyOf", "oneOf"}) {
     const NodeId list = keyword(schema, name);
     if (list == kNoNode) continue;
-    if (tree_[list].kind != JsonKind::kArray || tree_[list].num_children == 0) refuse(schema, name, "an array of schemas");
+    if (tree_[list].kind != JsonKind::kArray || tree_[list].num_children == 0)
+      refuse(schema, name, "an array of schemas");
     if (name == "oneOf") require_exclusive(list);
     if (name != "allOf") {
       result.push_back({list, PartKind::kAlternatives});

@@ -133,6 +133,8 @@ class SchemaCompiler {
   std::vector<Property> properties(const std::vector<NodeId>& own);
   bool forbids(NodeId schema, std::string_view name, Parts& parts);
   std::vector<OtherNames> other_names(const std::vector<NodeId>& own, const std::vector<Property>& known);
+  NodeId others_keyword(NodeId schema) const;
+  void check_unevaluated(const std::vector<NodeId>& own);
   bool is_open(const std::vector<NodeId>& own);
   RuleId member(const std::vector<OtherNames>& others);
   void add_known(Nfa& nfa, StateId from, const std::vector<Property>& known, std::optional<RuleId> member, StateId to);

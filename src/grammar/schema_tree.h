@@ -18,11 +18,11 @@ enum class JsonKind : std::uint8_t { kNull, kBoolean, kInteger, kUnsigned, kNumb
 struct JsonNode {
   JsonKind kind = JsonKind::kNull;
   bool boolean = false;
-  std::int64_t integer = 0;    ///< of kInteger, below 0
-  std::uint64_t natural = 0;   ///< of kUnsigned
-  double number = 0;           ///< of all three kinds of number
-  std::string_view text;       ///< of kString
-  std::string_view key;        ///< of a member of an object
+  std::int64_t integer = 0;   ///< of kInteger, below 0
+  std::uint64_t natural = 0;  ///< of kUnsigned
+  double number = 0;          ///< of all three kinds of number
+  std::string_view text;      ///< of kString
+  std::string_view key;       ///< of a member of an object
   NodeId parent = kNoNode, first_child = kNoNode, last_child = kNoNode, next = kNoNode;
   std::uint32_t num_children = 0;
 

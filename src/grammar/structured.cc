@@ -119,7 +119,8 @@ std::shared_ptr<const Grammar> GrammarCompiler::json_schema(std::string_view sch
 std::shared_ptr<const Grammar> GrammarCompiler::tool_calls(std::span<const ToolDeclaration> tools, ToolChoice choice,
                                                            bool parallel) {
   if (tools.empty()) throw Error(ErrorCode::kInvalidArgument, "tools: expected at least one, got none");
-  grammar::ToolSet set{grammar::ToolMarkers(*impl_->vocabulary->tokenizer), impl_->vocabulary, {}, choice, parallel, {}};
+  grammar::ToolSet set{
+      grammar::ToolMarkers(*impl_->vocabulary->tokenizer), impl_->vocabulary, {}, choice, parallel, {}};
   std::set<std::string> names;
   for (const ToolDeclaration& tool : tools) {
     check_name(tool.name, names);

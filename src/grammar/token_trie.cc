@@ -5,9 +5,8 @@
 namespace kl::grammar {
 
 TokenTrie::TokenTrie(std::vector<Text> texts) {
-  std::sort(texts.begin(), texts.end(), [](const Text& a, const Text& b) {
-    return a.bytes != b.bytes ? a.bytes < b.bytes : a.token < b.token;
-  });
+  std::sort(texts.begin(), texts.end(),
+            [](const Text& a, const Text& b) { return a.bytes != b.bytes ? a.bytes < b.bytes : a.token < b.token; });
   std::vector<std::uint32_t> path;  // the nodes from the root to the last one
   const auto open = [&](std::uint8_t byte) {
     path.push_back(size());

@@ -112,8 +112,8 @@ class ToolState final : public GrammarState {
       id_ += bytes_of(token);
       return;
     }
-    const auto named = std::find_if(tools_->tools.begin(), tools_->tools.end(),
-                                    [&](const Tool& tool) { return id_of(tool) == id_; });
+    const auto named =
+        std::find_if(tools_->tools.begin(), tools_->tools.end(), [&](const Tool& tool) { return id_of(tool) == id_; });
     if (named == tools_->tools.end()) {
       place_ = Place::kOver;
       return;
@@ -149,8 +149,8 @@ ToolGrammar::ToolGrammar(ToolSet tools) {
   const ToolMarkers& markers = tools.markers;
   tools.free_text.assign(tools.vocabulary->mask_words, 0);
   for (Token id = 0; id < vocab_size; ++id) {
-    const bool misplaced = id == markers.call_begin || id == markers.argument_begin || id == markers.call_end ||
-                           id == markers.section_end;
+    const bool misplaced =
+        id == markers.call_begin || id == markers.argument_begin || id == markers.call_end || id == markers.section_end;
     if (!misplaced) set_bit(tools.free_text, id);
   }
   tools_ = std::make_shared<const ToolSet>(std::move(tools));

@@ -152,10 +152,12 @@ bool SchemaCompiler::admits(const std::vector<NodeId>& own, NodeId value) {
     }
     for (const char* name : {"properties", "required", "additionalProperties", "patternProperties", "propertyNames",
                              "minProperties", "maxProperties"}) {
-      if (type == kObject && keyword(schema, name) != kNoNode) refuse(schema, name, "no such keyword beside an object in enum or const");
+      if (type == kObject && keyword(schema, name) != kNoNode)
+        refuse(schema, name, "no such keyword beside an object in enum or const");
     }
     for (const char* name : {"items", "prefixItems", "additionalItems", "minItems", "maxItems"}) {
-      if (type == kArray && keyword(schema, name) != kNoNode) refuse(schema, name, "no such keyword beside an array in enum or const");
+      if (type == kArray && keyword(schema, name) != kNoNode)
+        refuse(schema, name, "no such keyword beside an array in enum or const");
     }
   }
   if (type == kString) {
@@ -194,7 +196,8 @@ std::optional<Bound> SchemaCompiler::bound(const std::vector<NodeId>& own, bool 
   const auto add = [&](NodeId schema, const char* name, NodeId value, bool exclusive) {
     if (!tree_[value].is_number()) refuse(schema, name, fmt::format("a number, got {}", tree_.describe(value)));
     const auto decimal = to_decimal(tree_[value].number);
-    if (!decimal) refuse(schema, name, fmt::format("at most 18 digits on either side of the point, got {}", tree_.describe(value)));
+    if (!decimal)
+      refuse(schema, name, fmt::format("at most 18 digits on either side of the point, got {}", tree_.describe(value)));
     const Bound next{*decimal, exclusive};
     const int order = tightest ? compare(next.value, tightest->value) * (lower ? 1 : -1) : 1;
     if (order > 0 || (order == 0 && exclusive)) tightest = next;
@@ -232,7 +235,8 @@ std::vector<std::uint32_t> SchemaCompiler::divisors(const std::vector<NodeId>& o
     if (value == kNoNode) continue;
     const double number = tree_[value].is_number() ? tree_[value].number : 0;
     if (!is_whole(number) || number < 1 || number > kMostDivisor) {
-      refuse(schema, "multipleOf", fmt::format("a whole number from 1 to {}, got {}", kMostDivisor, tree_.describe(value)));
+      refuse(schema, "multipleOf",
+             fmt::format("a whole number from 1 to {}, got {}", kMostDivisor, tree_.describe(value)));
     }
     result.push_back(static_cast<std::uint32_t>(number));
   }
@@ -359,7 +363,8 @@ std::optional<RuleId> SchemaCompiler::array(const std::vector<NodeId>& own) {
   for (const NodeId schema : own) {
     const NodeId first = first_of(schema);
     const std::vector<NodeId> known = first == kNoNode ? std::vector<NodeId>{} : tree_.children(first);
-    const NodeId rest = keyword(schema, first == keyword(schema, "items") && first != kNoNode ? "additionalItems" : "items");
+    const NodeId rest =
+        keyword(schema, first == keyword(schema, "items") && first != kNoNode ? "additionalItems" : "items");
     for (std::size_t i = 0; i < items.size(); ++i) {
       budget_.spend_steps(1);
       if (i < known.size()) {

@@ -223,7 +223,7 @@ void Interpreter::bind_parameters(const MacroDefinition& macro, const Arguments&
   for (const MacroDefinition::Parameter& parameter : macro.parameters) given.push_back(reader.take(parameter.name));
   for (std::size_t i = 0; i < given.size(); ++i) {
     const MacroDefinition::Parameter& parameter = macro.parameters[i];
-    if (given[i] && !(given[i]->is_undefined() && parameter.default_value)) {
+    if (given[i]) {
       set(scope, parameter.name, *given[i]);
     } else if (parameter.default_value != nullptr) {
       set(scope, parameter.name, evaluate(*parameter.default_value, scope));

@@ -194,7 +194,7 @@ Value filter_round(const Value& input, ArgumentReader& arguments, Heap&) {
   const double unit = std::pow(10.0, static_cast<double>(precision));
   const double scaled = *input.number() * unit;
   const double whole_value = name == "ceil" ? std::ceil(scaled) : std::floor(scaled);
-  return Value(whole_value / unit);
+  return Value((whole_value + 0.0) / unit);  // no -0.0: Python rounds to an integer here
 }
 
 /// Marks a string as HTML that needs no escaping.  Nothing is escaped here, so it changes nothing.

@@ -76,6 +76,11 @@ std::vector<Value> sorted(std::vector<std::pair<Value, Value>> keyed, bool rever
   return items;
 }
 
+/// What select, map and their like go through: nothing for anything false, even if it cannot be iterated over.
+std::vector<Value> items_or_nothing(const Value& input, Heap& heap) {
+  return is_true(input) ? items_of(input, heap) : std::vector<Value>();
+}
+
 /// select, reject, selectattr, rejectattr: items, or attributes of them, that pass a test.
 Value choose(const Value& input, ArgumentReader& arguments, Heap& heap, bool by_attribute, bool wanted) {
   const AttributePath path(by_attribute ? std::optional(arguments.require("attribute")) : std::nullopt, heap);
@@ -84,7 +89,7 @@ Value choose(const Value& input, ArgumentReader& arguments, Heap& heap, bool by_
   if (name && test == nullptr) fail(fmt::format("expected a test that kl has, got {}", (*name)->bytes()));
   const Arguments rest = arguments.rest();
   std::vector<Value> chosen;
-  for (const Value& item : items_of(input, heap)) {
+  for (const Value& item : items_or_nothing(input, heap)) {
     const Value value = path.of(item);
     bool passes = is_true(value);
     if (test != nullptr) {
@@ -208,7 +213,7 @@ Value filter_map(const Value& input, ArgumentReader& arguments, Heap& heap) {
     const auto otherwise = reader.take("default");
     reader.finish();
     const AttributePath path(attribute, heap);
-    for (const Value& item : items_of(input, heap)) {
+    for (const Value& item : items_or_nothing(input, heap)) {
       Value value = path.of(item);
       results.push_back(value.is_undefined() && otherwise ? *otherwise : std::move(value));
     }
@@ -218,7 +223,7 @@ Value filter_map(const Value& input, ArgumentReader& arguments, Heap& heap) {
   const Filter* filter = name != nullptr ? find_filter(name->bytes()) : nullptr;
   if (filter == nullptr) fail("map: expected the name of a filter that kl has");
   rest.positional.erase(rest.positional.begin());
-  for (const Value& item : items_of(input, heap)) {
+  for (const Value& item : items_or_nothing(input, heap)) {
     heap.step();
     ArgumentReader reader(filter->name, rest);
     results.push_back(filter->apply(item, reader, heap));

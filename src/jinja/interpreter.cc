@@ -12,8 +12,6 @@ namespace kl::jinja {
 
 using Kind = Statement::Kind;
 
-Interpreter::Interpreter(Heap& heap) : heap_(heap), root_(heap.scope(nullptr)) {}
-
 Interpreter::Inside::Inside(Interpreter& interpreter, int line) : interpreter_(interpreter) {
   interpreter.line_ = line;
   interpreter.heap_.step();
@@ -24,7 +22,7 @@ Interpreter::Inside::Inside(Interpreter& interpreter, int line) : interpreter_(i
 
 Text Interpreter::run(const Body& body) {
   Text out;
-  execute(body, root_, out);
+  execute(body, &root_, out);
   return out;
 }
 

@@ -18,9 +18,9 @@ namespace kl::jinja {
 class Interpreter {
  public:
   /// `heap` must outlive the interpreter.
-  explicit Interpreter(Heap& heap);
+  explicit Interpreter(Heap& heap) : heap_(heap) {}
 
-  void define(std::string_view name, Value value) { set(root_, name, std::move(value)); }
+  void define(std::string_view name, Value value) { set(&root_, name, std::move(value)); }
   Text run(const Body& body);
   int line() const { return line_; }
 
@@ -76,7 +76,7 @@ class Interpreter {
   Value call_loop(const Loop& loop, const Arguments& arguments);
 
   Heap& heap_;
-  Scope* root_;
+  Scope root_;
   int line_ = 0;
   std::size_t depth_ = 0;
   const Value* filtered_ = nullptr;  // what the filters of a block work on

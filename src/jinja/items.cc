@@ -158,7 +158,7 @@ Value slice_of(const Value& value, const Value& first, const Value& last, const 
   const Text* text = value.text();
   const List* list = value.list();
   if (text == nullptr && list == nullptr) {
-    return undefined(fmt::format("'{}' has no slices", describe(value)));
+    fail(fmt::format("slice: expected a string or a list, got {}", value.type_name()));
   }
   const std::int64_t stride = step.is_none() ? 1 : step.integer().value_or(0);
   if (stride == 0) fail("slice: expected a step that is an integer and not 0");

@@ -207,8 +207,15 @@ const Table<List&>& list_methods() {
 
 // --- dicts -----------------------------------------------------------------------------------------------------------
 
+/// The argument `key`, which must be of a kind that dicts have.
+Value key_of(ArgumentReader& arguments) {
+  Value key = arguments.require("key");
+  if (key.list() || key.dict()) fail(fmt::format("expected a key of a dict, got {}", key.type_name()));
+  return key;
+}
+
 Value get_item(Dict& dict, ArgumentReader& arguments, Heap&) {
-  const Value key = arguments.require("key");
+  const Value key = key_of(arguments);
   const auto otherwise = arguments.take("default");
   const Value* found = dict.find(key);
   return found != nullptr ? *found : otherwise.value_or(Value(None{}));
@@ -240,7 +247,7 @@ Value update_dict(Dict& dict, ArgumentReader& arguments, Heap& heap) {
 }
 
 Value pop_key(Dict& dict, ArgumentReader& arguments, Heap& heap) {
-  const Value key = arguments.require("key");
+  const Value key = key_of(arguments);
   const auto otherwise = arguments.take("default");
   heap.work(dict.size() * 8);
   if (auto value = dict.take(key)) return *value;
@@ -249,7 +256,7 @@ Value pop_key(Dict& dict, ArgumentReader& arguments, Heap& heap) {
 }
 
 Value set_default(Dict& dict, ArgumentReader& arguments, Heap& heap) {
-  const Value key = arguments.require("key");
+  const Value key = key_of(arguments);
   const Value otherwise = arguments.take("default").value_or(Value(None{}));
   if (const Value* found = dict.find(key)) return *found;
   put(dict, key, otherwise, heap);

@@ -47,8 +47,10 @@ KdaCache::KdaCache(const ModelArgs& args, DType type)
       held(num_heads, K) {}
 
 KdaHeadMemory KdaCache::memory_of(std::ptrdiff_t head) {
-  KdaHeadMemory m{
-      .S = reinterpret_cast<std::byte*>(S.data()) + head * head_bytes(), .conv = {}, .conv_stride = num_heads * K};
+  KdaHeadMemory m{.S = reinterpret_cast<std::byte*>(S.data()) + head * head_bytes(),
+                  .S_type = S_type,
+                  .conv = {},
+                  .conv_stride = num_heads * K};
   for (std::ptrdiff_t stream = 0; stream < 3; ++stream)
     m.conv[stream] = conv.data() + stream * (W - 1) * m.conv_stride + head * K;
   return m;

@@ -1,6 +1,5 @@
 #pragma once
 #include <cstddef>
-#include <span>
 
 #include "kernels/packed.h"
 #include "weights/encodings/stored_matrix.h"
@@ -29,16 +28,5 @@ void put_packed_row(const PackedRow& row, std::ptrdiff_t K, const PackedFormat& 
 /// Shapes    as put_packed_row(), and room for one tile more too.
 void get_packed_row(const std::byte* block, std::ptrdiff_t K, const PackedFormat& format, std::ptrdiff_t r,
                     const PackedRow& row) noexcept;
-
-/// The same with knowledge of the inputs: what one weight is rounded by, the weights after it make up for.
-///
-///     e_j = (w_j - rounded w_j) / U_jj,   w_k -= e_j U_jk  for k > j,      loss = sum of e_j^2
-///
-/// Shapes    w: [rows, K], changed.   U: [K, K], upper, U^T U = (sum of x x^T over the inputs x)^-1.
-/// Method    scale and minimum of a group minimise sum (w_j - rounded w_j)^2 / U_jj^2 when it begins, and then stay.
-/// Returns   the loss: sum over rows of sum over x of (w x - rounded w x)^2.
-/// Source    Frantar et al., GPTQ (2022).
-double pack_block_for(std::span<const float> U, float* w, std::ptrdiff_t rows, std::ptrdiff_t K,
-                      const PackedFormat& format, std::byte* block);
 
 }  // namespace kl

@@ -113,6 +113,24 @@ def test_control_text_in_a_message_is_ordinary_text(ok, tmp_path):
     assert json.loads(path.read_text())["messages"][0]["content"] == message
 
 
+def test_a_template_of_ones_own_keeps_the_conversation_in_the_state(ok, tmp_path):
+    path = tmp_path / "same.jinja"
+    path.write_text("{% for m in messages %}<|im_{{ m.role }}|>{{ m.role }}<|im_middle|>{{ m.content }}<|im_end|>{% endfor %}"
+                    "<|im_assistant|>assistant<|im_middle|>")
+    path.write_text(path.read_text().replace("<|im_{{ m.role }}|>", "{{ '<|im_user|>' if m.role == 'user' else '<|im_assistant|>' }}"))
+    lines = ["Who is there?", "Stay!", "/regen", "Speak!"]
+    flags = ["-n", "12", "--ignore-eos", "--temp", "0"]
+    assert answers(ok, *lines, flags=[*flags, "--chat-template", path]) == answers(ok, *lines, flags=flags)
+
+
+def test_a_template_that_writes_the_past_anew_is_read_again(ok, kl, tmp_path):
+    path = tmp_path / "last.jinja"
+    path.write_text("{{ messages|length }}: {{ messages[-1].content }}{% if messages|length > 4 %}{{ raise_exception('too long') }}{% endif %}")
+    result = kl("chat", *SHORT, "--chat-template", path, "-v", stdin="Hello\nHello\nHello\n")
+    assert result.status == EXIT_OK
+    assert "too long" in result.err and len(re.findall(r"prompt (\d+) tokens", result.err)) == 2
+
+
 def test_exit_and_end_of_input_both_leave(ok):
     assert ok("chat", *SHORT, "-v", stdin="/exit\nHello\n").out == ""
     assert ok("chat", *SHORT, "-v", stdin="/exit \nHello\n").out == ""

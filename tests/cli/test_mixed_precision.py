@@ -1,11 +1,14 @@
 """kl quantize --target-bpw: bits where a text says they pay.  The texts are the bundled model's own."""
 import json
+import os
+import pathlib
 
 import pytest
 import safetensors
-from conftest import DEMO, EXIT_BAD_INPUT, EXIT_USAGE, run_kl
+from conftest import DEMO, EXIT_BAD_INPUT, EXIT_USAGE, ROOT, run_kl
 
-TIMEOUT = 600
+TIMEOUT = 1800
+TEXT = pathlib.Path(os.environ.get("KL_SHARED", ROOT.parent / "shared")) / "data/tinyshakespeare.txt"
 
 
 def written_by_the_model(path, seed, tokens):
@@ -50,6 +53,13 @@ def mixed(tmp_path_factory, texts, uniform):
     return folder, quantize(folder, "--target-bpw", f"{packed_bits(uniform):.6f}", "--calibrate", texts[0])
 
 
+def divergences(text, base, *folders):
+    """Of each model from the bundled one."""
+    score = ["perplexity", "-f", text, "--json"]
+    assert run_kl(*score, "--save-base", base).status == 0
+    return [json.loads(run_kl(*score, "-m", folder, "--base", base).out)["base"]["kl"] for folder in folders]
+
+
 def test_the_target_is_met_and_never_exceeded(mixed):
     folder, told = mixed
     assert told["bits_per_weight"] == pytest.approx(packed_bits(folder), rel=1e-9)
@@ -85,10 +95,25 @@ def test_the_table_is_what_the_folder_holds(mixed):
 def test_it_is_nearer_to_the_source_than_uniform_bits_at_the_same_size(mixed, uniform, texts, tmp_path):
     folder, _ = mixed
     assert packed_bits(folder) <= packed_bits(uniform)
-    score = ["perplexity", "-f", texts[1], "--json"]
-    assert run_kl(*score, "--save-base", tmp_path / "base").status == 0
-    kl = [json.loads(run_kl(*score, "-m", m, "--base", tmp_path / "base").out)["base"]["kl"] for m in (folder, uniform)]
-    assert kl[0] < 0.85 * kl[1], kl
+    kl = divergences(texts[1], tmp_path / "base", folder, uniform)
+    assert kl[0] < 0.82 * kl[1], kl  # 0.766 measured; the calibration text is short
+
+
+@pytest.mark.skipif("KL_LONG" not in os.environ, reason="minutes long: set KL_LONG")
+@pytest.mark.skipif(not TEXT.exists(), reason="the demo's data are not ours to ship: none in $KL_SHARED or ../shared")
+def test_it_is_a_quarter_nearer_on_text_it_never_saw(tmp_path, uniform):
+    """Calibrated on training text, judged on held-out text, against both uniform formats of 4 bits, which are no smaller."""
+    text = TEXT.read_bytes()
+    (tmp_path / "calibration").write_bytes(text[:700000])
+    (tmp_path / "held-out").write_bytes(text[1003854:])
+    quantize(tmp_path / "groups-of-64", "--group-size", 64)
+    quantize(tmp_path / "mixed", "--target-bpw", 4.6005, "--calibrate", tmp_path / "calibration")
+    folders = [tmp_path / "mixed", uniform, tmp_path / "groups-of-64"]
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in folders]
+    kl = divergences(tmp_path / "held-out", tmp_path / "base", *folders)
+    for other in (1, 2):
+        assert sizes[0] <= sizes[other], sizes
+        assert kl[0] < 0.72 * kl[other], kl  # 0.681 and 0.644 measured
 
 
 def test_more_bits_are_nearer_and_the_folder_runs(texts, tmp_path, mixed):

@@ -148,8 +148,10 @@ def made_for_chat(demo, tmp_path):
     """Two folders that carry a chat template, one in each place where Hugging Face keeps it."""
     folders = [shutil.copytree(demo, tmp_path / name) for name in ("inside", "beside")]
     config = folders[0] / "tokenizer_config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"chat_template": "{{ messages }}"}))
-    (folders[1] / "chat_template.jinja").write_text("{{ messages }}")
+    template = ("{% for m in messages %}<|im_user|>{{ m.role }}<|im_middle|>{{ m.content }}<|im_end|>{% endfor %}"
+                "<|im_assistant|>assistant<|im_middle|>")
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"chat_template": template}))
+    (folders[1] / "chat_template.jinja").write_text(template)
     return folders
 
 

@@ -1,4 +1,5 @@
 import json
+import os
 import random
 import resource
 import struct
@@ -183,8 +184,9 @@ def test_a_folder_that_is_not_there_is_told_at_the_end(kl, tmp_path):
     assert result.status == EXIT_CANNOT_WRITE and "no/file: expected to write a file" in result.err
 
 
-def test_kill_9_while_saving_leaves_the_old_file_or_the_new_one(ok, file, kills=10):
-    """tests/campaigns would say 50: pass kills=50."""
+def test_kill_9_while_saving_leaves_the_old_file_or_the_new_one(ok, file):
+    """KL_KILLS=50 for more."""
+    kills = int(os.environ.get("KL_KILLS", "10"))
     rng = random.Random(2)
     answers = 0
     for _ in range(kills):

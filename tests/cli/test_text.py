@@ -103,15 +103,42 @@ def test_content_may_be_null_or_parts(ok):
         "<|im_user|>user<|im_middle|><|im_end|>" * 2 + "<|im_user|>user<|im_middle|>ab<|im_end|>"]
 
 
-@pytest.mark.parametrize("conversation", [
-    {"messages": [USER], "tools": [{"type": "function"}]},
-    {"messages": [{"role": "tool", "content": "4"}]},
-    {"messages": [{"role": "assistant", "content": "", "tool_calls": [{}]}]},
+def test_tools_are_declared_called_and_answered(ok):
+    call = {"id": "functions.f:0", "function": {"name": "f", "arguments": {"n": 123456789012345678901, "x": 1.0}}}
+    conversation = {"messages": [{"role": "assistant", "content": "", "tool_calls": [call]},
+                                 {"role": "tool", "tool_call_id": "functions.f:0", "content": "4"}],
+                    "tools": [{"type": "function", "function": {"name": "f"}}]}
+    assert render(ok, conversation, {"messages": [USER], "tools": []}) == [
+        '<|im_system|>tool_declare<|im_middle|>[{"function":{"name":"f"},"type":"function"}]<|im_end|>'
+        "<|im_assistant|>assistant<|im_middle|><|tool_calls_section_begin|><|tool_call_begin|>functions.f:0"
+        '<|tool_call_argument_begin|>{"n":123456789012345678901,"x":1.0}<|tool_call_end|><|tool_calls_section_end|><|im_end|>'
+        "<|im_system|>tool<|im_middle|>## Return of functions.f:0\n4<|im_end|>",
+        "<|im_user|>user<|im_middle|>Hi<|im_end|>"]
+
+
+def test_a_template_of_ones_own_is_rendered(ok, kl, tmp_path):
+    path = tmp_path / "t.jinja"
+    path.write_text("{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{{ style }}"
+                    "{% if messages|length > 1 %}{{ raise_exception('one is enough') }}{% endif %}")
+    flags = ["--chat-template", path]
+    many = {"messages": [USER, USER], "chat_template_kwargs": {"style": "ignored"}}
+    one, error = render(ok, {"messages": [USER], "chat_template_kwargs": {"style": {"b": 1, "a": 2}}}, many, flags=flags)
+    assert one == "<user>Hi{'b': 1, 'a': 2}"
+    assert list(error) == ["error"] and error["error"].endswith("t.jinja:1: one is enough")
+    assert render(ok, {"messages": [USER]}, flags=["--chat-template", "builtin"]) == ["<|im_user|>user<|im_middle|>Hi<|im_end|>"]
+    path.write_text("\n{% include 'x' %}")
+    result = kl("render", "--jsonl", *flags, stdin="")
+    assert result.status == EXIT_BAD_INPUT and "t.jinja:2: expected a block that kl has" in result.err
+    assert kl("render", "--jsonl", "--chat-template", tmp_path / "none", stdin="").status == EXIT_BAD_INPUT
+
+
+@pytest.mark.parametrize("message, words", [
+    ({"content": "x"}, "messages[0].role: expected a string"),
+    ({"role": "user", "content": 3}, "expected something to iterate over, got int"),
 ])
-def test_tools_are_answered_with_an_error_that_says_they_come_later(ok, conversation):
-    answers = render(ok, conversation, {"messages": [USER], "tools": []})
-    assert list(answers[0]) == ["error"] and "later" in answers[0]["error"]
-    assert isinstance(answers[1], str), "an empty list of tools is no tools"
+def test_what_the_template_does_not_take_is_answered_with_its_words(ok, message, words):
+    (answer,) = render(ok, {"messages": [message]})
+    assert list(answer) == ["error"] and words in answer["error"]
 
 
 @pytest.mark.parametrize("line, named", [
@@ -120,11 +147,9 @@ def test_tools_are_answered_with_an_error_that_says_they_come_later(ok, conversa
     ("{}", "standard input:2 .messages: expected an array, got nothing"),
     ('{"messages": 3}', "standard input:2 .messages: expected an array, got 3"),
     ('{"messages": [3]}', "standard input:2 .messages[0]: expected an object, got 3"),
-    ('{"messages": [{"content": "x"}]}', "standard input:2 .messages[0].role: expected a string, got nothing"),
-    ('{"messages": [{"role": "user", "content": 3}]}', "standard input:2 .messages[0].content: expected a string, got 3"),
-    ('{"messages": [{"role": "user", "content": [{"text": 3}]}]}', "standard input:2 .messages[0].content.text: expected a string, got 3"),
     ('{"messages": [], "add_generation_prompt": 1}', "standard input:2 .add_generation_prompt: expected true or false"),
     ('{"messages": [], "tools": {}}', "standard input:2 .tools: expected an array"),
+    ('{"messages": [], "chat_template_kwargs": []}', "standard input:2 .chat_template_kwargs: expected an object"),
 ])
 def test_a_bad_conversation_is_named(kl, line, named):
     result = kl("render", "--jsonl", stdin=json.dumps({"messages": [USER]}) + "\n" + line + "\n")

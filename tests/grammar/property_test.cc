@@ -150,9 +150,10 @@ TEST_F(Masks, EqualBruteForceOnAVocabularyOfBytesAndOddPieces) {
   const test::TemporaryFolder folder;
   std::string model = test::bytes_only_model();
   int rank = 256;
-  for (const std::string piece : {"\",", "\",\"", "\": ", "\":", "\"}", "\"}]", "}}", "},", "[[", "\\\"", "\\u", "\\u00", "\\ud83d",
-                                  "\xC3\xA9", "\xC3\xA9\"", "a\"", "ab\":", "0.", "1,", "12]", "tr", "null", "null,", "\n  ", " \"",
-                                  "\"na", "me\":", "\xF0\x9F", "\x98\x80\"", "e+", "-1"}) {
+  for (const std::string piece :
+       {"\",",   "\",\"",   "\": ",     "\":",        "\"}",   "\"}]",     "}}",         "},", "[[",  "\\\"", "\\u",
+        "\\u00", "\\ud83d", "\xC3\xA9", "\xC3\xA9\"", "a\"",   "ab\":",    "0.",         "1,", "12]", "tr",   "null",
+        "null,", "\n  ",    " \"",      "\"na",       "me\":", "\xF0\x9F", "\x98\x80\"", "e+", "-1"}) {
     model += test::base64_of(piece) + " " + std::to_string(rank++) + "\n";
   }
   folder.write("tiktoken.model", model);
@@ -165,7 +166,8 @@ TEST_F(Masks, EqualBruteForceOnAVocabularyOfBytesAndOddPieces) {
 }
 
 TEST_F(Masks, ACloneGoesItsOwnWay) {
-  const auto grammar = compiler_->json_schema(R"({"type":"array","items":{"type":"string","maxLength":3},"maxItems":2})");
+  const auto grammar =
+      compiler_->json_schema(R"({"type":"array","items":{"type":"string","maxLength":3},"maxItems":2})");
   const auto state = grammar->start();
   Mask before = empty_mask(), after = empty_mask(), other = empty_mask();
   for (const Token id : tokenizer_->encode("[\"a")) state->accept(id);

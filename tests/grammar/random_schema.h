@@ -158,7 +158,8 @@ class RandomSchema {
     const char* letters[] = {"a", "\u00e9", "\U0001f600", "\"", "\\", "\n", "z", " "};
     std::string text;
     const std::size_t least = s.value("minLength", std::size_t{0});
-    for (std::size_t n = least + pick(std::min<std::size_t>(s.value("maxLength", least + 9) - least, 9) + 1); n > 0; --n) {
+    for (std::size_t n = least + pick(std::min<std::size_t>(s.value("maxLength", least + 9) - least, 9) + 1); n > 0;
+         --n) {
       text += letters[pick(std::size(letters))];
     }
     return text;

@@ -47,7 +47,8 @@ TEST(Schema, EveryIntegerOfManyRanges) {
     for (const int high : {-99, -9, -1, 0, 5, 10, 11, 99, 100, 123}) {
       if (high < low) continue;
       const Automaton automaton = grammar::compile_schema(
-          R"({"type":"integer","minimum":)" + std::to_string(low) + R"(,"maximum":)" + std::to_string(high) + "}", false, {});
+          R"({"type":"integer","minimum":)" + std::to_string(low) + R"(,"maximum":)" + std::to_string(high) + "}",
+          false, {});
       for (int x = -1200; x <= 1200; ++x) ASSERT_EQ(fits(automaton, std::to_string(x)), low <= x && x <= high) << x;
     }
   }
@@ -57,12 +58,16 @@ TEST(Schema, Numbers) {
   check({R"({"type":"number"})",
          {"0", "-0.5", "12.25", "1e5", "1E-10", "-3.0e+7", "-0"},
          {".5", "1.", "01", "1e", "1e999", "--1", "NaN"}});
-  check({R"({"type":"number","minimum":0,"maximum":1})", {"0", "1", "0.0", "0.999", "1.0", "1.000"}, {"1.1", "1.01", "-0.1", "2", "10"}});
+  check({R"({"type":"number","minimum":0,"maximum":1})",
+         {"0", "1", "0.0", "0.999", "1.0", "1.000"},
+         {"1.1", "1.01", "-0.1", "2", "10"}});
   check({R"({"type":"number","exclusiveMinimum":0})", {"0.1", "0.001", "5"}, {"0", "0.0", "0.000", "-1"}});
   check({R"({"type":"number","minimum":-12.5,"exclusiveMaximum":3.25})",
          {"-12.5", "-12.50", "-12.49", "-0.0001", "0", "3.2", "3.2499", "3"},
          {"-12.51", "-13", "3.25", "3.250", "3.3", "4", "-100"}});
-  check({R"({"type":"number","maximum":-0.5})", {"-0.5", "-0.51", "-7", "-100.25"}, {"-0.49", "0", "-0", "-0.4999", "5"}});
+  check({R"({"type":"number","maximum":-0.5})",
+         {"-0.5", "-0.51", "-7", "-100.25"},
+         {"-0.49", "0", "-0", "-0.4999", "5"}});
 }
 
 TEST(Schema, EveryDecimalOfManyRanges) {
@@ -81,7 +86,8 @@ TEST(Schema, EveryDecimalOfManyRanges) {
       }
       if (high - low < 2) continue;
       const Automaton exclusive = grammar::compile_schema(
-          R"({"type":"number","exclusiveMinimum":)" + decimal(low) + R"(,"exclusiveMaximum":)" + decimal(high) + "}", false, {});
+          R"({"type":"number","exclusiveMinimum":)" + decimal(low) + R"(,"exclusiveMaximum":)" + decimal(high) + "}",
+          false, {});
       for (int x = -1100; x <= 1100; ++x) {
         if (x == 0) continue;
         ASSERT_EQ(fits(exclusive, decimal(x)), low < x && x < high) << low << " " << x << " " << high;
@@ -93,8 +99,8 @@ TEST(Schema, EveryDecimalOfManyRanges) {
 TEST(Schema, Strings) {
   check({R"({"type":"string"})",
          {R"("")", R"("a\"b\\c\/\b\f\n\r\t\u00e9\ud83d\ude00")", "\"\xC3\xA9 \xF0\x9F\x98\x80 \x7F\""},
-         {R"("a)", "\"\n\"", "\"\x1F\"", R"("\x")", R"("\ud83d")", R"("\ude00")", R"("\ud83d\u0041")", "\"\xC3\"", "\"\xED\xA0\x80\"",
-          "\"\xC0\x80\"", "\"\xF4\x90\x80\x80\"", R"("\u12g4")", "\"\x80\""}});
+         {R"("a)", "\"\n\"", "\"\x1F\"", R"("\x")", R"("\ud83d")", R"("\ude00")", R"("\ud83d\u0041")", "\"\xC3\"",
+          "\"\xED\xA0\x80\"", "\"\xC0\x80\"", "\"\xF4\x90\x80\x80\"", R"("\u12g4")", "\"\x80\""}});
   check({R"({"type":"string","minLength":2,"maxLength":3})",
          {R"("ab")", "\"\xC3\xA9\xF0\x9F\x98\x80\"", R"("\n\ud83d\ude00x")"},
          {R"("a")", R"("abcd")", R"("\u0041")"}});
@@ -105,15 +111,25 @@ TEST(Schema, PatternsAreFoundAnywhereUnlessAnchored) {
   check({R"({"pattern":"b+","type":"string"})", {R"("b")", R"("abba")"}, {R"("")", R"("ac")"}});
   check({R"({"pattern":"^(a|b)*c?$","type":"string"})", {R"("")", R"("abba")", R"("bc")"}, {R"("cc")", R"("x")"}});
   check({R"({"pattern":"^a|b$","type":"string"})", {R"("ax")", R"("xb")"}, {R"("xa")", R"("bx")"}});
-  check({R"({"pattern":"^[^a-c\\d]{2}$","type":"string"})", {"\"x\xC3\xA9\"", R"("\"\n")"}, {R"("ax")", R"("x1")", R"("x")"}});
-  check({R"({"pattern":"^\\u00e9\\x41[\\w.-]\\.$","type":"string"})", {"\"\xC3\xA9" "A-.\""}, {"\"\xC3\xA9" "A-x\""}});
+  check({R"({"pattern":"^[^a-c\\d]{2}$","type":"string"})",
+         {"\"x\xC3\xA9\"", R"("\"\n")"},
+         {R"("ax")", R"("x1")", R"("x")"}});
+  check({R"({"pattern":"^\\u00e9\\x41[\\w.-]\\.$","type":"string"})",
+         {"\"\xC3\xA9"
+          "A-.\""},
+         {"\"\xC3\xA9"
+          "A-x\""}});
   check({R"({"pattern":"^(?:ab){2,3}$","type":"string","maxLength":4})", {R"("abab")"}, {R"("ababab")", R"("ab")"}});
   check({R"({"pattern":"^(?<year>\\d{4})$","type":"string"})", {R"("2024")"}, {R"("202")"}});
 }
 
 TEST(Schema, Formats) {
-  check({R"({"type":"string","format":"date"})", {R"("2024-02-28")", R"("1999-12-31")"}, {R"("2024-02-30")", R"("2024-13-01")", R"("2024-04-31")"}});
-  check({R"({"type":"string","format":"date-time"})", {R"("2024-02-28T23:59:59.25Z")", R"("2024-02-28T00:00:00+02:00")"}, {R"("2024-02-28 00:00:00Z")"}});
+  check({R"({"type":"string","format":"date"})",
+         {R"("2024-02-28")", R"("1999-12-31")"},
+         {R"("2024-02-30")", R"("2024-13-01")", R"("2024-04-31")"}});
+  check({R"({"type":"string","format":"date-time"})",
+         {R"("2024-02-28T23:59:59.25Z")", R"("2024-02-28T00:00:00+02:00")"},
+         {R"("2024-02-28 00:00:00Z")"}});
   check({R"({"type":"string","format":"uuid"})", {R"("123e4567-e89b-12d3-a456-426614174000")"}, {R"("123e4567")"}});
   check({R"({"type":"string","format":"ipv4"})", {R"("192.168.0.255")"}, {R"("256.1.1.1")", R"("1.2.3")"}});
   check({R"({"type":"string","format":"email"})", {R"("a.b@example.org")"}, {R"("a@b")", R"("@example.org")"}});
@@ -127,8 +143,12 @@ TEST(Schema, Arrays) {
   check({R"({"type":"array","prefixItems":[{"const":1},{"const":2}],"items":{"const":3},"maxItems":4})",
          {"[]", "[1]", "[1,2]", "[1,2,3,3]"},
          {"[2]", "[1,3]", "[1,2,3,3,3]"}});
-  check({R"({"type":"array","prefixItems":[{"const":1},{"const":2}],"items":false,"minItems":2})", {"[1,2]"}, {"[1]", "[1,2,3]"}});
-  check({R"({"type":"array","items":[{"const":1}],"additionalItems":{"const":2},"minItems":3})", {"[1,2,2]"}, {"[1,2]", "[2,2,2]"}});
+  check({R"({"type":"array","prefixItems":[{"const":1},{"const":2}],"items":false,"minItems":2})",
+         {"[1,2]"},
+         {"[1]", "[1,2,3]"}});
+  check({R"({"type":"array","items":[{"const":1}],"additionalItems":{"const":2},"minItems":3})",
+         {"[1,2,2]"},
+         {"[1,2]", "[2,2,2]"}});
   check({R"({"type":"array","maxItems":0})", {"[]", "[ ]"}, {"[1]"}});
 }
 
@@ -139,38 +159,51 @@ TEST(Schema, BlanksDoNotPromiseAnEndThatTheCounterForbids) {
 }
 
 TEST(Schema, Objects) {
-  check({R"({"type":"object","properties":{"a":{"const":1},"b":{"const":2},"c":{"const":3}},"required":["b"]})",
-         {R"({"b":2})", R"({"a":1,"b":2,"c":3})", R"({ "b": 2, "c": 3 })"},
-         {"{}", R"({"a":1})", R"({"b":2,"a":1})", R"({"b":2,"d":1})", R"({"b":2,})", R"({"b":3})", R"({"b":2,"b":2})"}});
+  check(
+      {R"({"type":"object","properties":{"a":{"const":1},"b":{"const":2},"c":{"const":3}},"required":["b"]})",
+       {R"({"b":2})", R"({"a":1,"b":2,"c":3})", R"({ "b": 2, "c": 3 })"},
+       {"{}", R"({"a":1})", R"({"b":2,"a":1})", R"({"b":2,"d":1})", R"({"b":2,})", R"({"b":3})", R"({"b":2,"b":2})"}});
   check({R"({"type":"object","properties":{"a":{"const":1}},"additionalProperties":{"const":9}})",
          {"{}", R"({"a":1,"x":9,"aa":9})", R"({"x":9})"},
          {R"({"x":1})", R"({"a":9})", R"({"x":9,"a":1})", R"({"\u0061":9})"}});
   check({R"({"type":"object","required":["z"],"properties":{"a":{"const":1}},"additionalProperties":true})",
          {R"({"z":[],"q":1})", R"({"a":1,"z":0})"},
          {"{}", R"({"a":1})"}});
-  check({R"({"type":"object","patternProperties":{"^x":{"const":1},"y$":{"type":"integer"}},"additionalProperties":false})",
-         {"{}", R"({"x":1,"ay":5,"xy":1})"},
-         {R"({"xy":5})", R"({"q":1})"}});
-  check({R"({"type":"object","maxProperties":2,"additionalProperties":{"const":1}})", {"{}", R"({"a":1,"b":1})"}, {R"({"a":1,"b":1,"c":1})"}});
-  check({R"({"type":"object","propertyNames":{"pattern":"^[ab]$"},"additionalProperties":{"const":1}})", {R"({"a":1,"b":1})"}, {R"({"c":1})"}});
+  check(
+      {R"({"type":"object","patternProperties":{"^x":{"const":1},"y$":{"type":"integer"}},"additionalProperties":false})",
+       {"{}", R"({"x":1,"ay":5,"xy":1})"},
+       {R"({"xy":5})", R"({"q":1})"}});
+  check({R"({"type":"object","maxProperties":2,"additionalProperties":{"const":1}})",
+         {"{}", R"({"a":1,"b":1})"},
+         {R"({"a":1,"b":1,"c":1})"}});
+  check({R"({"type":"object","propertyNames":{"pattern":"^[ab]$"},"additionalProperties":{"const":1}})",
+         {R"({"a":1,"b":1})"},
+         {R"({"c":1})"}});
   check({R"({"type":"object"})", {"{}", R"({"a":{"b":[null,1.5e3,"x"]}})"}, {"[]", "{", R"({"a"})"}});
 }
 
 TEST(Schema, Combinations) {
   check({R"({"anyOf":[{"type":"integer"},{"type":"string","maxLength":1}]})", {"12", R"("a")"}, {R"("ab")", "null"}});
-  check({R"({"allOf":[{"type":["integer","string"]},{"type":["integer","null"]},{"minimum":3}],"maximum":9})", {"3", "9"}, {"2", "10", "null"}});
-  check({R"({"type":"object","properties":{"k":{"const":"a"}},"required":["k"],"anyOf":[{"properties":{"x":{"const":1}},"required":["x"]},{"properties":{"y":{"const":2}},"required":["y"]}]})",
-         {R"({"k":"a","x":1})", R"({"k":"a","y":2})"},
-         {R"({"k":"a"})", R"({"x":1})"}});
-  check({R"({"oneOf":[{"type":"object","properties":{"t":{"const":"a"},"v":{"const":1}},"required":["t"]},{"type":"object","properties":{"t":{"const":"b"}},"required":["t"]}]})",
-         {R"({"t":"a","v":1})", R"({"t":"b"})"},
-         {R"({"t":"b","v":1})", R"({"t":"c"})"}});
-  check({R"({"enum":[1,"a",null,[1,{"b":2}]],"type":["string","array","null"]})", {R"("a")", "null", R"([1,{"b":2}])", R"([ 1, {"b": 2} ])"}, {"1", "[1]"}});
+  check({R"({"allOf":[{"type":["integer","string"]},{"type":["integer","null"]},{"minimum":3}],"maximum":9})",
+         {"3", "9"},
+         {"2", "10", "null"}});
+  check(
+      {R"({"type":"object","properties":{"k":{"const":"a"}},"required":["k"],"anyOf":[{"properties":{"x":{"const":1}},"required":["x"]},{"properties":{"y":{"const":2}},"required":["y"]}]})",
+       {R"({"k":"a","x":1})", R"({"k":"a","y":2})"},
+       {R"({"k":"a"})", R"({"x":1})"}});
+  check(
+      {R"({"oneOf":[{"type":"object","properties":{"t":{"const":"a"},"v":{"const":1}},"required":["t"]},{"type":"object","properties":{"t":{"const":"b"}},"required":["t"]}]})",
+       {R"({"t":"a","v":1})", R"({"t":"b"})"},
+       {R"({"t":"b","v":1})", R"({"t":"c"})"}});
+  check({R"({"enum":[1,"a",null,[1,{"b":2}]],"type":["string","array","null"]})",
+         {R"("a")", "null", R"([1,{"b":2}])", R"([ 1, {"b": 2} ])"},
+         {"1", "[1]"}});
   check({R"({"const":5,"minimum":3})", {"5"}, {"4"}});
   check({R"({"type":"string","nullable":true,"maxLength":1})", {"null", R"("a")"}, {"1"}});
-  check({R"({"$defs":{"n":{"properties":{"next":{"$ref":"#/$defs/n"},"v":{"type":"boolean"}},"type":"object","required":["v"]}},"$ref":"#/$defs/n"})",
-         {R"({"v":true})", R"({"next":{"next":{"v":false},"v":true},"v":true})"},
-         {R"({"next":{}})"}});
+  check(
+      {R"({"$defs":{"n":{"properties":{"next":{"$ref":"#/$defs/n"},"v":{"type":"boolean"}},"type":"object","required":["v"]}},"$ref":"#/$defs/n"})",
+       {R"({"v":true})", R"({"next":{"next":{"v":false},"v":true},"v":true})"},
+       {R"({"next":{}})"}});
   check({R"({"anyOf":[{"$ref":"#"},{"type":"null"}]})", {"null"}, {"1"}});
   check({R"({"definitions":{"a/b~":{"const":1}},"$ref":"#/definitions/a~1b~0"})", {"1"}, {"2"}});
   check({"true", {"null", "[1]", "{}"}, {"x"}});
@@ -203,6 +236,8 @@ TEST(Schema, WhatIsRefusedNamesPlaceAndKeyword) {
            {R"({"type":"integer","minimum":3,"maximum":2})", {"satisfies it"}},
            {R"({"type":"string","minLength":3,"maxLength":2})", {"satisfies it"}},
            {R"({"$ref":"#"})", {"refer to itself"}},
+           {R"({"allOf":[{"properties":{"a":true}},{"unevaluatedProperties":false}]})",
+            {"/allOf/1/unevaluatedProperties"}},
            {R"({"type":"object","properties":{"a":{"$ref":"#"}},"required":["a"]})", {"satisfies it"}},
            {R"({"allOf":[{"type":"string"},{"type":"null"}]})", {"satisfies it"}},
            {R"({"type":"string","pattern":"^a$","minLength":2})", {"satisfies it"}},
@@ -225,10 +260,13 @@ std::string repeated(const std::string& text, int times) {
 TEST(Schema, HostileOnesAreRefusedOrHandledInTime) {
   std::string branches, properties, enumeration, references;
   for (int i = 0; i < 1'000'000; ++i) enumeration += std::to_string(i) + ",";
-  for (int i = 0; i < 20'000; ++i) branches += R"({"type":"object","properties":{"a":{"const":)" + std::to_string(i) + "}}},";
+  for (int i = 0; i < 20'000; ++i)
+    branches += R"({"type":"object","properties":{"a":{"const":)" + std::to_string(i) + "}}},";
   for (int i = 0; i < 20'000; ++i) properties += "\"p" + std::to_string(i) + "\":{},";
-  for (int i = 0; i < 15'000; ++i) references += "\"p" + std::to_string(i) + R"(":{"$ref":"#/properties/p)" + std::to_string(i + 1) + "\"},";
-  const std::string any_of = R"({"anyOf":[{"$ref":"#/$defs/x"},{"type":"null"},{"type":"integer"},{"type":"string"}]},)";
+  for (int i = 0; i < 15'000; ++i)
+    references += "\"p" + std::to_string(i) + R"(":{"$ref":"#/properties/p)" + std::to_string(i + 1) + "\"},";
+  const std::string any_of =
+      R"({"anyOf":[{"$ref":"#/$defs/x"},{"type":"null"},{"type":"integer"},{"type":"string"}]},)";
   const std::vector<std::string> schemas = {
       repeated(R"({"items":)", 30'000) + "{}" + repeated("}", 30'000),
       repeated(R"({"anyOf":[)", 30'000) + "{}" + repeated("]}", 30'000),

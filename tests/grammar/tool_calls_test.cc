@@ -27,8 +27,8 @@ class ToolCalls : public testing::Test {
     }
     folder.write("tiktoken.model", model);
     std::string names;
-    for (const char* name : {"<|im_end|>", "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>", "<|tool_call_begin|>",
-                             "<|tool_call_argument_begin|>", "<|tool_call_end|>"}) {
+    for (const char* name : {"<|im_end|>", "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>",
+                             "<|tool_call_begin|>", "<|tool_call_argument_begin|>", "<|tool_call_end|>"}) {
       names += std::string(names.empty() ? "" : ",") + "\"" + std::to_string(rank++) + R"(":{"content":")" + name +
                R"(","special":true})";
     }
@@ -68,7 +68,8 @@ class ToolCalls : public testing::Test {
   Tokenizer tokenizer_;
   GrammarCompiler compiler_;
   const std::vector<ToolDeclaration> tools_ = {
-      {"weather", R"({"type":"object","properties":{"city":{"type":"string"}},"required":["city"],"additionalProperties":false})"},
+      {"weather",
+       R"({"type":"object","properties":{"city":{"type":"string"}},"required":["city"],"additionalProperties":false})"},
       {"weather_map", ""}};
 };
 

@@ -13,7 +13,8 @@ TEST_F(ApiCompletions, WholeReply) {
   json reply = ok(kPath, {{"prompt", "Hi"}});
   EXPECT_TRUE(reply["id"].get<std::string>().starts_with("cmpl-"));
   EXPECT_EQ(reply["object"], "text_completion");
-  EXPECT_EQ(reply["choices"], json::array({{{"index", 0}, {"text", "Hello world"}, {"logprobs", nullptr}, {"finish_reason", "stop"}}}));
+  EXPECT_EQ(reply["choices"],
+            json::array({{{"index", 0}, {"text", "Hello world"}, {"logprobs", nullptr}, {"finish_reason", "stop"}}}));
   EXPECT_EQ(reply["usage"]["prompt_tokens"], demo_tokenizer().encode("Hi").size());
   EXPECT_EQ(backend->requests[0].options.max_tokens, 16) << "OpenAI's default";
 }
@@ -30,7 +31,8 @@ TEST_F(ApiCompletions, EveryFormOfPrompt) {
   EXPECT_EQ(backend->requests[3].prompt, demo_tokenizer().encode("Ho"));
   ASSERT_EQ(two["choices"].size(), 4u);
   for (int i = 0; i < 4; ++i) EXPECT_EQ(two["choices"][i]["index"], i);
-  EXPECT_EQ(two["usage"]["prompt_tokens"], hi.size() + demo_tokenizer().encode("Ho").size()) << "each prompt counts once";
+  EXPECT_EQ(two["usage"]["prompt_tokens"], hi.size() + demo_tokenizer().encode("Ho").size())
+      << "each prompt counts once";
   EXPECT_EQ(ids["choices"].size(), 3u);
 }
 
@@ -57,21 +59,25 @@ TEST_F(ApiCompletions, EchoWithScoresOfThePrompt) {
     EXPECT_TRUE(request.prompt_logprobs);
     EXPECT_EQ(request.score_from, 1);
     std::vector<EngineEvent> events = spoken(request, {" world"}, FinishReason::kLength);
-    for (std::size_t i = 1; i < ids.size(); ++i) events[0].prompt_logprobs.push_back({ids[i], -1.5f, {{ids[i], -1.5f}}});
+    for (std::size_t i = 1; i < ids.size(); ++i)
+      events[0].prompt_logprobs.push_back({ids[i], -1.5f, {{ids[i], -1.5f}}});
     return events;
   };
-  const json choice = ok(kPath, {{"prompt", "H\xc3\xa9llo"}, {"echo", true}, {"logprobs", 1}, {"max_tokens", 1}})["choices"][0];
+  const json choice =
+      ok(kPath, {{"prompt", "H\xc3\xa9llo"}, {"echo", true}, {"logprobs", 1}, {"max_tokens", 1}})["choices"][0];
   EXPECT_EQ(choice["text"], "H\xc3\xa9llo world");
   const json& scores = choice["logprobs"];
   const std::size_t total = ids.size() + demo_tokenizer().encode(" world").size();
-  for (const char* name : {"tokens", "token_logprobs", "top_logprobs", "text_offset"}) EXPECT_EQ(scores[name].size(), total) << name;
+  for (const char* name : {"tokens", "token_logprobs", "top_logprobs", "text_offset"})
+    EXPECT_EQ(scores[name].size(), total) << name;
   EXPECT_TRUE(scores["token_logprobs"][0].is_null());
   EXPECT_TRUE(scores["top_logprobs"][0].is_null());
   EXPECT_EQ(scores["token_logprobs"][1], -1.5);
   EXPECT_EQ(scores["text_offset"][0], 0);
   EXPECT_EQ(scores["text_offset"][ids.size()], 5) << "characters, not bytes";
   for (std::size_t i = 1; i < total; ++i) {
-    EXPECT_TRUE(scores["top_logprobs"][i].contains(scores["tokens"][i].get<std::string>())) << "the drawn token is among them";
+    EXPECT_TRUE(scores["top_logprobs"][i].contains(scores["tokens"][i].get<std::string>()))
+        << "the drawn token is among them";
   }
   const std::vector<json> list = stream(kPath, {{"prompt", "H\xc3\xa9llo"}, {"echo", true}, {"logprobs", 1}});
   std::string text;
@@ -89,10 +95,12 @@ TEST_F(ApiCompletions, ScoresAPromptWithoutDrawing) {
   backend->script = [](const EngineRequest& request) {
     EXPECT_EQ(request.options.max_tokens, 0);
     std::vector<EngineEvent> events = spoken(request, {}, FinishReason::kLength);
-    for (std::size_t i = 1; i < request.prompt.size(); ++i) events[0].prompt_logprobs.push_back({request.prompt[i], -2, {}});
+    for (std::size_t i = 1; i < request.prompt.size(); ++i)
+      events[0].prompt_logprobs.push_back({request.prompt[i], -2, {}});
     return events;
   };
-  const json choice = ok(kPath, {{"prompt", {5, 6, 7}}, {"echo", true}, {"logprobs", 0}, {"max_tokens", 0}})["choices"][0];
+  const json choice =
+      ok(kPath, {{"prompt", {5, 6, 7}}, {"echo", true}, {"logprobs", 0}, {"max_tokens", 0}})["choices"][0];
   EXPECT_EQ(choice["finish_reason"], "length");
   EXPECT_EQ(choice["logprobs"]["token_logprobs"], json::array({nullptr, -2.0, -2.0}));
 }
@@ -100,8 +108,10 @@ TEST_F(ApiCompletions, ScoresAPromptWithoutDrawing) {
 TEST_F(ApiCompletions, Stream) {
   const std::vector<json> list = stream(kPath, {{"prompt", "Hi"}, {"stream_options", {{"include_usage", true}}}});
   ASSERT_EQ(list.size(), 5u);
-  EXPECT_EQ(list[0]["choices"], json::array({{{"index", 0}, {"text", "Hello"}, {"logprobs", nullptr}, {"finish_reason", nullptr}}}));
-  EXPECT_EQ(list[2]["choices"], json::array({{{"index", 0}, {"text", ""}, {"logprobs", nullptr}, {"finish_reason", "stop"}}}));
+  EXPECT_EQ(list[0]["choices"],
+            json::array({{{"index", 0}, {"text", "Hello"}, {"logprobs", nullptr}, {"finish_reason", nullptr}}}));
+  EXPECT_EQ(list[2]["choices"],
+            json::array({{{"index", 0}, {"text", ""}, {"logprobs", nullptr}, {"finish_reason", "stop"}}}));
   EXPECT_EQ(list[3]["choices"], json::array());
   EXPECT_EQ(list[3]["usage"], ok(kPath, {{"prompt", "Hi"}})["usage"]);
   EXPECT_EQ(list[4], "[DONE]");

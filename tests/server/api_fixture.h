@@ -46,7 +46,8 @@ inline std::vector<EngineEvent> spoken(const EngineRequest& request, const std::
       event.ids.push_back(id);
       if (!request.options.sampling.logprobs) continue;
       SampledToken token{id, -0.5f, {}};
-      for (int i = 0; i < *request.options.sampling.logprobs; ++i) token.top.push_back({id + i, -0.5f - static_cast<float>(i)});
+      for (int i = 0; i < *request.options.sampling.logprobs; ++i)
+        token.top.push_back({id + i, -0.5f - static_cast<float>(i)});
       event.logprobs.push_back(token);
     }
     events.push_back(std::move(event));
@@ -63,7 +64,8 @@ inline std::vector<EngineEvent> spoken(const EngineRequest& request, const std::
   last.index = index;
   last.reason = reason;
   if (reason == FinishReason::kStop) last.ids.push_back(tokenizer.special_id("<|im_end|>"));
-  if (reason == FinishReason::kStop && request.options.sampling.logprobs) last.logprobs.push_back({last.ids[0], -0.1f, {}});
+  if (reason == FinishReason::kStop && request.options.sampling.logprobs)
+    last.logprobs.push_back({last.ids[0], -0.1f, {}});
   last.completion_tokens = drawn + static_cast<std::int64_t>(last.ids.size());
   last.prompt_seconds = 0.5;
   last.decode_seconds = 0.25;
@@ -83,7 +85,8 @@ class ApiTest : public ::testing::Test {
     backend->script = [](const EngineRequest& request) {
       std::vector<EngineEvent> events;
       for (int i = 0; i < request.n; ++i) {
-        for (EngineEvent& event : spoken(request, {"Hello", " world"}, FinishReason::kStop, i)) events.push_back(std::move(event));
+        for (EngineEvent& event : spoken(request, {"Hello", " world"}, FinishReason::kStop, i))
+          events.push_back(std::move(event));
       }
       return events;
     };
@@ -104,9 +107,9 @@ class ApiTest : public ::testing::Test {
     auto exchange = std::make_shared<FakeExchange>(request);
     for (const Route& route : routes_) {
       const std::size_t brace = route.path.find('{');
-      const bool matches = brace == std::string::npos
-                               ? route.path == request.path
-                               : request.path.size() > brace && request.path.compare(0, brace, route.path, 0, brace) == 0;
+      const bool matches = brace == std::string::npos ? route.path == request.path
+                                                      : request.path.size() > brace &&
+                                                            request.path.compare(0, brace, route.path, 0, brace) == 0;
       if (route.method != method || !matches) continue;
       route.endpoint(exchange);
       return exchange;
@@ -121,7 +124,9 @@ class ApiTest : public ::testing::Test {
     EXPECT_TRUE(exchange->run_until([&] { return exchange->ended; })) << path << " did not end: " << body;
     return exchange;
   }
-  std::shared_ptr<FakeExchange> post(const std::string& path, const json& body) { return call("POST", path, body.dump()); }
+  std::shared_ptr<FakeExchange> post(const std::string& path, const json& body) {
+    return call("POST", path, body.dump());
+  }
 
   /// The body of a reply that must succeed.
   json ok(const std::string& path, const json& body) {
@@ -160,7 +165,9 @@ class ApiTest : public ::testing::Test {
       EXPECT_TRUE(event.starts_with("data: ")) << event;
       const std::string data = event.substr(6);
       list.push_back(data == "[DONE]" ? json(data) : json::parse(data));
-      if (!name.empty()) { EXPECT_EQ(list.back().at("type"), name); }
+      if (!name.empty()) {
+        EXPECT_EQ(list.back().at("type"), name);
+      }
       at = end + 2;
     }
     return list;

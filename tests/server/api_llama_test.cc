@@ -79,7 +79,8 @@ TEST_F(ApiLlama, LogitBiasInEveryForm) {
   Biases expected;
   for (const Token id : demo_tokenizer().encode(" Hello there")) expected.emplace_back(id, -100.0f);
   EXPECT_EQ(bias(json::array({json::array({" Hello there", -100})})), expected);
-  EXPECT_EQ(refused("/completion", {{"prompt", "Hi"}, {"logit_bias", json::array({json::array({5000, 1})})}})["param"], "logit_bias[0]");
+  EXPECT_EQ(refused("/completion", {{"prompt", "Hi"}, {"logit_bias", json::array({json::array({5000, 1})})}})["param"],
+            "logit_bias[0]");
   EXPECT_EQ(refused("/completion", {{"prompt", "Hi"}, {"logit_bias", {{"3", 101}}}})["param"], "logit_bias.3");
 }
 
@@ -131,13 +132,15 @@ TEST_F(ApiLlama, SlotFiles) {
   EXPECT_EQ(backend->files.back(), "/somewhere/a-1_b.bin");
   const json missing = refused("/slots/1?action=restore", {{"filename", "b.bin"}}, 404);
   EXPECT_EQ(missing["param"], "filename");
-  EXPECT_EQ(missing["message"], "b.bin: expected a session, got no such file") << "where the server keeps it is its business";
+  EXPECT_EQ(missing["message"], "b.bin: expected a session, got no such file")
+      << "where the server keeps it is its business";
   EXPECT_EQ(ok("/slots/0?action=erase", json::object())["n_erased"], 12);
   for (const char* name : {"../x", "/etc/passwd", ".hidden", "..", "a/b", "a\\b", "a b", "\xc3\xa9", "a\n"}) {
     EXPECT_EQ(refused("/slots/0?action=save", {{"filename", name}})["param"], "filename") << name;
   }
   EXPECT_EQ(backend->files.size(), 2u) << "nothing else was touched";
-  for (const char* path : {"/slots/9?action=save", "/slots/-1?action=save", "/slots/x?action=save", "/slots/1x?action=erase"}) {
+  for (const char* path :
+       {"/slots/9?action=save", "/slots/-1?action=save", "/slots/x?action=save", "/slots/1x?action=erase"}) {
     EXPECT_EQ(refused(path, {{"filename", "a"}})["param"], "id_slot") << path;
   }
   EXPECT_EQ(refused("/slots/0?action=fly", json::object())["param"], "action");

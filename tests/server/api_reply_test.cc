@@ -139,7 +139,8 @@ TEST_F(ApiReply, StreamHeadersKeepProxiesFromWaiting) {
 /// The text of any split is the text before the first stop string.
 TEST(StopFilter, DoesNotDependOnHowTheTextIsSplit) {
   const std::string text = "aabaabcaabaad\xc3\xa9xyz";
-  const std::vector<std::vector<std::string>> stops = {{"aabaad"}, {"abc", "aabc"}, {"\xc3\xa9"}, {"nowhere"}, {"d", "ad"}, {"aab"}};
+  const std::vector<std::vector<std::string>> stops = {{"aabaad"},  {"abc", "aabc"}, {"\xc3\xa9"},
+                                                       {"nowhere"}, {"d", "ad"},     {"aab"}};
   for (const auto& list : stops) {
     std::size_t end = text.size();
     for (const std::string& stop : list) end = std::min(end, text.find(stop));

@@ -5,20 +5,24 @@ namespace kl {
 namespace {
 
 std::vector<EngineEvent> calling(const EngineRequest& request) {
-  return spoken(request, {"Well.", "<|tool_calls_section_begin|>", "<|tool_call_begin|>", "functions.f:0",
-                          "<|tool_call_argument_begin|>", "{\"a\":", " 1}", "<|tool_call_end|>", "<|tool_calls_section_end|>"});
+  return spoken(request,
+                {"Well.", "<|tool_calls_section_begin|>", "<|tool_call_begin|>", "functions.f:0",
+                 "<|tool_call_argument_begin|>", "{\"a\":", " 1}", "<|tool_call_end|>", "<|tool_calls_section_end|>"});
 }
 
 std::vector<std::string> types(const std::vector<json>& events) {
   std::vector<std::string> list;
-  for (const json& event : events) list.push_back(event.is_string() ? event.get<std::string>() : event["type"].get<std::string>());
+  for (const json& event : events)
+    list.push_back(event.is_string() ? event.get<std::string>() : event["type"].get<std::string>());
   return list;
 }
 
 class ApiResponses : public ApiTest {
  protected:
   static constexpr const char* kPath = "/v1/responses";
-  static json tools() { return json::array({{{"type", "function"}, {"name", "f"}, {"parameters", {{"type", "object"}}}}}); }
+  static json tools() {
+    return json::array({{{"type", "function"}, {"name", "f"}, {"parameters", {{"type", "object"}}}}});
+  }
 };
 
 TEST_F(ApiResponses, WholeReply) {
@@ -28,8 +32,10 @@ TEST_F(ApiResponses, WholeReply) {
   EXPECT_EQ(reply["status"], "completed");
   ASSERT_EQ(reply["output"].size(), 1u);
   EXPECT_TRUE(reply["output"][0]["id"].get<std::string>().starts_with("msg_"));
-  EXPECT_EQ(reply["output"][0]["content"],
-            json::array({{{"type", "output_text"}, {"text", "Hello world"}, {"annotations", json::array()}, {"logprobs", json::array()}}}));
+  EXPECT_EQ(reply["output"][0]["content"], json::array({{{"type", "output_text"},
+                                                         {"text", "Hello world"},
+                                                         {"annotations", json::array()},
+                                                         {"logprobs", json::array()}}}));
   EXPECT_EQ(reply["usage"]["input_tokens_details"]["cached_tokens"], 3);
   EXPECT_EQ(reply["max_output_tokens"], 20);
   EXPECT_EQ(reply["metadata"], json({{"k", "v"}}));
@@ -38,11 +44,11 @@ TEST_F(ApiResponses, WholeReply) {
 
 TEST_F(ApiResponses, Stream) {
   const std::vector<json> list = stream(kPath, {{"input", "Hi"}});
-  EXPECT_EQ(types(list), (std::vector<std::string>{"response.created", "response.in_progress", "response.output_item.added",
-                                                   "response.content_part.added", "response.output_text.delta",
-                                                   "response.output_text.delta", "response.output_text.done",
-                                                   "response.content_part.done", "response.output_item.done",
-                                                   "response.completed", "[DONE]"}));
+  EXPECT_EQ(types(list),
+            (std::vector<std::string>{
+                "response.created", "response.in_progress", "response.output_item.added", "response.content_part.added",
+                "response.output_text.delta", "response.output_text.delta", "response.output_text.done",
+                "response.content_part.done", "response.output_item.done", "response.completed", "[DONE]"}));
   for (std::size_t i = 0; i + 1 < list.size(); ++i) EXPECT_EQ(list[i]["sequence_number"], i);
   EXPECT_EQ(list[4]["delta"], "Hello");
   EXPECT_EQ(list[4]["item_id"], list[2]["item"]["id"]);
@@ -91,13 +97,15 @@ TEST_F(ApiResponses, GoesOnFromAStoredAnswer) {
   const std::string id = ok(kPath, {{"input", "Hi"}, {"instructions", "Be brief."}})["id"];
   ok(kPath, {{"input", "More"}, {"previous_response_id", id}});
   ok(kPath, {{"input", json::array({{{"role", "user"}, {"content", "Hi"}},
-                                    {{"role", "assistant"}, {"content", json::array({{{"type", "output_text"}, {"text", "Hello world"}}})}},
+                                    {{"role", "assistant"},
+                                     {"content", json::array({{{"type", "output_text"}, {"text", "Hello world"}}})}},
                                     {{"role", "user"}, {"content", "More"}}})}});
   EXPECT_EQ(backend->requests[1].prompt, backend->requests[2].prompt) << "instructions are those of one answer";
   EXPECT_EQ(json::parse(call("GET", "/v1/responses/" + id)->body)["id"], id);
 
   const std::string unstored = ok(kPath, {{"input", "Hi"}, {"store", false}})["id"];
-  EXPECT_EQ(refused(kPath, {{"input", "More"}, {"previous_response_id", unstored}}, 404)["param"], "previous_response_id");
+  EXPECT_EQ(refused(kPath, {{"input", "More"}, {"previous_response_id", unstored}}, 404)["param"],
+            "previous_response_id");
   EXPECT_EQ(call("GET", "/v1/responses/" + unstored)->status, 404);
 }
 
@@ -113,11 +121,13 @@ TEST_F(ApiResponses, CallsAndOutputsAreMessages) {
                                     {{"type", "function_call"}, {"call_id", "c1"}, {"name", "f"}, {"arguments", "{}"}},
                                     {{"type", "function_call_output"}, {"call_id", "c1"}, {"output", "17"}}})}});
   const json call = {{"id", "x"}, {"type", "function"}, {"function", {{"name", "f"}, {"arguments", "{}"}}}};
-  ok("/v1/chat/completions", {{"messages", json::array({hello()[0],
-                                                        {{"role", "assistant"}, {"tool_calls", json::array({call})}},
-                                                        {{"role", "tool"}, {"tool_call_id", "x"}, {"content", "17"}}})}});
+  ok("/v1/chat/completions",
+     {{"messages", json::array({hello()[0],
+                                {{"role", "assistant"}, {"tool_calls", json::array({call})}},
+                                {{"role", "tool"}, {"tool_call_id", "x"}, {"content", "17"}}})}});
   EXPECT_EQ(backend->requests[0].prompt, backend->requests[1].prompt);
-  EXPECT_EQ(refused(kPath, {{"input", json::array({{{"type", "function_call"}, {"name", "f"}}})}})["param"], "input[0].call_id");
+  EXPECT_EQ(refused(kPath, {{"input", json::array({{{"type", "function_call"}, {"name", "f"}}})}})["param"],
+            "input[0].call_id");
 }
 
 class ApiMessages : public ApiTest {
@@ -146,11 +156,14 @@ TEST_F(ApiMessages, WholeReply) {
 
 TEST_F(ApiMessages, Stream) {
   const std::vector<json> list = stream(kPath, request());
-  EXPECT_EQ(types(list), (std::vector<std::string>{"message_start", "ping", "content_block_start", "content_block_delta",
-                                                   "content_block_delta", "content_block_stop", "message_delta", "message_stop"}));
+  EXPECT_EQ(types(list),
+            (std::vector<std::string>{"message_start", "ping", "content_block_start", "content_block_delta",
+                                      "content_block_delta", "content_block_stop", "message_delta", "message_stop"}));
   EXPECT_EQ(list[0]["message"]["content"], json::array());
   EXPECT_EQ(list[0]["message"]["usage"]["cache_read_input_tokens"], 3);
-  EXPECT_EQ(list[3], json({{"type", "content_block_delta"}, {"index", 0}, {"delta", {{"type", "text_delta"}, {"text", "Hello"}}}}));
+  EXPECT_EQ(
+      list[3],
+      json({{"type", "content_block_delta"}, {"index", 0}, {"delta", {{"type", "text_delta"}, {"text", "Hello"}}}}));
   EXPECT_EQ(list[6]["delta"], json({{"stop_reason", "end_turn"}, {"stop_sequence", nullptr}}));
   EXPECT_GT(list[6]["usage"]["output_tokens"], 0);
 }
@@ -159,8 +172,9 @@ TEST_F(ApiMessages, CallsAreBlocks) {
   backend->script = calling;
   const json reply = ok(kPath, with_tools());
   EXPECT_EQ(reply["stop_reason"], "tool_use");
-  EXPECT_EQ(reply["content"], json::array({{{"type", "text"}, {"text", "Well."}},
-                                           {{"type", "tool_use"}, {"id", "functions.f:0"}, {"name", "f"}, {"input", {{"a", 1}}}}}));
+  EXPECT_EQ(reply["content"],
+            json::array({{{"type", "text"}, {"text", "Well."}},
+                         {{"type", "tool_use"}, {"id", "functions.f:0"}, {"name", "f"}, {"input", {{"a", 1}}}}}));
   std::string arguments;
   for (const json& event : stream(kPath, with_tools())) {
     if (event["type"] == "content_block_delta" && event["index"] == 1) arguments += event["delta"]["partial_json"];
@@ -188,16 +202,21 @@ TEST_F(ApiMessages, BlocksBecomeTheSameMessagesAsAChat) {
   body["system"] = json::array({{{"type", "text"}, {"text", "Be brief."}}});
   body["messages"] = json::array(
       {{{"role", "user"}, {"content", "Hi"}},
-       {{"role", "assistant"}, {"content", json::array({{{"type", "tool_use"}, {"id", "toolu_1"}, {"name", "f"}, {"input", {{"b", 1}, {"a", 2}}}}})}},
-       {{"role", "user"}, {"content", json::array({{{"type", "tool_result"}, {"tool_use_id", "toolu_1"}, {"content", "17"}},
-                                                   {{"type", "text"}, {"text", "So?"}}})}}});
+       {{"role", "assistant"},
+        {"content",
+         json::array({{{"type", "tool_use"}, {"id", "toolu_1"}, {"name", "f"}, {"input", {{"b", 1}, {"a", 2}}}}})}},
+       {{"role", "user"},
+        {"content", json::array({{{"type", "tool_result"}, {"tool_use_id", "toolu_1"}, {"content", "17"}},
+                                 {{"type", "text"}, {"text", "So?"}}})}}});
   ok(kPath, body);
-  const json call = {{"id", "x"}, {"type", "function"}, {"function", {{"name", "f"}, {"arguments", "{\"a\":2,\"b\":1}"}}}};
-  ok("/v1/chat/completions", {{"messages", json::array({{{"role", "system"}, {"content", "Be brief."}},
-                                                        hello()[0],
-                                                        {{"role", "assistant"}, {"content", ""}, {"tool_calls", json::array({call})}},
-                                                        {{"role", "tool"}, {"tool_call_id", "x"}, {"content", "17"}},
-                                                        {{"role", "user"}, {"content", "So?"}}})}});
+  const json call = {
+      {"id", "x"}, {"type", "function"}, {"function", {{"name", "f"}, {"arguments", "{\"a\":2,\"b\":1}"}}}};
+  ok("/v1/chat/completions",
+     {{"messages", json::array({{{"role", "system"}, {"content", "Be brief."}},
+                                hello()[0],
+                                {{"role", "assistant"}, {"content", ""}, {"tool_calls", json::array({call})}},
+                                {{"role", "tool"}, {"tool_call_id", "x"}, {"content", "17"}},
+                                {{"role", "user"}, {"content", "So?"}}})}});
   EXPECT_EQ(backend->requests[0].prompt, backend->requests[1].prompt);
 }
 

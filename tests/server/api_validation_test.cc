@@ -34,7 +34,8 @@ std::map<Body, Place> places() {
   const json parts = {{"role", "user"}, {"content", json::array({{{"type", "text"}, {"text", "Hi"}}})}};
   const json tools = with(chat(kUser), "tools", json::array({kTool}));
   const json response = {{"input", "Hi"}};
-  const json item = {{"type", "message"}, {"role", "user"}, {"content", json::array({{{"type", "input_text"}, {"text", "Hi"}}})}};
+  const json item = {
+      {"type", "message"}, {"role", "user"}, {"content", json::array({{{"type", "input_text"}, {"text", "Hi"}}})}};
   const json response_tool = {{"type", "function"}, {"name", "f"}};
   const json anthropic = with(chat(kUser), "max_tokens", 8);
   const json blocks = with(chat(parts), "max_tokens", 8);
@@ -52,7 +53,8 @@ std::map<Body, Place> places() {
       {Body::kApplyTemplate, {"/apply-template", chat(kUser), "", ""}},
       {Body::kSlotFile, {"/slots/0?action=save", {{"filename", "a.bin"}}, "", ""}},
       {Body::kStreamOptions,
-       {"/v1/chat/completions", with(chat(kUser), "stream_options", json::object()), "/stream_options", "stream_options"}},
+       {"/v1/chat/completions", with(chat(kUser), "stream_options", json::object()), "/stream_options",
+        "stream_options"}},
       {Body::kChatMessage, {"/v1/chat/completions", chat(kUser), "/messages/0", "messages[0]"}},
       {Body::kTextPart, {"/v1/chat/completions", chat(parts), "/messages/0/content/0", "messages[0].content[0]"}},
       {Body::kToolCall,
@@ -73,12 +75,14 @@ std::map<Body, Place> places() {
         "response_format.json_schema"}},
       {Body::kPromptObject, {"/completion", {{"prompt", {{"prompt_string", "Hi"}}}}, "/prompt", "prompt"}},
       {Body::kResponseItem, {"/v1/responses", {{"input", json::array({item})}}, "/input/0", "input[0]"}},
-      {Body::kResponsePart, {"/v1/responses", {{"input", json::array({item})}}, "/input/0/content/0", "input[0].content[0]"}},
+      {Body::kResponsePart,
+       {"/v1/responses", {{"input", json::array({item})}}, "/input/0/content/0", "input[0].content[0]"}},
       {Body::kResponseTool,
        {"/v1/responses", with(response, "tools", json::array({response_tool})), "/tools/0", "tools[0]"}},
       {Body::kResponseToolChoice,
        {"/v1/responses",
-        with(with(response, "tools", json::array({response_tool})), "tool_choice", {{"type", "function"}, {"name", "f"}}),
+        with(with(response, "tools", json::array({response_tool})), "tool_choice",
+             {{"type", "function"}, {"name", "f"}}),
         "/tool_choice", "tool_choice"}},
       {Body::kResponseText, {"/v1/responses", with(response, "text", json::object()), "/text", "text"}},
       {Body::kResponseTextFormat,
@@ -108,8 +112,10 @@ std::vector<json> bad_values(const Parameter& row) {
   if (!(row.types & kObject)) bad.push_back({{"a", 1}});
   if (row.types & (kInteger | kNumber)) {
     const double step = row.types & kNumber ? 0.001 : 1;
-    if (row.min > -9e18) bad.push_back(row.types & kNumber ? json(row.min - step) : json(static_cast<std::int64_t>(row.min) - 1));
-    if (row.max < 9e18) bad.push_back(row.types & kNumber ? json(row.max + step) : json(static_cast<std::int64_t>(row.max) + 1));
+    if (row.min > -9e18)
+      bad.push_back(row.types & kNumber ? json(row.min - step) : json(static_cast<std::int64_t>(row.min) - 1));
+    if (row.max < 9e18)
+      bad.push_back(row.types & kNumber ? json(row.max + step) : json(static_cast<std::int64_t>(row.max) + 1));
     bad.push_back(std::uint64_t{1} << 63);
     bad.push_back(1e300);
     bad.push_back(-1e300);
@@ -117,9 +123,11 @@ std::vector<json> bad_values(const Parameter& row) {
   if (!row.one_of.empty()) bad.push_back("no such word");
   if (row.types & kString && !(row.types & kArray) && row.min_size > 0) bad.push_back("");
   if (row.types & kArray && row.min_size > 0) bad.push_back(json::array());
-  if (row.types & kString && !(row.types & kArray) && row.max_size < 1u << 20) bad.push_back(std::string(row.max_size + 1, 'x'));
+  if (row.types & kString && !(row.types & kArray) && row.max_size < 1u << 20)
+    bad.push_back(std::string(row.max_size + 1, 'x'));
   if (row.types & kArray && row.max_size < 1u << 20) bad.push_back(json(std::vector<int>(row.max_size + 1, 1)));
-  if (row.refused) bad.push_back(row.types & kString ? json("x") : row.types & kArray ? json::array({"x"}) : json(true));
+  if (row.refused)
+    bad.push_back(row.types & kString ? json("x") : row.types & kArray ? json::array({"x"}) : json(true));
   return bad;
 }
 
@@ -156,7 +164,8 @@ TEST_F(ApiValidation, EveryBadValueIs400WithItsParam) {
         EXPECT_EQ(exchange->status, 400) << name_of(body) << " " << path << " = " << shown << ": " << exchange->body;
         if (exchange->status != 400) continue;
         // A wrong element of a list is named with its place in it.
-        EXPECT_EQ(subject(*exchange).substr(0, path.size()), path) << name_of(body) << " = " << shown << ": " << exchange->body;
+        EXPECT_EQ(subject(*exchange).substr(0, path.size()), path)
+            << name_of(body) << " = " << shown << ": " << exchange->body;
         ++tried;
       }
     }
@@ -182,9 +191,20 @@ TEST_F(ApiValidation, NullIsTheSameAsLeftOut) {
 }
 
 TEST_F(ApiValidation, WhatIsNoJsonIs400) {
-  const std::vector<std::string> bodies = {
-      "", "{", "[]", "null", "3", "\"x\"", "{\"a\":NaN}", "{\"temperature\":NaN}", "{\"temperature\":1e999}", "{}{}",
-      "{\"a\":1,\"a\":2}", "{\"a\":\"\xff\"}", "{\"a\":" + deep_nest(70).dump() + "}", std::string(100000, '[')};
+  const std::vector<std::string> bodies = {"",
+                                           "{",
+                                           "[]",
+                                           "null",
+                                           "3",
+                                           "\"x\"",
+                                           "{\"a\":NaN}",
+                                           "{\"temperature\":NaN}",
+                                           "{\"temperature\":1e999}",
+                                           "{}{}",
+                                           "{\"a\":1,\"a\":2}",
+                                           "{\"a\":\"\xff\"}",
+                                           "{\"a\":" + deep_nest(70).dump() + "}",
+                                           std::string(100000, '[')};
   for (const RouteRow& row : route_table()) {
     if (!row.body) continue;
     std::string path = row.path;
@@ -231,7 +251,8 @@ TEST_F(ApiValidation, RowsAreSound) {
     EXPECT_FALSE(row.required && !row.fallback.empty()) << row.name;
     for (int i = 0; i < kNumBodies; ++i) {
       const Body body = static_cast<Body>(i);
-      EXPECT_TRUE(!contains(row.in, body) || find_parameter(body, row.name) == &row) << row.name << " twice in " << name_of(body);
+      EXPECT_TRUE(!contains(row.in, body) || find_parameter(body, row.name) == &row)
+          << row.name << " twice in " << name_of(body);
     }
   }
 }

@@ -33,7 +33,8 @@ class FakeBackend final : public Backend {
   std::unique_ptr<Generation> submit(EngineRequest request, std::function<void()> notify) override {
     if (busy) throw Error(ErrorCode::kBusy, "queue: expected room for one more request, got 64 that wait");
     auto feed = std::make_shared<Feed>();
-    for (EngineEvent& event : script ? script(request) : std::vector<EngineEvent>()) feed->events.push_back(std::move(event));
+    for (EngineEvent& event : script ? script(request) : std::vector<EngineEvent>())
+      feed->events.push_back(std::move(event));
     feed->notify = std::move(notify);
     live_ = feed;
     requests.push_back(std::move(request));
@@ -41,7 +42,13 @@ class FakeBackend final : public Backend {
   }
 
   std::vector<SlotInfo> slots() const override {
-    return {{.id = 0, .busy = true, .request = 7, .prompt_tokens = 5, .prompt_done = 5, .generated_tokens = 2, .ctx_size = 4096},
+    return {{.id = 0,
+             .busy = true,
+             .request = 7,
+             .prompt_tokens = 5,
+             .prompt_done = 5,
+             .generated_tokens = 2,
+             .ctx_size = 4096},
             {.id = 1, .ctx_size = 4096}};
   }
   Engine::SavedSession save_slot(int, const std::filesystem::path& file) override {
@@ -57,9 +64,9 @@ class FakeBackend final : public Backend {
   const ModelArgs& args() const override { return args_; }
 
   bool busy = false;
-  std::vector<EngineRequest> requests;      ///< submitted so far
-  std::vector<std::filesystem::path> files; ///< that sessions went to
-  int abandoned = 0;                        ///< generations dropped before they were over
+  std::vector<EngineRequest> requests;       ///< submitted so far
+  std::vector<std::filesystem::path> files;  ///< that sessions went to
+  int abandoned = 0;                         ///< generations dropped before they were over
   int alive = 0;
 
  private:

@@ -5,7 +5,6 @@
 #include <memory>
 #include <unordered_map>
 
-#include "kl/chat.h"
 #include "kl/tokenizer.h"
 #include "tests/text/goldens.h"
 #include "tests/text/sha256.h"
@@ -156,40 +155,6 @@ TEST_F(RealVocabulary, NamesTheFamilysControlTokens) {
   }
   const std::span<const Token> stop = tokenizer_->stop_tokens();
   EXPECT_EQ(Ids(stop.begin(), stop.end()), golden["stop"].get<Ids>());
-}
-
-/// What a template prints for a message's content: a string, the texts of a list of parts, or nothing.
-std::string flat_content(const json& message) {
-  const json content = message.value("content", json());
-  if (content.is_string()) return content;
-  std::string text;
-  for (const json& part : content) text += part.value("text", "");
-  return text;
-}
-
-TEST_F(RealVocabulary, RendersEveryPlainConversation) {
-  const ChatFormat format(*tokenizer_);
-  int num_conversations = 0;
-  for (const json& golden : read_lines(*dir_ / "chat/goldens.jsonl.gz")) {
-    bool is_plain = golden["tools"].empty();
-    std::vector<Message> messages;
-    for (const json& message : golden["messages"]) {
-      is_plain = is_plain && message["role"] != "tool" && message.value("tool_calls", json()).empty();
-      const json name = message.value("name", json());
-      messages.push_back({message["role"], flat_content(message), name.is_string() ? name.get<std::string>() : ""});
-    }
-    if (!is_plain) continue;
-    SCOPED_TRACE(golden["name"].get<std::string>());
-    const json& expected = golden["expected"]["kimi-linear-derived"];
-    const bool add_prompt = golden["add_generation_prompt"];
-    const std::string text = ChatFormat::render(messages, add_prompt);
-    EXPECT_EQ(text, expected["text"].get<std::string>());
-    const auto ids = expected["ids"].get<Ids>();
-    EXPECT_EQ(tokenizer_->encode(text, SpecialText::kControl), ids);
-    EXPECT_EQ(first_difference(expected.value("ids_safe", ids), format.render_ids(messages, add_prompt)), "");
-    ++num_conversations;
-  }
-  EXPECT_GT(num_conversations, 50);
 }
 
 TEST_F(RealVocabulary, HasTheCharacterClassesOfTheReferenceEngine) {

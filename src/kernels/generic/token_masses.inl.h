@@ -9,7 +9,7 @@ namespace {
 /// reference::mass_of() without branches.
 inline std::uint64_t mass_of(double x) noexcept {
   constexpr double kLowest = -(kMassBits + 1) * 0.6931471805599453, kWhole = 4503599627370496.0;  // 2^52: no fractions
-  const std::uint64_t possible = -static_cast<std::uint64_t>(x >= kLowest);  // all bits or none
+  const std::uint64_t possible = -static_cast<std::uint64_t>(x >= kLowest);                       // all bits or none
   const double y = __builtin_bit_cast(double, __builtin_bit_cast(std::uint64_t, x) & possible);
   const auto n = static_cast<std::int32_t>(y * 1.4426950408889634 - 0.5);
   const double r = (y - n * 0.693147180369123816490) - n * 1.90821492927058770002e-10;

@@ -16,8 +16,10 @@ Api::Api(std::unique_ptr<Backend> backend, const Tokenizer& tokenizer, const Cha
                .options = std::move(options),
                .created = unix_time()} {
   context_.responses = std::make_shared<ResponseStore>(context_.options.max_stored_bytes);
-  const int max_waiting = context_.backend->options().max_queue;
-  workers_ = std::make_unique<Workers>(context_.options.workers, static_cast<std::size_t>(max_waiting));
+  // As many may wait to be read as may wait for the engine, and some, for the engine may want none to wait.
+  constexpr std::size_t kSome = 64;
+  const auto max_waiting = static_cast<std::size_t>(context_.backend->options().max_queue) + kSome;
+  workers_ = std::make_unique<Workers>(context_.options.workers, max_waiting);
 }
 
 std::vector<Route> Api::routes() {
@@ -35,7 +37,8 @@ void Api::stop() { workers_.reset(); }
 
 Endpoint Api::endpoint(ErrorSchema schema, Handler handler) {
   // A worker reads the request; what is to be done with the exchange, the I/O thread does.
-  return [this, schema, handler = std::make_shared<const Handler>(std::move(handler))](std::shared_ptr<Exchange> exchange) {
+  return [this, schema,
+          handler = std::make_shared<const Handler>(std::move(handler))](std::shared_ptr<Exchange> exchange) {
     const auto request = std::make_shared<const HttpRequest>(exchange->request());
     Exchange& here = *exchange;
     const bool accepted = workers_ && workers_->run([schema, handler, request, exchange]() mutable {
@@ -53,7 +56,8 @@ Endpoint Api::endpoint(ErrorSchema schema, Handler handler) {
       });
     });
     if (!accepted) {
-      reply_error(here, {.status = 429, .message = "too many requests are waiting to be read", .code = "server_busy"}, schema);
+      reply_error(here, {.status = 429, .message = "too many requests are waiting to be read", .code = "server_busy"},
+                  schema);
     }
   };
 }

@@ -16,8 +16,9 @@ namespace kl {
 ///
 /// Role      between HTTP, which is behind Exchange, and the engine, which is behind Backend.
 /// Threads   endpoints run on the I/O thread; requests are read by worker threads of the Api's own.
-/// Lifetime  replies in the making refer to the Api.  To end: let the I/O thread return, stop() the Api, destroy the HTTP
-///           server with its exchanges, then the Api, then the engine.
+/// Lifetime  replies in the making refer to the Api and to the exchange.  To end: let every exchange end or lose its
+///           client (HttpServer::cut_short), let the I/O thread return, stop() the Api, destroy the HTTP server with its
+///           exchanges, then the Api, then the engine.
 class Api {
  public:
   /// What is passed by reference must outlive the Api.  Throws std::system_error if threads cannot be had.

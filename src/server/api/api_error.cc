@@ -13,24 +13,37 @@ namespace {
 const char* openai_type(const ApiError& error) {
   if (error.prompt_tokens) return "exceed_context_size_error";  // llama.cpp's word, which its clients look for
   switch (error.status) {
-    case 401: return "authentication_error";
-    case 404: return "not_found_error";
-    case 429: return "rate_limit_error";
-    case 501: return "not_supported_error";
-    case 503: return "unavailable_error";
-    default: return error.status < 500 ? "invalid_request_error" : "server_error";
+    case 401:
+      return "authentication_error";
+    case 404:
+      return "not_found_error";
+    case 429:
+      return "rate_limit_error";
+    case 501:
+      return "not_supported_error";
+    case 503:
+      return "unavailable_error";
+    default:
+      return error.status < 500 ? "invalid_request_error" : "server_error";
   }
 }
 
 const char* anthropic_type(int status) {
   switch (status) {
-    case 401: return "authentication_error";
-    case 403: return "permission_error";
-    case 404: return "not_found_error";
-    case 413: return "request_too_large";
-    case 429: return "rate_limit_error";
-    case 503: return "overloaded_error";
-    default: return status < 500 ? "invalid_request_error" : "api_error";
+    case 401:
+      return "authentication_error";
+    case 403:
+      return "permission_error";
+    case 404:
+      return "not_found_error";
+    case 413:
+      return "request_too_large";
+    case 429:
+      return "rate_limit_error";
+    case 503:
+      return "overloaded_error";
+    default:
+      return status < 500 ? "invalid_request_error" : "api_error";
   }
 }
 
@@ -51,11 +64,16 @@ std::string subject_of(const std::string& message) {
 
 ApiError to_api_error(const Error& error) {
   switch (error.code()) {
-    case ErrorCode::kInvalidArgument: return {.message = error.what(), .param = subject_of(error.what())};
-    case ErrorCode::kUnsupported: return {.message = error.what()};
-    case ErrorCode::kBusy: return {.status = 429, .message = error.what(), .code = "server_busy"};
-    case ErrorCode::kOutOfMemory: return {.status = 503, .message = error.what(), .code = "out_of_memory"};
-    default: return {.status = 500, .message = error.what()};
+    case ErrorCode::kInvalidArgument:
+      return {.message = error.what(), .param = subject_of(error.what())};
+    case ErrorCode::kUnsupported:
+      return {.message = error.what()};
+    case ErrorCode::kBusy:
+      return {.status = 429, .message = error.what(), .code = "server_busy"};
+    case ErrorCode::kOutOfMemory:
+      return {.status = 503, .message = error.what(), .code = "out_of_memory"};
+    default:
+      return {.status = 500, .message = error.what()};
   }
 }
 
@@ -75,7 +93,8 @@ ApiError current_api_error() {
 
 std::string error_body(const ApiError& error, ErrorSchema schema) {
   if (schema == ErrorSchema::kAnthropic) {
-    return to_text({{"type", "error"}, {"error", {{"type", anthropic_type(error.status)}, {"message", error.message}}}});
+    return to_text(
+        {{"type", "error"}, {"error", {{"type", anthropic_type(error.status)}, {"message", error.message}}}});
   }
   OrderedJson inner = {{"message", error.message},
                        {"type", openai_type(error)},

@@ -24,7 +24,6 @@ struct ApiError {
   std::string code;                           ///< "context_length_exceeded"; empty: null
   std::optional<std::int64_t> prompt_tokens;  ///< of a prompt that is too long
   std::optional<std::int64_t> ctx_size;       ///< and what would have been allowed
-
 };
 
 /// What `error` of the library means to a client.  Whatever stands before the first ": " of an invalid argument is the

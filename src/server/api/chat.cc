@@ -49,8 +49,8 @@ ChatRequest read_request(const ApiContext& context, const Fields& body) {
   if (request.calls_tools) request.stop = std::exchange(request.engine.options.stop, {});
 
   const auto max_tokens = read_alias(body, {"max_completion_tokens", "max_tokens", "n_predict"});
-  set_prompt(context, request.engine, make_chat_prompt(context, conversation, tools, read_prompt_options(body)), max_tokens,
-             "messages");
+  set_prompt(context, request.engine, make_chat_prompt(context, conversation, tools, read_prompt_options(body)),
+             max_tokens, "messages");
   return request;
 }
 
@@ -141,7 +141,9 @@ class ChatReply final : public Reply {
   void send_delta(std::size_t index, const ToolCallDelta& delta) {
     OrderedJson json;
     switch (delta.kind) {
-      case ToolCallDelta::Kind::kContent: json = {{"content", delta.text}}; break;
+      case ToolCallDelta::Kind::kContent:
+        json = {{"content", delta.text}};
+        break;
       case ToolCallDelta::Kind::kCall:
         json["tool_calls"] = OrderedJson::array({{{"index", delta.call},
                                                   {"id", delta.id},

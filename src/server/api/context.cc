@@ -46,10 +46,11 @@ std::string fingerprint() { return fmt::format("b{}-kl", kVersion); }
 
 void check_model_name(const ApiContext& context, std::string_view name) {
   if (!context.options.strict || name.empty() || name == context.options.model_name) return;
-  throw ApiError{.status = 404,
-                 .message = fmt::format("model: expected \"{}\", got \"{}\"", context.options.model_name, printable(name)),
-                 .param = "model",
-                 .code = "model_not_found"};
+  throw ApiError{
+      .status = 404,
+      .message = fmt::format("model: expected \"{}\", got \"{}\"", context.options.model_name, printable(name)),
+      .param = "model",
+      .code = "model_not_found"};
 }
 
 }  // namespace kl

@@ -43,7 +43,8 @@ auto rendered(const Render& render) {
 void read_calls(const Fields& message, Conversation& conversation) {
   const OrderedJson* calls = message.find("tool_calls");
   for (std::size_t i = 0; calls && i < calls->size(); ++i) {
-    const Fields call((*calls)[i], Body::kToolCall, fmt::format("{}[{}]", message.path_of("tool_calls"), i), message.is_strict());
+    const Fields call((*calls)[i], Body::kToolCall, fmt::format("{}[{}]", message.path_of("tool_calls"), i),
+                      message.is_strict());
     const Fields function = *call.object("function", Body::kCalledFunction);
     const OrderedJson& arguments = *function.find("arguments");
     conversation.add_call(call.text("id").value_or(""), *function.text("name"),
@@ -111,7 +112,9 @@ void Conversation::add_result(const std::string& id, const std::string& name, co
   impl_->messages.push_back(std::move(message));
 }
 
-void Conversation::set_extra(const std::string& member, const std::string& text) { impl_->messages.back()[member] = text; }
+void Conversation::set_extra(const std::string& member, const std::string& text) {
+  impl_->messages.back()[member] = text;
+}
 
 void Conversation::prepend_system(const std::string& content) {
   const OrderedJson message = {{"role", "system"}, {"content", content}};
@@ -132,7 +135,8 @@ Conversation read_chat_messages(const Fields& body) {
   Conversation conversation;
   const OrderedJson& messages = *body.find("messages");
   for (std::size_t i = 0; i < messages.size(); ++i) {
-    read_message(Fields(messages[i], Body::kChatMessage, fmt::format("messages[{}]", i), body.is_strict()), conversation);
+    read_message(Fields(messages[i], Body::kChatMessage, fmt::format("messages[{}]", i), body.is_strict()),
+                 conversation);
   }
   return conversation;
 }
@@ -140,8 +144,8 @@ Conversation read_chat_messages(const Fields& body) {
 std::vector<Token> make_chat_prompt(const ApiContext& context, const Conversation& conversation, const Tools& tools,
                                     const ChatPromptOptions& options) {
   const Tokenizer& tokenizer = *context.tokenizer;
-  std::vector<Token> ids = rendered(
-      [&] { return context.chat_template->render_ids(tokenizer, to_input(conversation, tools, options)); });
+  std::vector<Token> ids =
+      rendered([&] { return context.chat_template->render_ids(tokenizer, to_input(conversation, tools, options)); });
   if (options.continue_last) {
     // The last message goes on: take back the marks that ended it.
     const auto stops = tokenizer.stop_tokens();
@@ -161,7 +165,8 @@ ChatPromptOptions read_prompt_options(const Fields& body) {
   const OrderedJson* variables = body.find("chat_template_kwargs");
   if (!variables) return options;
   for (const char* reserved : {"messages", "tools", "add_generation_prompt"}) {
-    if (variables->contains(reserved)) refuse_field(fmt::format("chat_template_kwargs.{}", reserved), "expected it outside");
+    if (variables->contains(reserved))
+      refuse_field(fmt::format("chat_template_kwargs.{}", reserved), "expected it outside");
   }
   options.variables = to_text(*variables);
   if (options.variables.size() > kMaxVariableBytes) {

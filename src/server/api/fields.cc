@@ -40,7 +40,8 @@ std::string expectation(const Parameter& row) {
   if (row.types & kArray) kinds.emplace_back("an array");
   if (row.types & kObject) kinds.emplace_back("an object");
   std::string text;
-  for (std::size_t i = 0; i < kinds.size(); ++i) text += (i == 0 ? "" : i + 1 == kinds.size() ? " or " : ", ") + kinds[i];
+  for (std::size_t i = 0; i < kinds.size(); ++i)
+    text += (i == 0 ? "" : i + 1 == kinds.size() ? " or " : ", ") + kinds[i];
   return text;
 }
 
@@ -62,7 +63,9 @@ bool in_range(const Parameter& row, const OrderedJson& value) {
 }
 
 bool is_empty(const OrderedJson& value) {
-  return value.is_boolean() ? !value.get<bool>() : value.is_string() ? value.get_ref<const std::string&>().empty() : value.is_structured() && value.empty();
+  return value.is_boolean()  ? !value.get<bool>()
+         : value.is_string() ? value.get_ref<const std::string&>().empty()
+                             : value.is_structured() && value.empty();
 }
 
 void check(const Parameter& row, const OrderedJson& value, const std::string& path) {
@@ -92,7 +95,8 @@ Fields::Fields(const OrderedJson& object, Body body, std::string path, bool stri
   if (!object.is_object()) refuse_field(path_, "expected an object, got " + describe(object));
   for (const auto& [name, value] : object.get_ref<const OrderedJson::object_t&>()) {
     const Parameter* row = find_parameter(body, name);
-    if (!row && strict) refuse_field(path_of(printable(name, 64)), "expected a known field (the server runs with --strict)");
+    if (!row && strict)
+      refuse_field(path_of(printable(name, 64)), "expected a known field (the server runs with --strict)");
     if (row && !value.is_null()) check(*row, value, path_of(name));
   }
   for (const Parameter& row : parameters()) {

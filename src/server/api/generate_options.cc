@@ -38,15 +38,13 @@ float read_bias(const OrderedJson& value, const std::string& path) {
   return value.get<float>();
 }
 
-/// Adds one bias for an id, or for every token of a text.
-void add_bias(const Tokenizer& tokenizer, std::string_view key, float bias, const std::string& path,
+/// Adds one bias for an id, or for every token of a text.  `vocab`: ids that have a logit.
+void add_bias(const Tokenizer& tokenizer, int vocab, std::string_view key, float bias, const std::string& path,
               SamplingParams& sampling) {
   Token id = 0;
   const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
   if (error == std::errc() && end == key.data() + key.size()) {
-    if (id < 0 || id >= tokenizer.vocab_size()) {
-      refuse_field(path, fmt::format("expected a token from 0 to {}, got {}", tokenizer.vocab_size() - 1, id));
-    }
+    if (id < 0 || id >= vocab) refuse_field(path, fmt::format("expected a token from 0 to {}, got {}", vocab - 1, id));
     sampling.logit_bias.emplace_back(id, bias);
     return;
   }
@@ -54,14 +52,16 @@ void add_bias(const Tokenizer& tokenizer, std::string_view key, float bias, cons
   for (const Token token : tokenizer.encode(key)) sampling.logit_bias.emplace_back(token, bias);
 }
 
-void read_logit_bias(const Fields& body, const Tokenizer& tokenizer, SamplingParams& sampling) {
+void read_logit_bias(const ApiContext& context, const Fields& body, SamplingParams& sampling) {
+  const Tokenizer& tokenizer = *context.tokenizer;
+  const int vocab = std::min(tokenizer.vocab_size(), context.backend->args().vocab_size);
   const OrderedJson* value = body.find("logit_bias");
   if (!value) return;
   const std::string path = body.path_of("logit_bias");
   if (value->is_object()) {
     for (const auto& [key, bias] : value->items()) {
       const std::string at = fmt::format("{}.{}", path, printable(key, 32));
-      add_bias(tokenizer, key, read_bias(bias, at), at, sampling);
+      add_bias(tokenizer, vocab, key, read_bias(bias, at), at, sampling);
     }
     return;
   }
@@ -72,7 +72,7 @@ void read_logit_bias(const Fields& body, const Tokenizer& tokenizer, SamplingPar
       refuse_field(at, "expected [token or text, bias], got " + describe(pair));
     }
     const std::string key = pair[0].is_string() ? pair[0].get<std::string>() : to_text(pair[0]);
-    add_bias(tokenizer, key, read_bias(pair[1], at), at, sampling);
+    add_bias(tokenizer, vocab, key, read_bias(pair[1], at), at, sampling);
   }
 }
 
@@ -99,7 +99,7 @@ void read_sampling(const ApiContext& context, const Fields& body, SamplingParams
     sampling.repetition_penalty = 1;
     sampling.presence_penalty = sampling.frequency_penalty = 0;
   }
-  if (body.knows("logit_bias")) read_logit_bias(body, *context.tokenizer, sampling);
+  if (body.knows("logit_bias")) read_logit_bias(context, body, sampling);
 }
 
 }  // namespace

@@ -70,7 +70,8 @@ class MessagesReply final : public Reply {
         emit_delta({{"type", "text_delta"}, {"text", delta.text}});
         break;
       case ToolCallDelta::Kind::kCall:
-        open({{"type", "tool_use"}, {"id", delta.id}, {"name", delta.name}, {"input", OrderedJson::object()}}, Open::kCall);
+        open({{"type", "tool_use"}, {"id", delta.id}, {"name", delta.name}, {"input", OrderedJson::object()}},
+             Open::kCall);
         break;
       case ToolCallDelta::Kind::kArguments:
         emit_delta({{"type", "input_json_delta"}, {"partial_json", delta.text}});

@@ -97,7 +97,8 @@ MessagesRequest read_messages_request(const ApiContext& context, const Fields& b
   apply_tools(context, body, tools, request.engine);
   request.calls_tools = tools.may_call();
   if (request.calls_tools) request.stop = std::exchange(request.engine.options.stop, {});
-  set_prompt(context, request.engine, read_messages_prompt(context, body, tools), body.integer("max_tokens"), "messages");
+  set_prompt(context, request.engine, read_messages_prompt(context, body, tools), body.integer("max_tokens"),
+             "messages");
   return request;
 }
 

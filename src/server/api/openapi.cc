@@ -123,9 +123,15 @@ OrderedJson operation(const RouteRow& row) {
   OrderedJson good = {{"description", "The reply."}, {"content", content("application/json", row.reply)}};
   if (row.stream) good["content"].update(content("text/event-stream", row.stream));
   const char* error = row.errors == ErrorSchema::kAnthropic ? "AnthropicError" : "Error";
-  operation["responses"] = {{"200", good},
-                            {"default", {{"description", "What is wrong."}, {"content", content("application/json", error)}}}};
+  operation["responses"] = {
+      {"200", good}, {"default", {{"description", "What is wrong."}, {"content", content("application/json", error)}}}};
   return operation;
+}
+
+/// What is answered outside of the table of routes.
+OrderedJson plain(const char* summary, const char* type) {
+  const OrderedJson reply = {{"description", "The reply."}, {"content", {{type, OrderedJson::object()}}}};
+  return {{"summary", summary}, {"responses", {{"200", reply}, {"default", {{"description", "Not now."}}}}}};
 }
 
 /// "/v1/models/{id...}" is "/v1/models/{id}" there.
@@ -142,7 +148,12 @@ OrderedJson document() {
     paths[openapi_path(row.path)][method] = operation(row);
     if (row.alias) paths[row.alias][method] = operation(row);
   }
-  for (int i = 0; i < kNumBodies; ++i) schemas[std::string(name_of(static_cast<Body>(i)))] = body_schema(static_cast<Body>(i));
+  for (const char* path : {"/health", "/livez", "/readyz"}) {
+    paths[path]["get"] = plain("Is the server well?", "application/json");
+  }
+  paths["/metrics"]["get"] = plain("Counters and histograms for Prometheus.", "text/plain");
+  for (int i = 0; i < kNumBodies; ++i)
+    schemas[std::string(name_of(static_cast<Body>(i)))] = body_schema(static_cast<Body>(i));
   schemas.update(OrderedJson::parse(kReplySchemas));
   return {{"openapi", "3.1.0"},
           {"info",
@@ -207,7 +218,8 @@ std::string type_text(const Parameter& row) {
 }  // namespace
 
 std::string openapi_yaml() {
-  std::string text = "# Made by `kl serve --print-openapi` from the tables that serve requests.  Do not edit.\n";
+  std::string text =
+      "# Made of the tables that serve requests; tests/server/api_openapi_test.cc writes it.  Do not edit.\n";
   write_yaml(document(), 0, text);
   return text;
 }
@@ -219,7 +231,10 @@ std::string fields_markdown() {
     text += fmt::format("### {}\n\n| field | type | default | |\n|---|---|---|---|\n", name_of(body));
     for (const Parameter& row : parameters()) {
       if (!contains(row.in, body)) continue;
-      const std::string fallback = row.required ? "required" : row.refused ? "refused" : row.fallback.empty() ? "" : fmt::format("`{}`", row.fallback);
+      const std::string fallback = row.required           ? "required"
+                                   : row.refused          ? "refused"
+                                   : row.fallback.empty() ? ""
+                                                          : fmt::format("`{}`", row.fallback);
       text += fmt::format("| `{}` | {} | {} | {} |\n", row.name, type_text(row), fallback, row.description);
     }
     text += '\n';

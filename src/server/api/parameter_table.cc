@@ -13,11 +13,13 @@ constexpr double kMaxCount = 2147483647;
 constexpr double kMaxSeed = 9223372036854775807.0;
 constexpr std::size_t kMaxNames = 64, kMaxTools = 128, kMaxMessages = 100'000;
 
-// Ranges are those of the API a field comes from where that states one.
+// Ranges are those of the API a field comes from where that states one.  A row reads best on two lines.
+// clang-format off
 constexpr Parameter kTable[] = {
     // --- which model, how to answer -------------------------------------------------------------------------------
     {.name = "model", .in = kGenerating | kCountTokens, .types = kString, .max_size = 1024,
-     .description = "Any name is accepted, since there is one model; with --strict another name than the model's is 404."},
+     .description = "Any name is accepted, since there is one model; with --strict another name than the model's is "
+                    "404."},
     {.name = "stream", .in = kGenerating, .types = kBoolean, .fallback = "false",
      .description = "Answer with server-sent events as text is made."},
     {.name = "stream_options", .in = kChat | kCompletion | kResponse, .types = kObject, .elements = "StreamOptions",
@@ -25,7 +27,7 @@ constexpr Parameter kTable[] = {
     {.name = "include_usage", .in = only(kStreamOptions), .types = kBoolean, .fallback = "false",
      .description = "One more chunk before [DONE] with `choices: []` and `usage`."},
     {.name = "n", .in = kChat | kCompletion, .types = kInteger, .min = 1, .max = 16, .fallback = "1",
-     .description = "Texts wanted; text i draws with seed + i. No more than the server's --parallel."},
+     .description = "Texts wanted; text i draws with seed + i."},
     {.name = "n_cmpl", .in = only(kLlamaCompletion), .types = kInteger, .min = 1, .max = 16, .fallback = "1",
      .description = "Texts wanted for each prompt."},
     {.name = "best_of", .in = only(kCompletion), .types = kInteger, .min = 1, .max = 16,
@@ -50,7 +52,8 @@ constexpr Parameter kTable[] = {
     {.name = "multimodal_data", .in = only(kPromptObject), .types = kArray, .refused = true,
      .description = "The model reads text only."},
     {.name = "parse_special", .in = only(kLlamaCompletion), .types = kBoolean, .fallback = "false",
-     .description = "Text of the prompt that spells a control token becomes it. Never set it for what a stranger typed."},
+     .description = "Text of the prompt that spells a control token becomes it. Never set it for what a stranger "
+                    "typed."},
     {.name = "input", .in = only(kResponse), .types = kString | kArray, .max_size = 16u << 20,
      .elements = "ResponseItem", .required = true, .description = "A user's text, or items."},
     {.name = "instructions", .in = only(kResponse), .types = kString, .description = "System prompt of this answer."},
@@ -78,9 +81,11 @@ constexpr Parameter kTable[] = {
      .description = "llama.cpp's name of max_tokens; -1: what the context holds, the default of /completion."},
     {.name = "max_tokens", .in = only(kLlamaCompletion), .types = kInteger, .min = -1, .max = kMaxCount,
      .description = "The same as n_predict."},
-    {.name = "stop", .in = kChat | kCompletion | kResponse | kLlamaCompletion, .types = kString | kArray, .max_size = 16,
+    {.name = "stop", .in = kChat | kCompletion | kResponse | kLlamaCompletion, .types = kString | kArray,
+     .max_size = 16,
      .elements = "string",
-     .description = "Up to 16 strings of 1 to 256 bytes; the text ends before the first. Where tools may be called they "
+     .description = "Up to 16 strings of 1 to 256 bytes; the text ends before the first. Where tools may be called "
+                    "they "
                     "are looked for in content only, never in arguments."},
     {.name = "stop_sequences", .in = only(kMessages), .types = kArray, .max_size = 16, .elements = "string",
      .description = "Up to 16 strings of 1 to 256 bytes; the text ends before the first."},
@@ -149,7 +154,8 @@ constexpr Parameter kTable[] = {
      .description = "What the text must look like."},
     {.name = "json_schema", .in = kChat | kCompletion | kLlamaCompletion, .types = kObject | kBoolean,
      .description = "llama.cpp's way: the text is a JSON value that this schema describes."},
-    {.name = "grammar", .in = kExtended, .types = kString, .refused = true, .description = "GBNF is not supported; json_schema is."},
+    {.name = "grammar", .in = kExtended, .types = kString, .refused = true,
+     .description = "GBNF is not supported; json_schema is."},
 
     // --- extensions -----------------------------------------------------------------------------------------------
     {.name = "cache_prompt", .in = kGenerating, .types = kBoolean, .fallback = "true",
@@ -175,29 +181,36 @@ constexpr Parameter kTable[] = {
     {.name = "functions", .in = only(kChat), .types = kArray, .refused = true, .description = "Use tools."},
     {.name = "function_call", .in = only(kChat), .types = kString | kObject, .refused = true,
      .description = "Use tool_choice."},
-    {.name = "truncation", .in = only(kResponse), .types = kString, .one_of = "auto|disabled", .fallback = "\"disabled\"",
+    {.name = "truncation", .in = only(kResponse), .types = kString, .one_of = "auto|disabled",
+     .fallback = "\"disabled\"",
      .description = "A prompt that is too long is refused either way."},
     {.name = "background", .in = only(kResponse), .types = kBoolean, .refused = true,
      .description = "Answers are made while the client waits."},
-    {.name = "reasoning", .in = only(kResponse), .types = kObject, .max_size = kMaxNames, .description = "Without effect."},
-    {.name = "thinking", .in = only(kMessages), .types = kObject, .max_size = kMaxNames, .description = "Without effect."},
+    {.name = "reasoning", .in = only(kResponse), .types = kObject, .max_size = kMaxNames,
+     .description = "Without effect."},
+    {.name = "thinking", .in = only(kMessages), .types = kObject, .max_size = kMaxNames,
+     .description = "Without effect."},
 
     // --- messages of a chat ---------------------------------------------------------------------------------------
     {.name = "role", .in = only(kChatMessage), .types = kString, .one_of = "system|developer|user|assistant|tool",
      .required = true, .description = "Who speaks; developer is rendered as system."},
-    {.name = "content", .in = only(kChatMessage), .types = kString | kArray, .max_size = 16u << 20, .elements = "TextPart",
-     .description = "Text, or parts of it, which are put together. Only an assistant that calls tools may leave it out."},
+    {.name = "content", .in = only(kChatMessage), .types = kString | kArray, .max_size = 16u << 20,
+     .elements = "TextPart",
+     .description = "Text, or parts of it, which are put together. Only an assistant that calls tools may leave it "
+                    "out."},
     {.name = "name", .in = only(kChatMessage), .types = kString, .max_size = 256,
      .description = "Of the speaker or the function."},
     {.name = "tool_calls", .in = only(kChatMessage), .types = kArray, .max_size = kMaxTools, .elements = "ToolCall",
      .description = "What an assistant called."},
     {.name = "tool_call_id", .in = only(kChatMessage), .types = kString, .max_size = 256,
      .description = "Which call a tool's message answers."},
-    {.name = "reasoning_content", .in = only(kChatMessage), .types = kString, .description = "Given to the template as it is."},
+    {.name = "reasoning_content", .in = only(kChatMessage), .types = kString,
+     .description = "Given to the template as it is."},
     {.name = "type", .in = only(kTextPart), .types = kString, .one_of = "text", .required = true,
      .description = "The model reads text only."},
     {.name = "text", .in = only(kTextPart), .types = kString, .required = true, .description = "The text."},
-    {.name = "id", .in = only(kToolCall), .types = kString, .max_size = 256, .description = "\"functions.NAME:INDEX\" as it was given."},
+    {.name = "id", .in = only(kToolCall), .types = kString, .max_size = 256,
+     .description = "\"functions.NAME:INDEX\" as it was given."},
     {.name = "type", .in = only(kToolCall), .types = kString, .one_of = "function", .fallback = "\"function\"",
      .description = "Functions only."},
     {.name = "function", .in = only(kToolCall), .types = kObject, .elements = "CalledFunction", .required = true,
@@ -214,7 +227,8 @@ constexpr Parameter kTable[] = {
      .types = kString, .min_size = 1, .max_size = 256, .required = true, .description = "Of the function."},
     {.name = "description", .in = kFunction | kResponseTool | kAnthropicTool | kJsonSchema | kResponseTextFormat,
      .types = kString, .description = "For the model."},
-    {.name = "parameters", .in = kFunction | kResponseTool, .types = kObject, .description = "JSON schema of the arguments."},
+    {.name = "parameters", .in = kFunction | kResponseTool, .types = kObject,
+     .description = "JSON schema of the arguments."},
     {.name = "strict", .in = kFunction | kResponseTool | kJsonSchema | kResponseTextFormat, .types = kBoolean,
      .fallback = "false",
      .description = "An unsupported schema is an error. A tool's schema is followed without it too where it can be."},
@@ -222,7 +236,8 @@ constexpr Parameter kTable[] = {
      .description = "Functions only."},
     {.name = "function", .in = only(kToolChoice), .types = kObject, .elements = "ChosenFunction", .required = true,
      .description = "The one to call."},
-    {.name = "type", .in = kResponseFormat | kResponseTextFormat, .types = kString, .one_of = "text|json_object|json_schema",
+    {.name = "type", .in = kResponseFormat | kResponseTextFormat, .types = kString,
+     .one_of = "text|json_object|json_schema",
      .required = true, .description = "Anything, one JSON object, or what the schema says."},
     {.name = "json_schema", .in = only(kResponseFormat), .types = kObject, .elements = "JsonSchema",
      .description = "With type json_schema."},
@@ -235,7 +250,8 @@ constexpr Parameter kTable[] = {
     {.name = "format", .in = only(kResponseText), .types = kObject, .elements = "ResponseTextFormat",
      .description = "Default: text."},
     {.name = "type", .in = only(kResponseItem), .types = kString,
-     .one_of = "message|function_call|function_call_output|reasoning", .fallback = "\"message\"", .description = "Reasoning is left out of the prompt."},
+     .one_of = "message|function_call|function_call_output|reasoning", .fallback = "\"message\"",
+     .description = "Reasoning is left out of the prompt."},
     {.name = "role", .in = only(kResponseItem), .types = kString, .one_of = "system|developer|user|assistant",
      .description = "Of a message."},
     {.name = "content", .in = only(kResponseItem), .types = kString | kArray, .max_size = 16u << 20,
@@ -243,7 +259,8 @@ constexpr Parameter kTable[] = {
     {.name = "id", .in = only(kResponseItem), .types = kString, .max_size = 256, .description = "Of the item."},
     {.name = "status", .in = only(kResponseItem), .types = kString, .max_size = 64, .description = "Without effect."},
     {.name = "call_id", .in = only(kResponseItem), .types = kString, .max_size = 256, .description = "Of the call."},
-    {.name = "name", .in = only(kResponseItem), .types = kString, .max_size = 256, .description = "Of the function called."},
+    {.name = "name", .in = only(kResponseItem), .types = kString, .max_size = 256,
+     .description = "Of the function called."},
     {.name = "arguments", .in = only(kResponseItem), .types = kString, .description = "Of the call, JSON text."},
     {.name = "output", .in = only(kResponseItem), .types = kString | kArray, .max_size = 16u << 20,
      .elements = "ResponsePart", .description = "What the function gave."},
@@ -263,21 +280,27 @@ constexpr Parameter kTable[] = {
      .one_of = "text|tool_use|tool_result|thinking|redacted_thinking", .required = true,
      .description = "The model reads text only; thinking is left out of the prompt."},
     {.name = "text", .in = only(kAnthropicBlock), .types = kString, .description = "Of a text block."},
-    {.name = "id", .in = only(kAnthropicBlock), .types = kString, .max_size = 256, .description = "Of a tool_use block."},
-    {.name = "name", .in = only(kAnthropicBlock), .types = kString, .max_size = 256, .description = "Of a tool_use block."},
-    {.name = "input", .in = only(kAnthropicBlock), .types = kObject, .description = "Of a tool_use block: the arguments."},
+    {.name = "id", .in = only(kAnthropicBlock), .types = kString, .max_size = 256,
+     .description = "Of a tool_use block."},
+    {.name = "name", .in = only(kAnthropicBlock), .types = kString, .max_size = 256,
+     .description = "Of a tool_use block."},
+    {.name = "input", .in = only(kAnthropicBlock), .types = kObject,
+     .description = "Of a tool_use block: the arguments."},
     {.name = "tool_use_id", .in = only(kAnthropicBlock), .types = kString, .max_size = 256,
      .description = "Of a tool_result block."},
     {.name = "content", .in = only(kAnthropicBlock), .types = kString | kArray, .max_size = 16u << 20,
      .elements = "AnthropicBlock", .description = "Of a tool_result block: text, or text blocks."},
-    {.name = "is_error", .in = only(kAnthropicBlock), .types = kBoolean, .description = "Of a tool_result block. Without effect."},
+    {.name = "is_error", .in = only(kAnthropicBlock), .types = kBoolean,
+     .description = "Of a tool_result block. Without effect."},
     {.name = "input_schema", .in = only(kAnthropicTool), .types = kObject, .required = true,
      .description = "JSON schema of the arguments."},
     {.name = "type", .in = only(kAnthropicTool), .types = kString, .one_of = "custom", .fallback = "\"custom\"",
      .description = "The client's own tools only."},
-    {.name = "type", .in = only(kAnthropicToolChoice), .types = kString, .one_of = "auto|any|tool|none", .required = true,
+    {.name = "type", .in = only(kAnthropicToolChoice), .types = kString, .one_of = "auto|any|tool|none",
+     .required = true,
      .description = "May, must, must call the one named, must not."},
-    {.name = "name", .in = only(kAnthropicToolChoice), .types = kString, .max_size = 256, .description = "With type tool."},
+    {.name = "name", .in = only(kAnthropicToolChoice), .types = kString, .max_size = 256,
+     .description = "With type tool."},
     {.name = "disable_parallel_tool_use", .in = only(kAnthropicToolChoice), .types = kBoolean, .fallback = "false",
      .description = "One call at most."},
 
@@ -289,12 +312,15 @@ constexpr Parameter kTable[] = {
      .description = "Text that spells a control token becomes it."},
     {.name = "with_pieces", .in = only(kTokenize), .types = kBoolean, .fallback = "false",
      .description = "Objects with id and piece: text, or bytes where that is no text."},
-    {.name = "tokens", .in = only(kDetokenize), .types = kArray, .max_size = 4'000'000, .elements = "integer", .required = true,
+    {.name = "tokens", .in = only(kDetokenize), .types = kArray, .max_size = 4'000'000, .elements = "integer",
+     .required = true,
      .description = "Ids."},
     {.name = "filename", .in = only(kSlotFile), .types = kString, .min_size = 1, .max_size = 255,
-     .description = "A plain name of letters, digits, '.', '_' and '-' that does not begin with a dot; inside --slot-save-path. "
+     .description = "A plain name of letters, digits, '.', '_' and '-' that does not begin with a dot; inside "
+                    "--slot-save-path. "
                     "Needed to save and to restore."},
 };
+// clang-format on
 
 }  // namespace
 

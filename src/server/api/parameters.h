@@ -48,7 +48,9 @@ std::string_view name_of(Body body);
 
 /// A set of bodies.
 using Bodies = std::uint64_t;
-constexpr Bodies operator|(Body a, Body b) { return Bodies{1} << static_cast<int>(a) | Bodies{1} << static_cast<int>(b); }
+constexpr Bodies operator|(Body a, Body b) {
+  return Bodies{1} << static_cast<int>(a) | Bodies{1} << static_cast<int>(b);
+}
 constexpr Bodies operator|(Bodies a, Body b) { return a | Bodies{1} << static_cast<int>(b); }
 constexpr Bodies only(Body body) { return Bodies{1} << static_cast<int>(body); }
 constexpr bool contains(Bodies set, Body body) { return (set >> static_cast<int>(body) & 1) != 0; }

@@ -55,7 +55,8 @@ bool has_many_prompts(const Fields& body) {
 }
 
 std::vector<Prompt> read_prompts(const Tokenizer& tokenizer, const Fields& body, bool mixed, bool parse_special) {
-  const Reader reader{tokenizer, mixed, body.is_strict(), parse_special ? SpecialText::kControl : SpecialText::kOrdinary};
+  const Reader reader{tokenizer, mixed, body.is_strict(),
+                      parse_special ? SpecialText::kControl : SpecialText::kOrdinary};
   const OrderedJson& prompt = *body.find("prompt");
   const std::string path = body.path_of("prompt");
   if (!has_many_prompts(body)) return {reader.read(prompt, path)};
@@ -63,7 +64,8 @@ std::vector<Prompt> read_prompts(const Tokenizer& tokenizer, const Fields& body,
     refuse_field(path, fmt::format("expected at most {} prompts, got {}", kMaxPrompts, prompt.size()));
   }
   std::vector<Prompt> prompts;
-  for (std::size_t i = 0; i < prompt.size(); ++i) prompts.push_back(reader.read(prompt[i], fmt::format("{}[{}]", path, i)));
+  for (std::size_t i = 0; i < prompt.size(); ++i)
+    prompts.push_back(reader.read(prompt[i], fmt::format("{}[{}]", path, i)));
   return prompts;
 }
 

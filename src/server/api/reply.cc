@@ -27,12 +27,10 @@ void Reply::start(std::vector<EngineRequest> requests) {
 
 void Reply::submit(EngineRequest request) {
   const auto texts = static_cast<std::size_t>(request.n);
-  // The last reference must not die in the engine's thread: it moves into the work that the I/O thread destroys.
-  auto notify = [exchange = std::weak_ptr<Exchange>(exchange_), self = weak_from_this()] {
-    std::shared_ptr<Exchange> alive = exchange.lock();
-    if (!alive) return;
-    Exchange& target = *alive;
-    target.post([alive = std::move(alive), self] {
+  auto notify = [line = line_, self = weak_from_this()] {
+    const std::lock_guard lock(line->mutex);
+    if (!line->exchange) return;
+    line->exchange->post([self] {
       if (const std::shared_ptr<Reply> reply = self.lock()) reply->pump();
     });
   };
@@ -95,18 +93,17 @@ void Reply::on_error(const ApiError& error) {
 /// Drops the generations, which stops them, and lets go of the exchange.
 void Reply::finish() {
   if (finished_) return;
+  const std::shared_ptr<Reply> self = shared_from_this();  // the exchange's callbacks may be the last to hold it
   finished_ = true;
-  Exchange::Tokens total;
-  for (Source& source : sources_) {
-    source.meter.close();
-    total.prompt += source.meter.tokens().prompt;
-    total.cached += source.meter.tokens().cached;
-    total.generated += source.meter.tokens().generated;
-  }
-  exchange_->tokens = total;
+  hang_up();
   sources_.clear();
-  // Later, because one of these may be what is running now.
-  exchange_->post([exchange = exchange_] { exchange->on_drained = exchange->on_closed = nullptr; });
+  exchange_->on_drained = nullptr;
+  exchange_->on_closed = nullptr;
+}
+
+void Reply::hang_up() {
+  const std::lock_guard lock(line_->mutex);
+  line_->exchange = nullptr;
 }
 
 bool Reply::all_over() const {

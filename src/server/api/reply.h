@@ -1,5 +1,6 @@
 #pragma once
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,14 +24,18 @@ Answer answer_with(const OrderedJson& body);
 /// Threads   the I/O thread only.
 class Reply : public std::enable_shared_from_this<Reply> {
  public:
-  virtual ~Reply() = default;
+  virtual ~Reply() { hang_up(); }
 
   /// Submits the requests and, for a stream, begins it.  Throws what Engine::submit throws; nothing was sent then.
   void start(std::vector<EngineRequest> requests);
 
  protected:
   Reply(const ApiContext& context, std::shared_ptr<Exchange> exchange, bool stream, ErrorSchema schema)
-      : context_(context), exchange_(std::move(exchange)), stream_(stream), schema_(schema) {}
+      : context_(context),
+        exchange_(std::move(exchange)),
+        stream_(stream),
+        schema_(schema),
+        line_(new Line{{}, exchange_.get()}) {}
 
   /// The stream has begun.
   virtual void on_begin() {}
@@ -59,7 +64,14 @@ class Reply : public std::enable_shared_from_this<Reply> {
     Meter meter;
   };
 
+  /// How the engine's thread reaches the I/O thread: not at all once the reply has ended, for then the server may end.
+  struct Line {
+    std::mutex mutex;
+    Exchange* exchange;  // guarded by mutex; null once hung up
+  };
+
   void submit(EngineRequest request);
+  void hang_up();
   void pump();
   void take(std::size_t prompt, const EngineEvent& event);
   void fail(const ApiError& error);
@@ -70,6 +82,7 @@ class Reply : public std::enable_shared_from_this<Reply> {
   std::shared_ptr<Exchange> exchange_;
   const bool stream_;
   const ErrorSchema schema_;
+  const std::shared_ptr<Line> line_;
   std::vector<Source> sources_;
   bool finished_ = false;
 };

@@ -11,7 +11,10 @@ namespace kl {
 namespace {
 
 OrderedJson text_part(const std::string& text, OrderedJson logprobs) {
-  return {{"type", "output_text"}, {"text", text}, {"annotations", OrderedJson::array()}, {"logprobs", std::move(logprobs)}};
+  return {{"type", "output_text"},
+          {"text", text},
+          {"annotations", OrderedJson::array()},
+          {"logprobs", std::move(logprobs)}};
 }
 
 OrderedJson message_item(const std::string& id, const char* status, OrderedJson content) {
@@ -43,7 +46,9 @@ void ResponseItems::add(const ToolCallDelta& delta, const std::string& logprobs)
              {"delta", delta.text},
              {"logprobs", OrderedJson::parse(logprobs)}});
       break;
-    case ToolCallDelta::Kind::kCall: open_call(delta); break;
+    case ToolCallDelta::Kind::kCall:
+      open_call(delta);
+      break;
     case ToolCallDelta::Kind::kArguments:
       text_ += delta.text;
       emit_({{"type", "response.function_call_arguments.delta"},
@@ -120,8 +125,8 @@ void ResponseItems::close_call(const std::string& status) {
          {"output_index", index_},
          {"name", name_},
          {"arguments", arguments}});
-  const OrderedJson item = {{"type", "function_call"}, {"id", id_},          {"call_id", call_id_},
-                            {"name", name_},           {"arguments", arguments}, {"status", status}};
+  const OrderedJson item = {{"type", "function_call"}, {"id", id_},       {"call_id", call_id_}, {"name", name_},
+                            {"arguments", arguments},  {"status", status}};
   emit_({{"type", "response.output_item.done"}, {"output_index", index_}, {"item", item}});
   output_ = appended(output_, item);
 }

@@ -37,11 +37,11 @@ class ResponseItems {
 
   Emit emit_;
   Open open_ = Open::kNothing;
-  int index_ = 0;           // of the item that is open, or the next one
-  std::string id_;          // of the item
+  int index_ = 0;   // of the item that is open, or the next one
+  std::string id_;  // of the item
   std::string call_id_, name_;
-  std::string text_;        // content or arguments so far
-  std::string logprobs_;    // elements of its JSON array
+  std::string text_;      // content or arguments so far
+  std::string logprobs_;  // elements of its JSON array
   std::string output_ = "[]";
 };
 

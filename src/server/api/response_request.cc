@@ -45,10 +45,11 @@ Conversation read_conversation(const ApiContext& context, const Fields& body) {
   if (const auto id = body.text("previous_response_id")) {
     const auto previous = context.responses->find(*id);
     if (!previous) {
-      throw ApiError{.status = 404,
-                     .message = fmt::format("previous_response_id: \"{}\" was never stored, or is forgotten", printable(*id)),
-                     .param = "previous_response_id",
-                     .code = "previous_response_not_found"};
+      throw ApiError{
+          .status = 404,
+          .message = fmt::format("previous_response_id: \"{}\" was never stored, or is forgotten", printable(*id)),
+          .param = "previous_response_id",
+          .code = "previous_response_not_found"};
     }
     conversation = Conversation(previous->conversation);
   }
@@ -115,7 +116,8 @@ ResponseRequest read_response_request(const ApiContext& context, const Fields& b
 
   Conversation whole = request.conversation;
   if (const auto instructions = body.text("instructions")) whole.prepend_system(*instructions);
-  set_prompt(context, request.engine, make_chat_prompt(context, whole, tools, {}), body.integer("max_output_tokens"), "input");
+  set_prompt(context, request.engine, make_chat_prompt(context, whole, tools, {}), body.integer("max_output_tokens"),
+             "input");
   return request;
 }
 

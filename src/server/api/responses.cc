@@ -42,7 +42,8 @@ class ResponseReply final : public Reply {
       }
       return false;
     }
-    std::string logprobs = request_->logprobs ? to_text(tokens_json(*context().tokenizer, event.logprobs, false)) : "[]";
+    std::string logprobs =
+        request_->logprobs ? to_text(tokens_json(*context().tokenizer, event.logprobs, false)) : "[]";
     for (const ToolCallDelta& delta : turn_.take(event)) {
       const bool is_content = delta.kind == ToolCallDelta::Kind::kContent;
       items_.add(delta, is_content ? std::exchange(logprobs, "[]") : "[]");

@@ -15,9 +15,9 @@ struct RouteRow {
   const char* alias;  ///< a second path, as llama.cpp has it; null: none
   Handler (*handler)(const ApiContext& context);
   std::optional<Body> body;
-  bool is_long;          ///< the body may hold a prompt
-  const char* reply;     ///< schema of the reply in openapi.yaml
-  const char* stream;    ///< schema of the events of a stream; null: it does not stream
+  bool is_long;        ///< the body may hold a prompt
+  const char* reply;   ///< schema of the reply in openapi.yaml
+  const char* stream;  ///< schema of the events of a stream; null: it does not stream
   ErrorSchema errors;
   const char* summary;
 };

@@ -48,15 +48,16 @@ OrderedJson default_settings(const ApiContext& context) {
   options.sampling.repetition_context = 0;
   OrderedJson params = llama_settings(options, -1, false);
   params["seed"] = 4294967295u;  // llama.cpp's word for "a new one each time"
-  return {{"id", 0},
-          {"id_task", -1},
-          {"n_ctx", context.backend->options().ctx_size},
-          {"speculative", context.backend->options().speculate},
-          {"is_processing", false},
-          {"params", std::move(params)},
-          {"prompt", ""},
-          {"next_token",
-           {{"has_next_token", true}, {"has_new_line", false}, {"n_remain", -1}, {"n_decoded", 0}, {"stopping_word", ""}}}};
+  return {
+      {"id", 0},
+      {"id_task", -1},
+      {"n_ctx", context.backend->options().ctx_size},
+      {"speculative", context.backend->options().speculate},
+      {"is_processing", false},
+      {"params", std::move(params)},
+      {"prompt", ""},
+      {"next_token",
+       {{"has_next_token", true}, {"has_new_line", false}, {"n_remain", -1}, {"n_decoded", 0}, {"stopping_word", ""}}}};
 }
 
 OrderedJson slot_json(const ApiContext& context, const SlotInfo& slot) {
@@ -91,10 +92,11 @@ std::filesystem::path read_filename(const ApiContext& context, const HttpRequest
   const std::optional<std::string> name = body.text("filename");
   if (!name) body.refuse("filename", "expected a string, got nothing");
   const bool plain = (*name)[0] != '.' && std::all_of(name->begin(), name->end(), [](unsigned char c) {
-    return c < 128 && (std::isalnum(c) != 0 || c == '.' || c == '_' || c == '-');
-  });
+                       return c < 128 && (std::isalnum(c) != 0 || c == '.' || c == '_' || c == '-');
+                     });
   if (!plain) {
-    body.refuse("filename", fmt::format("expected letters, digits, '.', '_' and '-', no dot first, got \"{}\"", printable(*name)));
+    body.refuse("filename",
+                fmt::format("expected letters, digits, '.', '_' and '-', no dot first, got \"{}\"", printable(*name)));
   }
   return context.options.slot_save_path / *name;
 }
@@ -108,7 +110,8 @@ auto with_file(const std::filesystem::path& file, const Work& work) {
   } catch (const Error& error) {
     ApiError refusal = to_api_error(error);
     const std::string folder = file.parent_path().string() + "/";
-    for (std::size_t at; (at = refusal.message.find(folder)) != std::string::npos;) refusal.message.erase(at, folder.size());
+    for (std::size_t at; (at = refusal.message.find(folder)) != std::string::npos;)
+      refusal.message.erase(at, folder.size());
     const bool is_missing = error.code() == ErrorCode::kNotFound;
     if (is_missing || error.code() == ErrorCode::kCorrupt || error.code() == ErrorCode::kUnsupported) {
       refusal.status = is_missing ? 404 : 400;
@@ -144,10 +147,11 @@ Handler model_handler(const ApiContext& context) {
   return [&context](const HttpRequest& http) {
     const std::string name = last_part(http, "/models/");
     if (name == context.options.model_name) return answer_with(model_json(context));
-    throw ApiError{.status = 404,
-                   .message = fmt::format("model: expected \"{}\", got \"{}\"", context.options.model_name, printable(name)),
-                   .param = "model",
-                   .code = "model_not_found"};
+    throw ApiError{
+        .status = 404,
+        .message = fmt::format("model: expected \"{}\", got \"{}\"", context.options.model_name, printable(name)),
+        .param = "model",
+        .code = "model_not_found"};
   };
 }
 
@@ -157,15 +161,15 @@ Handler props_handler(const ApiContext& context) {
     const auto stops = tokenizer.stop_tokens();
     const Token bos = tokenizer.special_id("[BOS]");
     return answer_with({{"default_generation_settings", default_settings(context)},
-                   {"total_slots", context.backend->options().parallel},
-                   {"model_alias", context.options.model_name},
-                   {"model_path", context.options.model_path},
-                   {"chat_template", context.chat_template->source()},
-                   {"bos_token", bos >= 0 ? tokenizer.decode(std::span(&bos, 1)) : std::string()},
-                   {"eos_token", stops.empty() ? std::string() : tokenizer.decode(stops.first(1))},
-                   {"modalities", {{"vision", false}, {"audio", false}}},
-                   {"build_info", fingerprint()},
-                   {"is_sleeping", false}});
+                        {"total_slots", context.backend->options().parallel},
+                        {"model_alias", context.options.model_name},
+                        {"model_path", context.options.model_path},
+                        {"chat_template", context.chat_template->source()},
+                        {"bos_token", bos >= 0 ? tokenizer.decode(std::span(&bos, 1)) : std::string()},
+                        {"eos_token", stops.empty() ? std::string() : tokenizer.decode(stops.first(1))},
+                        {"modalities", {{"vision", false}, {"audio", false}}},
+                        {"build_info", fingerprint()},
+                        {"is_sleeping", false}});
   };
 }
 

@@ -43,8 +43,8 @@ Tools read_tools(const Fields& body, Body element, const Read& read) {
     auto [function, chat_form] = read(tool);
     for (const Tools::Function& other : tools.functions) {
       if (other.declaration.name != function.declaration.name) continue;
-      refuse_field(function.name_path, fmt::format("expected a name of its own, got \"{}\" twice",
-                                                   printable(other.declaration.name)));
+      refuse_field(function.name_path,
+                   fmt::format("expected a name of its own, got \"{}\" twice", printable(other.declaration.name)));
     }
     tools.functions.push_back(std::move(function));
     json.push_back(std::move(chat_form));
@@ -55,7 +55,9 @@ Tools read_tools(const Fields& body, Body element, const Read& read) {
 }
 
 void choose(Tools& tools, const std::string& word) {
-  tools.choice = word == "none" ? Tools::Choice::kNone : word == "auto" ? Tools::Choice::kAuto : Tools::Choice::kRequired;
+  tools.choice = word == "none"   ? Tools::Choice::kNone
+                 : word == "auto" ? Tools::Choice::kAuto
+                                  : Tools::Choice::kRequired;
 }
 
 void choose_named(Tools& tools, const std::string& name, const std::string& path) {
@@ -191,7 +193,8 @@ std::shared_ptr<const Grammar> read_text_format(GrammarCompiler& compiler, const
     from = "text";
     if (text.find("format")) grammar = read_format(compiler, *text.object("format", Body::kResponseTextFormat));
   }
-  if (grammar && tools.may_call()) body.refuse(from, "expected plain text, or tool_choice \"none\", where there are tools");
+  if (grammar && tools.may_call())
+    body.refuse(from, "expected plain text, or tool_choice \"none\", where there are tools");
   return grammar;
 }
 
@@ -199,8 +202,10 @@ void apply_tools(const ApiContext& context, const Fields& body, const Tools& too
   request.options.grammar = read_text_format(*context.grammars, body, tools);
   if (tools.may_call()) {
     request.options.grammar = tool_grammar(*context.grammars, tools);
-  } else if (const Token begin = context.tokenizer->special_id(kSectionBegin); begin >= 0) {
-    request.options.sampling.logit_bias.emplace_back(begin, -1e9f);
+  } else {
+    const Token begin = context.tokenizer->special_id(kSectionBegin);
+    const bool has_logit = begin >= 0 && begin < context.backend->args().vocab_size;
+    if (has_logit) request.options.sampling.logit_bias.emplace_back(begin, -1e9f);
   }
 }
 

@@ -59,12 +59,18 @@ OrderedJson Tally::progress() const {
 
 OrderedJson miss_reason(CacheMiss miss) {
   switch (miss) {
-    case CacheMiss::kNone: return nullptr;
-    case CacheMiss::kCold: return "cold";
-    case CacheMiss::kDiverged: return "diverged";
-    case CacheMiss::kEvicted: return "evicted";
-    case CacheMiss::kScored: return "scored";
-    case CacheMiss::kNotAsked: return "not_asked";
+    case CacheMiss::kNone:
+      return nullptr;
+    case CacheMiss::kCold:
+      return "cold";
+    case CacheMiss::kDiverged:
+      return "diverged";
+    case CacheMiss::kEvicted:
+      return "evicted";
+    case CacheMiss::kScored:
+      return "scored";
+    case CacheMiss::kNotAsked:
+      return "not_asked";
   }
   return nullptr;
 }

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "base/thread_name.h"
+
 namespace kl {
 
 Workers::Workers(int threads, std::size_t max_waiting) : max_waiting_(max_waiting) {
@@ -30,6 +32,7 @@ bool Workers::run(std::function<void()> work) {
 }
 
 void Workers::loop() {
+  name_this_thread("kl-reader");
   while (true) {
     std::function<void()> work;
     {
