@@ -205,6 +205,9 @@ class Model {
   void set_profile(Profile* profile);
   MemoryPlan memory_plan() const;
 
+  /// Layers computed so far by forward(), ever: rises as long as a pass makes progress.  From any thread.
+  std::uint64_t layers_done() const;
+
   /// An empty state: nothing read yet.
   SequenceState make_cache() const;
 

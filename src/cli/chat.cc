@@ -11,13 +11,13 @@
 #include "base/printable.h"
 #include "cli/admission.h"
 #include "cli/chat_session.h"
-#include "cli/engine.h"
 #include "cli/exit_status.h"
 #include "cli/flags.h"
 #include "cli/input.h"
 #include "cli/interrupt.h"
 #include "cli/json_text.h"
 #include "cli/line_editor.h"
+#include "cli/loaded_model.h"
 #include "cli/notice.h"
 #include "cli/output.h"
 #include "cli/progress.h"
@@ -68,8 +68,8 @@ void define(CLI::App& command, ChatFlags& flags) {
 class Chat {
  public:
   explicit Chat(const ChatFlags& flags)
-      : engine_(Engine::open(flags.dir, flags.engine, admission(flags))),
-        session_(engine_, ChatTemplate::open(engine_.dir, flags.chat_template), flags.generate.with_seed(),
+      : loaded_(LoadedModel::open(flags.dir, flags.engine, admission(flags))),
+        session_(loaded_, ChatTemplate::open(loaded_.dir, flags.chat_template), flags.generate.with_seed(),
                  flags.system.value_or(""), ctx_size_),
         session_file_(flags.session),
         verbose_(flags.verbose) {
@@ -78,8 +78,8 @@ class Chat {
     if (resumes) resume(flags);
     is_kept_ = resumes;
     if (::isatty(STDIN_FILENO) == 1) {
-      note("kl chat with {} ({}).  /help shows the commands, Ctrl-D leaves.", engine_.dir.string(),
-           engine_.description());
+      note("kl chat with {} ({}).  /help shows the commands, Ctrl-D leaves.", loaded_.dir.string(),
+           loaded_.description());
       if (resumes) note("Going on after {} messages, {} tokens.", session_.messages().size(), session_.num_tokens());
       editor_.emplace();
     } else {
@@ -102,7 +102,7 @@ class Chat {
   enum Next : bool { kGoOn, kLeave };
 
   /// Asked before weights are loaded: decides the context.
-  Engine::Admission admission(const ChatFlags& flags) {
+  LoadedModel::Admission admission(const ChatFlags& flags) {
     return [this, &flags](const Tokenizer&, const ModelArgs& args, const MemoryPlan& plan) {
       ctx_size_ = admit_conversation(args, plan, flags.ctx_size, kLeastContext + flags.generate.options.max_tokens);
     };
@@ -230,11 +230,11 @@ class Chat {
     if (result.ids.empty()) note("Stopped before the answer began; the message was taken back.");
     if (result.finish_reason == FinishReason::kLength)
       note("[stopped after {} tokens: {}]", result.ids.size(), session_.is_full() ? "-c" : "-n");
-    if (verbose_) note("[{} | {} in the state | {}]", summary(result), session_.num_tokens(), engine_.description());
+    if (verbose_) note("[{} | {} in the state | {}]", summary(result), session_.num_tokens(), loaded_.description());
   }
 
   std::int64_t ctx_size_ = 0;
-  Engine engine_;
+  LoadedModel loaded_;
   ChatSession session_;
   std::string session_file_;
   bool is_kept_ = false;  // session_file_ holds the conversation as it is

@@ -9,9 +9,9 @@
 
 namespace kl::cli {
 
-ChatSession::ChatSession(Engine& engine, ChatTemplate chat_template, GenerateOptions options, std::string system,
+ChatSession::ChatSession(LoadedModel& loaded, ChatTemplate chat_template, GenerateOptions options, std::string system,
                          std::int64_t ctx_size)
-    : engine_(engine),
+    : loaded_(loaded),
       template_(std::move(chat_template)),
       options_(std::move(options)),
       system_(std::move(system)),
@@ -45,7 +45,7 @@ ChatSession::Moment ChatSession::with_prompt() const {
   std::string text = template_.render(input);
   const bool goes_on = text.starts_with(moment_.text);
   Moment next = goes_on ? moment_ : nothing_read();
-  const std::vector<Token> rest = template_.render_ids(engine_.tokenizer, input, next.text.size());
+  const std::vector<Token> rest = template_.render_ids(loaded_.tokenizer, input, next.text.size());
   if (room(next) <= std::ssize(rest)) {
     throw Error(ErrorCode::kInvalidArgument,
                 fmt::format("message: expected at most {} tokens, what the context of {} (-c) has room for, got {}",
@@ -94,16 +94,16 @@ GenerateResult ChatSession::answer(const GenerateHooks& hooks) {
   GenerateOptions options = options_;
   options.sampling.seed += num_answers_;
   options.max_tokens = std::min(options.max_tokens, room(moment_));
-  GenerateResult result = generate(engine_.model, engine_.tokenizer, moment_.state, moment_.pending, options, hooks);
-  engine_.model.settle(moment_.state);
+  GenerateResult result = generate(loaded_.model, loaded_.tokenizer, moment_.state, moment_.pending, options, hooks);
+  loaded_.model.settle(moment_.state);
   if (result.ids.empty()) return result;
   ++num_answers_;
-  moment_.note_read(moment_.pending, forms_of_prompt(engine_.model, engine_.tokenizer, moment_.pending));
+  moment_.note_read(moment_.pending, forms_of_prompt(loaded_.model, loaded_.tokenizer, moment_.pending));
   const std::vector<std::uint8_t> drawn_forms(result.ids.size() - 1,
-                                              engine_.model.options().mla_form == MlaForm::kExpanded ? 1 : 0);
+                                              loaded_.model.options().mla_form == MlaForm::kExpanded ? 1 : 0);
   moment_.note_read(std::span(result.ids).first(drawn_forms.size()), drawn_forms);
   moment_.pending.clear();
-  const std::span<const Token> stops = engine_.tokenizer.stop_tokens();
+  const std::span<const Token> stops = loaded_.tokenizer.stop_tokens();
   if (std::count(stops.begin(), stops.end(), result.ids.back()) == 0) moment_.pending.push_back(result.ids.back());
   moment_.text += result.text;
   return result;

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "cli/conversation.h"
-#include "cli/engine.h"
+#include "cli/loaded_model.h"
 #include "kl/chat_template.h"
 #include "kl/generate.h"
 
@@ -21,9 +21,9 @@ namespace kl::cli {
 ///           The last token drawn is never in the state, so it waits to be read with the next message.
 class ChatSession {
  public:
-  /// `engine` must outlive the session.  Answer number i (from 0) is drawn with seed options.sampling.seed + i; the
+  /// `loaded` must outlive the session.  Answer number i (from 0) is drawn with seed options.sampling.seed + i; the
   /// conversation has at most ctx_size tokens.
-  ChatSession(Engine& engine, ChatTemplate chat_template, GenerateOptions options, std::string system,
+  ChatSession(LoadedModel& loaded, ChatTemplate chat_template, GenerateOptions options, std::string system,
               std::int64_t ctx_size);
 
   /// Sends a message and returns the answer.  If it was cancelled before its first token, the message is taken back.
@@ -66,12 +66,12 @@ class ChatSession {
     void note_read(std::span<const Token> tokens, std::span<const std::uint8_t> forms);
   };
 
-  Moment nothing_read() const { return {engine_.model.make_cache(), {}, {}, {}, {}}; }
+  Moment nothing_read() const { return {loaded_.model.make_cache(), {}, {}, {}, {}}; }
   Moment with_prompt() const;
   GenerateResult answer(const GenerateHooks& hooks);
   std::int64_t room(const Moment& m) const { return ctx_size_ - m.state.num_tokens() - std::ssize(m.pending); }
 
-  Engine& engine_;
+  LoadedModel& loaded_;
   ChatTemplate template_;
   GenerateOptions options_;
   std::string system_;

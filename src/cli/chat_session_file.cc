@@ -101,11 +101,11 @@ void ChatSession::save(const std::filesystem::path& path) const {
   tokens.insert(tokens.end(), moment_.pending.begin(), moment_.pending.end());
   std::vector<std::uint8_t> expanded = moment_.expanded;
   expanded.resize(tokens.size());
-  save_session(path, engine_.model, {tokens, expanded, checkpoints, note.json_text()});
+  save_session(path, loaded_.model, {tokens, expanded, checkpoints, note.json_text()});
 }
 
 void ChatSession::resume(const std::filesystem::path& path, bool keep_seed) {
-  SessionImage image = load_session(path, engine_.model);
+  SessionImage image = load_session(path, loaded_.model);
   ChatNote note = ChatNote::parse(image.note, path.string());
   const auto refuse = [&](const char* what) {
     throw Error(ErrorCode::kCorrupt,

@@ -5,12 +5,12 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
-#include "cli/engine.h"
 #include "cli/exit_status.h"
 #include "cli/flags.h"
 #include "cli/input.h"
 #include "cli/interrupt.h"
 #include "cli/json_text.h"
+#include "cli/loaded_model.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/quantities.h"
@@ -65,7 +65,7 @@ nlohmann::ordered_json json_of(const BaseComparison& c) {
           {"ratio_error", c.ratio_error}};
 }
 
-nlohmann::ordered_json json_of(const PerplexityFlags& flags, const Engine& engine, const PerplexityResult& r,
+nlohmann::ordered_json json_of(const PerplexityFlags& flags, const LoadedModel& loaded, const PerplexityResult& r,
                                double seconds) {
   return {
       {"perplexity", r.perplexity},
@@ -79,9 +79,9 @@ nlohmann::ordered_json json_of(const PerplexityFlags& flags, const Engine& engin
       {"stride", flags.options.stride},
       {"seconds", seconds},
       {"tokens_per_s", static_cast<double>(r.read) / seconds},
-      {"model", engine.dir.string()},
-      {"isa", engine.model.isa()},
-      {"threads", engine.model.threads()}};
+      {"model", loaded.dir.string()},
+      {"isa", loaded.model.isa()},
+      {"threads", loaded.model.threads()}};
 }
 
 std::string text_of(const PerplexityResult& r, double seconds) {
@@ -105,7 +105,7 @@ std::string text_of(const PerplexityResult& r, double seconds) {
 
 int run_perplexity(const PerplexityFlags& flags) {
   using Clock = std::chrono::steady_clock;
-  Engine engine = Engine::open(flags.dir, flags.engine);
+  LoadedModel loaded = LoadedModel::open(flags.dir, flags.engine);
   const std::string text = flags.text.read();
   std::error_code ignored;
   if (!flags.save_base.empty() && std::filesystem::equivalent(flags.save_base, flags.base, ignored)) {
@@ -123,11 +123,11 @@ int run_perplexity(const PerplexityFlags& flags) {
   catch_interrupts();
   catch_termination();
   const Clock::time_point start = Clock::now();
-  const PerplexityResult result = perplexity(engine.model, engine.tokenizer, text, options);
+  const PerplexityResult result = perplexity(loaded.model, loaded.tokenizer, text, options);
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
 
   Output output;
-  output.write(flags.json ? to_line(json_of(flags, engine, result, seconds)) : text_of(result, seconds));
+  output.write(flags.json ? to_line(json_of(flags, loaded, result, seconds)) : text_of(result, seconds));
   output.flush();
   return kExitOk;
 }

@@ -5,12 +5,12 @@
 #include <nlohmann/json.hpp>
 
 #include "base/printable.h"
-#include "cli/engine.h"
 #include "cli/exit_status.h"
 #include "cli/flags.h"
 #include "cli/input.h"
 #include "cli/interrupt.h"
 #include "cli/json_text.h"
+#include "cli/loaded_model.h"
 #include "cli/model_location.h"
 #include "cli/output.h"
 #include "cli/progress.h"

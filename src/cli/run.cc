@@ -8,12 +8,12 @@
 
 #include "cli/admission.h"
 #include "cli/conversation.h"
-#include "cli/engine.h"
 #include "cli/exit_status.h"
 #include "cli/flags.h"
 #include "cli/input.h"
 #include "cli/interrupt.h"
 #include "cli/json_text.h"
+#include "cli/loaded_model.h"
 #include "cli/model_location.h"
 #include "cli/notice.h"
 #include "cli/output.h"
@@ -145,7 +145,7 @@ nlohmann::ordered_json logprobs_json(const Tokenizer& tokenizer, const std::vect
   return list;
 }
 
-std::string json_result(const Engine& engine, const GenerateOptions& options, const GenerateResult& result,
+std::string json_result(const LoadedModel& loaded, const GenerateOptions& options, const GenerateResult& result,
                         const char* format, double load_seconds) {
   const Rates rates(result);
   nlohmann::ordered_json object = {{"text", result.text},
@@ -165,11 +165,11 @@ std::string json_result(const Engine& engine, const GenerateOptions& options, co
                                      {"decode_tokens_per_s", rates.decode}}},
                                    {"format", format},
                                    {"seed", options.sampling.seed},
-                                   {"model", engine.dir.string()},
-                                   {"isa", engine.model.isa()},
-                                   {"threads", engine.model.threads()}};
+                                   {"model", loaded.dir.string()},
+                                   {"isa", loaded.model.isa()},
+                                   {"threads", loaded.model.threads()}};
   if (!result.stop_string.empty()) object["stop_string"] = result.stop_string;
-  if (options.sampling.logprobs) object["logprobs"] = logprobs_json(engine.tokenizer, result.logprobs);
+  if (options.sampling.logprobs) object["logprobs"] = logprobs_json(loaded.tokenizer, result.logprobs);
   return to_line(object);
 }
 
@@ -209,8 +209,8 @@ int run_run(const RunFlags& flags) {
     prompt = prompt_tokens(flags, text, tokenizer, args, chat);
     options.max_tokens = admit_text(args, plan, flags.ctx_size, std::ssize(prompt), options.max_tokens);
   };
-  Engine engine = Engine::open(flags.dir, flags.engine, admit);
-  options.grammar = grammar_of(flags, schema, engine.tokenizer);
+  LoadedModel loaded = LoadedModel::open(flags.dir, flags.engine, admit);
+  options.grammar = grammar_of(flags, schema, loaded.tokenizer);
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
   Output output;
@@ -231,16 +231,16 @@ int run_run(const RunFlags& flags) {
       output.flush();
     }
   };
-  SequenceState state = engine.model.make_cache();
+  SequenceState state = loaded.model.make_cache();
   const GenerateResult result =
-      generate(engine.model, engine.tokenizer, state, prompt, options, hooks, flags.speculation.max_draft());
+      generate(loaded.model, loaded.tokenizer, state, prompt, options, hooks, flags.speculation.max_draft());
   progress.reset();
 
-  if (flags.json) output.write(json_result(engine, options, result, format, load_seconds));
+  if (flags.json) output.write(json_result(loaded, options, result, format, load_seconds));
   output.end_text();
   if (flags.verbose || ::isatty(STDERR_FILENO) == 1) {
     notice(fmt::format("\n[{} | {} | {} | seed {} | {}]\n", summary(result), name_of(result.finish_reason), format,
-                       options.sampling.seed, engine.description()));
+                       options.sampling.seed, loaded.description()));
   }
   return result.finish_reason == FinishReason::kCancelled ? kExitInterrupted : kExitOk;
 }

@@ -10,10 +10,10 @@
 #include <sstream>
 
 #include "base/read_file.h"
-#include "cli/engine.h"
 #include "cli/exit_status.h"
 #include "cli/flags.h"
 #include "cli/interrupt.h"
+#include "cli/loaded_model.h"
 #include "cli/notice.h"
 #include "cli/output.h"
 #include "cli/serve_flags.h"
@@ -64,9 +64,9 @@ int run_serve(const ServeFlags& given) {
   const std::atomic<bool>& stop = catch_interrupts();
   catch_termination();
 
-  Engine loaded = Engine::open(flags.dir, flags.model);
+  LoadedModel loaded = LoadedModel::open(flags.dir, flags.model);
   const std::string description = loaded.description();
-  kl::Engine engine(std::move(loaded.model), loaded.tokenizer, flags.engine);
+  Engine engine(std::move(loaded.model), loaded.tokenizer, flags.engine);
   ApiOptions& api = flags.server.api;
   api.model_path = loaded.dir.string();
   if (api.model_name.empty()) api.model_name = std::filesystem::canonical(loaded.dir).filename().string();

@@ -123,6 +123,8 @@ struct Engine::Impl {
   std::deque<std::function<void()>> tasks;
   bool stopping = false, draining = false;
   std::uint64_t next_id = 1, refused = 0;
+  std::uint64_t layers_seen = 0;          // when somebody last looked, within a pass that takes long,
+  Clock::time_point layers_seen_at = {};  // and when it was more than before
   EngineStats published;
   std::vector<SlotInfo> published_slots;
 
@@ -231,10 +233,14 @@ std::unique_ptr<Generation> Engine::submit(EngineRequest request, std::function<
 
 EngineStats Engine::stats() const {
   const std::lock_guard lock(impl_->mutex);
+  if (const std::uint64_t layers = impl_->loop.model().layers_done(); layers != impl_->layers_seen) {
+    impl_->layers_seen = layers;
+    impl_->layers_seen_at = Clock::now();
+  }
   EngineStats stats = impl_->published;
   stats.waiting += std::ssize(impl_->inbox);
   stats.refused = impl_->refused;
-  stats.last_progress = impl_->loop.beat();
+  stats.last_progress = std::max(impl_->loop.beat(), impl_->layers_seen_at);
   return stats;
 }
 

@@ -86,7 +86,8 @@ void EngineLoop::add_draft(Item& item, int rows) {
 /// Pieces of the prompts of `readers`, in this order, as many tokens as the step has time for.
 void EngineLoop::add_pieces(std::span<Slot* const> readers, std::vector<Item>& items) {
   const std::size_t decoding = items.size();
-  std::int64_t budget = decoding > 0 ? sharing_.piece_tokens(plan_.chunk_tokens) : plan_.chunk_tokens;
+  const std::int64_t most = plan_.chunk_tokens;
+  std::int64_t budget = decoding > 0 ? sharing_.piece_tokens(most) : sharing_.piece_tokens_alone(most);
   turn_ = static_cast<std::size_t>(readers.front() - slots_.data()) + 1;
   for (Slot* slot : readers) {
     Text& text = *slot->text;
@@ -174,6 +175,7 @@ void EngineLoop::on_logits(Item& item, std::int64_t index, std::span<const float
 /// The prompt is read: the request's other texts begin here.
 void EngineLoop::branch(Text& text, std::span<const float> logits) {
   const auto begin = std::make_shared<PromptEnd>();
+  text.branched = true;
   begin->state = text.state;
   begin->logits.assign(logits.begin(), logits.end());
   const std::vector<ReadToken> prompt(text.tokens.begin(), text.tokens.begin() + text.prompt_tokens);

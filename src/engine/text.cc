@@ -112,7 +112,13 @@ void Text::tell_finished(std::string rest) {
   event.queue_seconds = seconds((started ? began : now) - job->arrived);
   if (started) event.prompt_seconds = seconds((decoded ? decoding_since : now) - began);
   if (decoded) event.decode_seconds = seconds(now - decoding_since);
+  const EngineEvent others{.kind = event.kind, .prompt_tokens = prompt_tokens, .reason = event.reason};
   tell(std::move(event));
+  for (int i = 1; index == 0 && !branched && i < job->request.n; ++i) {
+    EngineEvent other = others;
+    other.index = i;
+    job->mailbox->put(std::move(other));
+  }
 }
 
 }  // namespace kl

@@ -51,7 +51,8 @@ struct Text {
   std::vector<std::int64_t> stops;   // positions where a checkpoint is wanted, ascending
   std::vector<SampledToken> scores;  // of the prompt, if asked for
 
-  bool started = false;  // had a slot before
+  bool started = false;   // had a slot before
+  bool branched = false;  // the job's other texts have begun
   std::int64_t cached_tokens = 0;
   CacheMiss miss = CacheMiss::kNone;
   Clock::time_point began, decoding_since;  // got a slot; the prompt was read
@@ -71,6 +72,7 @@ struct Text {
   void tell(EngineEvent event) const;
   void tell_progress();
   void tell_tokens(std::string text);
+  /// Also for the job's other texts if they never began.
   void tell_finished(std::string rest);
 
  private:

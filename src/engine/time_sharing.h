@@ -20,11 +20,10 @@ class TimeSharing {
   bool may_read() const { return debt_ <= 0; }
 
   /// Tokens of prompts to read in such a step.
-  std::int64_t piece_tokens(std::int64_t most) const {
-    if (read_seconds_ <= 0) return std::min(most, kFirstPiece);
-    const auto tokens = static_cast<std::int64_t>(piece_seconds_ / read_seconds_);
-    return std::clamp<std::int64_t>(tokens, 1, most);
-  }
+  std::int64_t piece_tokens(std::int64_t most) const { return tokens_in(piece_seconds_, most); }
+
+  /// The same where nobody decodes: more is faster, but somebody may come, and whoever leaves should be noticed.
+  std::int64_t piece_tokens_alone(std::int64_t most) const { return tokens_in(kAloneSeconds, most); }
 
   /// A step took `seconds`: it read so many tokens of prompts and decoded so many texts.
   void record(double seconds, std::int64_t read, std::int64_t decoded) {
@@ -40,6 +39,12 @@ class TimeSharing {
 
  private:
   static constexpr std::int64_t kFirstPiece = 64;  // before anything was measured
+  static constexpr double kAloneSeconds = 3;
+
+  std::int64_t tokens_in(double seconds, std::int64_t most) const {
+    if (read_seconds_ <= 0) return std::min(most, kFirstPiece);
+    return std::clamp<std::int64_t>(static_cast<std::int64_t>(seconds / read_seconds_), 1, most);
+  }
   static double smooth(double old, double now) { return old <= 0 ? now : 0.8 * old + 0.2 * now; }
 
   const double piece_seconds_;

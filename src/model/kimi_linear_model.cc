@@ -45,6 +45,7 @@ const float* KimiLinearModel::forward(const ForwardPass& pass, ForwardObserver* 
     const ArenaScope scope(arena_);
     const LayerWeights& w = weights_.layers[i];
     KimiDecoderLayer::mix_tokens(w, args_, c, pass, i, x_.data());
+    layers_done_.fetch_add(1, std::memory_order_relaxed);
     const bool is_last = i + 1 == weights_.layers.size();
     const std::ptrdiff_t rows = is_last && observer == nullptr ? keep_wanted() : T;
     if (rows == 0) continue;

@@ -1,4 +1,7 @@
 #pragma once
+#include <atomic>
+#include <cstdint>
+
 #include "model/decoder_layer.h"
 
 namespace kl {
@@ -34,6 +37,8 @@ class KimiLinearModel {
     return profiler != nullptr && profiler->regions_only() ? nothing::kernels : kernels_;
   }
 
+  std::uint64_t layers_done() const { return layers_done_.load(std::memory_order_relaxed); }  ///< from any thread
+
   std::size_t scratch_bytes() const { return (arena_.capacity() + x_.size()) * sizeof(float); }
 
   /// What the layers of such a model take of it for passes of up to max_tokens.
@@ -50,6 +55,7 @@ class KimiLinearModel {
   ThreadPool& pool_;
   Arena arena_;
   AlignedBuffer x_;  // [max_tokens, D]
+  std::atomic<std::uint64_t> layers_done_ = 0;
 };
 
 }  // namespace kl

@@ -101,6 +101,8 @@ void Model::bring_into_memory(const std::function<void(std::size_t, std::size_t)
   }
 }
 
+std::uint64_t Model::layers_done() const { return impl_->backbone.layers_done(); }
+
 const std::string& Model::fingerprint() const {
   std::call_once(impl_->fingerprint_once, [this] {
     impl_->fingerprint =

@@ -55,9 +55,10 @@ void write_engine(std::string& out, const EngineStats& engine) {
   gauge("kl_kv_cache_bytes", engine.cache_bytes, "Bytes of checkpoints.");
   gauge("kl_kv_cache_checkpoints", engine.checkpoints, "Checkpoints held.");
   gauge("kl_state_bytes", engine.state_bytes, "Bytes of texts in the making.");
-  counter("kl_prompt_tokens_total", engine.prompt_tokens, "Prompt tokens of all requests.");
+  counter("kl_prompt_tokens_total", engine.prompt_tokens + engine.cached_tokens, "Prompt tokens of all requests.");
   counter("kl_generation_tokens_total", engine.generated_tokens, "Tokens generated.");
-  counter("kl_prefix_cache_queries_total", engine.prompt_tokens, "Prompt tokens looked for in the cache.");
+  counter("kl_prefix_cache_queries_total", engine.prompt_tokens + engine.cached_tokens,
+          "Prompt tokens looked for in the cache.");
   counter("kl_prefix_cache_hits_total", engine.cached_tokens, "Prompt tokens that came from the cache.");
   counter("kl_prefix_cache_evictions_total", engine.checkpoints_evicted, "Checkpoints that made room for others.");
   counter("kl_num_preemptions_total", engine.preemptions, "Texts that had to wait for others' memory.");

@@ -189,6 +189,19 @@ TEST_F(EngineTest, CancelledWithinAStepAndTheSlotIsFree) {
   EXPECT_EQ(run(*e, request("after that", 3)).ids.at(0).size(), 3u);
 }
 
+TEST_F(EngineTest, EveryTextOfACancelledRequestEnds) {
+  const auto e = engine({.parallel = 1});
+  const auto running = e->submit(request("on", 100000));
+  running->wait();
+  EngineRequest three = request("three", 5);
+  three.n = 3;
+  const auto waiting = e->submit(three);
+  waiting->cancel();
+  const Result result = read_all(*waiting);
+  ASSERT_EQ(result.end.size(), 3u) << "also those that never began";
+  for (const auto& [index, end] : result.end) EXPECT_EQ(end.reason, FinishReason::kCancelled) << index;
+}
+
 TEST_F(EngineTest, ADeadlineEndsAText) {
   const auto e = engine();
   EngineRequest r = request("slow", 1000000);

@@ -74,7 +74,9 @@ Reading HeadReader::read(std::string& in) {
     searched_ = 0;
     bytes_ += line_bytes + 1;
     if (line_bytes == 0 || in[end - 1] != '\r') return refuse(400, "headers: expected lines to end in CRLF, got LF");
-    outcome = take_line(std::string_view(in).substr(taken, line_bytes - 1));
+    const std::string_view line = std::string_view(in).substr(taken, line_bytes - 1);
+    if (!is_field_text(line)) return refuse(400, "headers: expected text, got control characters");
+    outcome = take_line(line);
     taken = end + 1;
   }
   in.erase(0, taken);

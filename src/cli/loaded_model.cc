@@ -1,4 +1,4 @@
-#include "cli/engine.h"
+#include "cli/loaded_model.h"
 
 #include <fmt/format.h>
 
@@ -7,22 +7,22 @@
 
 namespace kl::cli {
 
-Engine Engine::open(const std::string& given_dir, const ModelOptions& options, const Admission& admit) {
+LoadedModel LoadedModel::open(const std::string& given_dir, const ModelOptions& options, const Admission& admit) {
   const std::filesystem::path dir = find_model(given_dir);
   const ModelArgs args = ModelArgs::load(dir);  // whatever else is missing, first say so if this is no model for kl
   Tokenizer tokenizer = Tokenizer::open(dir);
   if (admit) admit(tokenizer, args, plan_memory(dir, options));
-  Engine engine{dir, std::move(tokenizer), Model::open(dir, options)};
-  const int known = engine.model.args().vocab_size;
-  if (engine.tokenizer.num_ranks() > known) {
+  LoadedModel loaded{dir, std::move(tokenizer), Model::open(dir, options)};
+  const int known = loaded.model.args().vocab_size;
+  if (loaded.tokenizer.num_ranks() > known) {
     throw Error(ErrorCode::kCorrupt,
                 fmt::format("{}: expected a model that knows the {} tokens of its tokenizer, got {}", dir.string(),
-                            engine.tokenizer.num_ranks(), known));
+                            loaded.tokenizer.num_ranks(), known));
   }
-  return engine;
+  return loaded;
 }
 
-std::string Engine::description() const {
+std::string LoadedModel::description() const {
   return fmt::format("{}, {} thread{}", model.isa(), model.threads(), model.threads() == 1 ? "" : "s");
 }
 

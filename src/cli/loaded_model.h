@@ -10,7 +10,7 @@
 namespace kl::cli {
 
 /// A model with the tokenizer that belongs to it.
-struct Engine {
+struct LoadedModel {
   std::filesystem::path dir;
   Tokenizer tokenizer;
   Model model;
@@ -20,7 +20,7 @@ struct Engine {
 
   /// Throws what Model::open, Tokenizer::open and `admit` (may be empty) throw, and Error(kCorrupt) if the tokenizer has
   /// ids the model has not.
-  static Engine open(const std::string& given_dir, const ModelOptions& options, const Admission& admit = {});
+  static LoadedModel open(const std::string& given_dir, const ModelOptions& options, const Admission& admit = {});
 
   /// "avx512, 2 threads"
   std::string description() const;
