@@ -5,13 +5,6 @@
 #include "kl/error.h"
 
 namespace kl {
-namespace {
-
-// The least part of an expanded stretch that one step reads: below it expansion costs more than it saves (docs/mla.md).
-constexpr std::int64_t kLeastExpanded = 192;
-
-}  // namespace
-
 /// A text's share of a step.
 struct EngineLoop::Item {
   Slot* slot;

@@ -6,6 +6,7 @@ namespace kl {
 namespace {
 
 constexpr std::int64_t kLeastDistance = 256;  // between checkpoints, the last ones excepted
+constexpr std::int64_t kWorthAsking = 16;     // tokens behind the last message end: a raw prompt that may come again
 constexpr std::int64_t kLatentBlock = 128;    // inside of messages checkpoints share latents best at whole blocks
 
 GenerateOptions options_of(const Job& job, int index) {
@@ -38,7 +39,12 @@ std::vector<std::int64_t> checkpoint_positions(std::span<const ReadToken> prompt
     const bool is_recent = i + 2 >= ends.size();
     if (is_recent || ends[i] - last >= kLeastDistance) positions.push_back(last = ends[i]);
   }
-  add_ladder(last, std::ssize(prompt), positions);
+  const std::int64_t size = std::ssize(prompt);
+  add_ladder(last, size, positions);
+  if (size - last >= kWorthAsking) {
+    const bool expanded = prompt.back().expanded();
+    positions.push_back(expanded ? (size - kLeastExpanded) / kLatentBlock * kLatentBlock : size - 1);
+  }
   std::erase_if(positions, [&](std::int64_t p) { return p <= from || p >= std::ssize(prompt); });
   std::sort(positions.begin(), positions.end());
   positions.erase(std::unique(positions.begin(), positions.end()), positions.end());

@@ -236,7 +236,7 @@ TEST(ChatTemplate, EqualsTransformersOnEveryConversation) {
       ++num_checked;
       if (expected.contains("error")) {
         ++num_errors;
-        const ErrorSeen error = error_of([&] { chat.render(input); });
+        const ErrorSeen error = error_of([&input, &chat = chat] { chat.render(input); });
         EXPECT_TRUE(error.mentions(expected["message"])) << error.message;
         continue;
       }

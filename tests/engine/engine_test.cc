@@ -129,6 +129,19 @@ TEST_F(EngineTest, LongMessagesAreExpandedWhoeverReadsThem) {
   EXPECT_GT(second.end.at(0).cached_tokens, 0) << "there is a ladder inside of the message";
 }
 
+TEST_F(EngineTest, ARawPromptThatIsAskedAgainIsKnown) {
+  for (const int words : {20, 150, 500}) {
+    const auto e = engine();
+    std::string prompt;
+    for (int i = 0; i < words; ++i) prompt += "w" + std::to_string(i % 7) + " ";
+    const EngineRequest r = request(prompt, 4);
+    const Result first = run(*e, r), again = run(*e, r);
+    EXPECT_EQ(first.ids, again.ids);
+    EXPECT_GE(again.end.at(0).cached_tokens, again.end.at(0).prompt_tokens - 320) << words;
+    EXPECT_GT(again.end.at(0).cached_tokens, 0) << words;
+  }
+}
+
 TEST_F(EngineTest, SeveralTextsShareTheirPrompt) {
   const auto e = engine({.parallel = 3});
   EngineRequest r = request("HAMLET:\nTo be, or", 12, 5);
