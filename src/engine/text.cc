@@ -5,9 +5,10 @@
 namespace kl {
 namespace {
 
-constexpr std::int64_t kLeastDistance = 256;  // between checkpoints, the last ones excepted
-constexpr std::int64_t kWorthAsking = 16;     // tokens behind the last message end: a raw prompt that may come again
-constexpr std::int64_t kLatentBlock = 128;    // inside of messages checkpoints share latents best at whole blocks
+constexpr std::int64_t kLeastDistance = 256;   // between checkpoints, the last ones excepted
+constexpr std::int64_t kWorthAsking = 16;      // tokens behind the last message end: a raw prompt that may come again
+constexpr std::int64_t kCheapToExpand = 2048;  // so many tokens are expanded for a single one without a second thought
+constexpr std::int64_t kLatentBlock = 128;     // inside of messages checkpoints share latents best at whole blocks
 
 GenerateOptions options_of(const Job& job, int index) {
   GenerateOptions options = job.request.options;
@@ -42,8 +43,8 @@ std::vector<std::int64_t> checkpoint_positions(std::span<const ReadToken> prompt
   const std::int64_t size = std::ssize(prompt);
   add_ladder(last, size, positions);
   if (size - last >= kWorthAsking) {
-    const bool expanded = prompt.back().expanded();
-    positions.push_back(expanded ? (size - kLeastExpanded) / kLatentBlock * kLatentBlock : size - 1);
+    const bool costs = prompt.back().expanded() && size > kCheapToExpand;
+    positions.push_back(costs ? (size - kLeastExpanded) / kLatentBlock * kLatentBlock : size - 1);
   }
   std::erase_if(positions, [&](std::int64_t p) { return p <= from || p >= std::ssize(prompt); });
   std::sort(positions.begin(), positions.end());

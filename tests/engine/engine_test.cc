@@ -365,6 +365,8 @@ TEST_F(EngineTest, AHungStepIsSeenFromOutside) {
     while (!go_on) std::this_thread::sleep_for(1ms);
   });
   const auto b = e->submit(bad);
+  std::this_thread::sleep_for(200ms);
+  e->stats();  // looks whether layers were computed since the last look
   std::this_thread::sleep_for(700ms);
   EXPECT_GT(std::chrono::steady_clock::now() - e->stats().last_progress, 500ms);
   go_on = true;

@@ -62,6 +62,7 @@ TEST_F(ApiReply, WaitsForASlowClient) {
   exchange->full = false;
   exchange->on_drained();
   EXPECT_TRUE(has(*exchange, "one") && has(*exchange, "two"));
+  exchange->close();
 }
 
 TEST_F(ApiReply, AClientThatGoesStopsTheEngine) {
@@ -134,6 +135,7 @@ TEST_F(ApiReply, OneOfManyPromptsThatFailsEndsAll) {
 TEST_F(ApiReply, StreamHeadersKeepProxiesFromWaiting) {
   const auto exchange = begin_chat(true);
   EXPECT_EQ(exchange->headers, (Headers{{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}}));
+  exchange->close();  // an open one and its reply hold each other
 }
 
 /// The text of any split is the text before the first stop string.
