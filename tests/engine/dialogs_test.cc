@@ -173,7 +173,7 @@ TEST_F(Dialogs, SayTheSameHoweverTheyAreServed) {
     for (std::thread& client : clients) client.join();
     EXPECT_EQ(different, 0) << way.name;
     EXPECT_GT(e->stats().cached_tokens, 0u) << way.name;
-    if (way.slowly) {
+    if (way.slowly && num_dialogs >= 100) {  // few may end before anybody is parked
       EXPECT_GT(e->stats().preemptions, 0u) << way.name;
     }
   }
