@@ -77,7 +77,7 @@ build_dev() {
 
 # The slowest are left out: the reference table's splits, threads and long texts, whose kernels the goldens run as well.
 sanitized_tests() {
-  KL_DIALOGS=10 GTEST_FILTER='-Tables/Exactness*/reference:*Greedy*reference*:Dialogs.GoOn*' \
+  KL_DIALOGS=10 GTEST_FILTER='-Tables/Exactness*/reference:*Greedy*reference*:*OddShapes.AttentionOnBf16*:Dialogs.GoOn*' \
     run_ctest dev -R "^($(IFS='|'; echo "${sanitized[*]}"))\$"
 }
 
