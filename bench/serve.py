@@ -107,10 +107,10 @@ def cpu_seconds(pid, name):
 
 
 def overhead(a):
-    before, start = cpu_seconds(a.pid, "kl"), time.perf_counter()
+    before, start = cpu_seconds(a.pid, "kl-http"), time.perf_counter()
     streams = [Stream(a.url, {"prompt": f"{i}: ", "max_tokens": a.tokens}) for i in range(a.clients)]
     together(streams)
-    seconds, cpu, tokens = time.perf_counter() - start, cpu_seconds(a.pid, "kl") - before, a.clients * a.tokens
+    seconds, cpu, tokens = time.perf_counter() - start, cpu_seconds(a.pid, "kl-http") - before, a.clients * a.tokens
     return {"clients": a.clients, "tokens_per_second": tokens / seconds, "io_thread_cpu_seconds": cpu,
             "percent_of_a_core_per_1000_tokens_per_second": 100 * cpu / tokens * 1000}
 
