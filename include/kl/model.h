@@ -17,10 +17,15 @@ namespace kl {
 /// Which of two algebraically equal forms MLA uses.  They round differently, so this is the one choice that can change
 /// the last bits of a result; see docs/numerics.md.
 enum class MlaForm : std::uint8_t {
-  kAuto,      ///< expanded where a call brings at least 192 tokens of a sequence, absorbed otherwise: fastest
+  kAuto,      ///< expanded where a call brings at least kExpandFrom tokens of a sequence, absorbed otherwise: fastest
   kAbsorbed,  ///< always absorbed: results never depend on how a prompt is spread over calls.  The exact mode.
   kExpanded,  ///< always expanded (also exact, but slow for single tokens)
 };
+
+/// From so many tokens at a time on MLA's expansion pays.  Absorbed needs (2R + P) multiply-adds per query, head and key,
+/// expanded (N + P + V) plus R (N + V) per head and key for the expansion.  At 48B they meet at 171 queries; measured 143
+/// to 175.
+inline constexpr int kExpandFrom = 192;
 
 /// How products with quantised weights, and attention over latents in bf16, are computed.  Everything else is f32.
 enum class Compute : std::uint8_t {

@@ -20,7 +20,7 @@ namespace kl {
 ///        ^                                                │ reader too slow, others wait
 ///        └────────────────── parked <────────────────────┘
 ///
-/// Thread safety: none but beat(); Engine owns the thread and the lock.
+/// Thread safety: none, but for beat() and the const methods of model(); Engine owns the thread and the lock.
 class EngineLoop {
  public:
   EngineLoop(Model model, const Tokenizer& tokenizer, const EngineOptions& options);

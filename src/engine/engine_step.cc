@@ -5,6 +5,7 @@
 #include "kl/error.h"
 
 namespace kl {
+
 /// A text's share of a step.
 struct EngineLoop::Item {
   Slot* slot;
@@ -85,7 +86,7 @@ void EngineLoop::add_pieces(std::span<Slot* const> readers, std::vector<Item>& i
   for (Slot* slot : readers) {
     Text& text = *slot->text;
     const bool expanded = text.tokens[static_cast<std::size_t>(text.fed())].expanded();
-    const std::int64_t piece = text.piece(expanded ? std::max(budget, kLeastExpanded) : budget);
+    const std::int64_t piece = text.piece(expanded ? std::max<std::int64_t>(budget, kExpandFrom) : budget);
     if (piece > budget && items.size() > decoding) break;  // does not fit behind others; its turn comes
     Item item{.slot = slot, .tokens = {}, .first = text.fed()};
     for (std::int64_t i = 0; i < piece; ++i)

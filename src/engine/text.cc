@@ -44,7 +44,7 @@ std::vector<std::int64_t> checkpoint_positions(std::span<const ReadToken> prompt
   add_ladder(last, size, positions);
   if (size - last >= kWorthAsking) {
     const bool costs = prompt.back().expanded() && size > kCheapToExpand;
-    positions.push_back(costs ? (size - kLeastExpanded) / kLatentBlock * kLatentBlock : size - 1);
+    positions.push_back(costs ? (size - kExpandFrom) / kLatentBlock * kLatentBlock : size - 1);
   }
   std::erase_if(positions, [&](std::int64_t p) { return p <= from || p >= std::ssize(prompt); });
   std::sort(positions.begin(), positions.end());

@@ -80,9 +80,6 @@ struct Text {
   EngineEvent news(EngineEvent::Kind kind, std::string text);
 };
 
-/// The least part of an expanded stretch that one step reads: below it expansion costs more than it saves (docs/mla.md).
-inline constexpr std::int64_t kLeastExpanded = 192;
-
 /// Where checkpoints of a prompt pay, ascending: the end of its last message and of the one before it (the next turn and
 /// an edit of the last message go on there), ends of other messages that are at least 256 tokens apart, and inside of long
 /// messages at distances from their end that double, so that an edit near the end of a long text costs little.

@@ -146,10 +146,6 @@ void Model::Impl::check(std::span<const SequenceInput> batch) const {
   }
 }
 
-// From here on MLA's expansion pays: absorbed needs (2R + P) multiply-adds per query, head and key, expanded (N + P + V)
-// plus R (N + V) per head and key for the expansion.  At 48B they meet at 171 queries; measured 143 to 175.
-constexpr std::size_t kExpandFrom = 192;
-
 /// Looks at the call, not at the pass: neither the size of passes nor what else is in the batch may change the form.
 bool expands(MlaForm of_model, const SequenceInput& input) {
   const MlaForm form = of_model == MlaForm::kAuto ? input.form : of_model;

@@ -1,12 +1,6 @@
 #include "runtime/reading.h"
 
 namespace kl {
-namespace {
-
-constexpr std::size_t kExpandFrom = 192;  // Model::forward's own threshold: docs/mla.md
-
-}  // namespace
-
 Reading::Reading(const Tokenizer& tokenizer, MlaForm of_model)
     : of_model_(of_model),
       message_end_(tokenizer.special_id("<|im_end|>")),

@@ -25,7 +25,7 @@ struct ReadToken {
 ///
 /// The two forms round differently, so the choice must not depend on what a cache already held or how a prompt was cut:
 ///
-///   1. A text is cut after every <|im_end|>.  A stretch of at least 192 tokens is expanded, a shorter one absorbed:
+///   1. A text is cut after every <|im_end|>.  A stretch of at least kExpandFrom tokens is expanded, a shorter one absorbed:
 ///      that is where expansion begins to pay.
 ///   2. What the model writes is absorbed, since it comes token by token.  So a stretch that begins with <|im_assistant|> is
 ///      always absorbed, whoever wrote it: an answer reads the same when it comes back in the next prompt.

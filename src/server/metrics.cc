@@ -61,7 +61,8 @@ void write_engine(std::string& out, const EngineStats& engine) {
           "Prompt tokens looked for in the cache.");
   counter("kl_prefix_cache_hits_total", engine.cached_tokens, "Prompt tokens that came from the cache.");
   counter("kl_prefix_cache_evictions_total", engine.checkpoints_evicted, "Checkpoints that made room for others.");
-  counter("kl_num_preemptions_total", engine.preemptions, "Texts that had to wait for others' memory.");
+  counter("kl_num_preemptions_total", engine.preemptions,
+          "Texts that left their slot to others while their reader was slow.");
   counter("kl_spec_decode_num_draft_tokens_total", engine.drafted_tokens, "Tokens drafted.");
   counter("kl_spec_decode_num_accepted_tokens_total", engine.accepted_tokens, "Drafted tokens that held.");
   counter("kl_engine_steps_total", engine.steps, "Forward passes.");
