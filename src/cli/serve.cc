@@ -60,6 +60,9 @@ int run_serve(const ServeFlags& given) {
     const std::vector<std::string> keys = keys_in(file);
     access.api_keys.insert(access.api_keys.end(), keys.begin(), keys.end());
   }
+  const std::filesystem::path& sessions = flags.server.api.slot_save_path;
+  if (!sessions.empty() && !std::filesystem::is_directory(sessions))
+    throw Error(ErrorCode::kNotFound, sessions.string() + ": expected a folder (--slot-save-path), got none");
   raise_descriptor_limit(flags.server.http.limits.connections);
   const std::atomic<bool>& stop = catch_interrupts();
   catch_termination();

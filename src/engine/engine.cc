@@ -251,13 +251,13 @@ std::vector<SlotInfo> Engine::slots() const {
 
 Engine::SavedSession Engine::save_slot(int slot, const std::filesystem::path& file) {
   std::vector<ReadToken> text;
-  const std::vector<SequenceState> states = impl_->ask([&](EngineLoop& loop) {
+  auto states = impl_->ask([&](EngineLoop& loop) {
     impl_->check_slot(loop, slot);
     text = loop.last_text(slot);
     return loop.store().along(text);
   });
   require(!states.empty(), "slot " + std::to_string(slot) + ": expected a text of which something is kept, got none");
-  text.resize(static_cast<std::size_t>(states.back().num_tokens()));
+  text.resize(static_cast<std::size_t>(states.back()->num_tokens()));
   std::vector<Token> tokens;
   std::vector<std::uint8_t> expanded;
   for (const ReadToken t : text) {
@@ -265,9 +265,16 @@ Engine::SavedSession Engine::save_slot(int slot, const std::filesystem::path& fi
     expanded.push_back(t.expanded() ? 1 : 0);
   }
   std::vector<const SequenceState*> checkpoints;
-  for (const SequenceState& state : states) checkpoints.push_back(&state);
-  const std::size_t bytes = save_session(file, impl_->loop.model(), {tokens, expanded, checkpoints, kSessionNote});
-  return {std::ssize(tokens), bytes};
+  for (const auto& state : states) checkpoints.push_back(state.get());
+  const auto let_go = [&] { impl_->ask([&](EngineLoop&) { states.clear(); }); };
+  try {
+    const std::size_t bytes = save_session(file, impl_->loop.model(), {tokens, expanded, checkpoints, kSessionNote});
+    let_go();
+    return {std::ssize(tokens), bytes};
+  } catch (...) {
+    let_go();
+    throw;
+  }
 }
 
 Engine::SavedSession Engine::restore_slot(int slot, const std::filesystem::path& file) {

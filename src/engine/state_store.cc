@@ -60,7 +60,7 @@ StateStore::Found StateStore::find(std::span<const ReadToken> text, std::int64_t
 
 bool StateStore::has(std::span<const ReadToken> text) const {
   const Node* node = walk(text).node;
-  return node->depth == std::ssize(text) && node->state.has_value();
+  return node->depth == std::ssize(text) && node->state != nullptr;
 }
 
 void StateStore::keep(std::span<const ReadToken> text, SequenceState state) {
@@ -74,7 +74,7 @@ void StateStore::keep(std::span<const ReadToken> text, SequenceState state) {
     break;
   }
   count(state, true);
-  node->state = std::move(state);
+  node->state = std::make_shared<const SequenceState>(std::move(state));
   node->evicted = false;
   std::erase(gone_, node);
   ++num_states_;
@@ -82,10 +82,10 @@ void StateStore::keep(std::span<const ReadToken> text, SequenceState state) {
   make_room();
 }
 
-std::vector<SequenceState> StateStore::along(std::span<const ReadToken> text) const {
-  std::vector<SequenceState> states;
+std::vector<std::shared_ptr<const SequenceState>> StateStore::along(std::span<const ReadToken> text) const {
+  std::vector<std::shared_ptr<const SequenceState>> states;
   for (const Node* node = walk(text).node; node != nullptr; node = node->parent)
-    if (node->state) states.push_back(*node->state);
+    if (node->state) states.push_back(node->state);
   std::reverse(states.begin(), states.end());
   return states;
 }

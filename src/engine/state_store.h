@@ -3,7 +3,7 @@
 #include <deque>
 #include <list>
 #include <map>
-#include <optional>
+#include <memory>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -45,8 +45,8 @@ class StateStore {
 
   bool has(std::span<const ReadToken> text) const;
 
-  /// Copies of all states along `text`, shortest first.
-  std::vector<SequenceState> along(std::span<const ReadToken> text) const;
+  /// All states along `text`, shortest first.  Not copies: let go of them on the store's thread.
+  std::vector<std::shared_ptr<const SequenceState>> along(std::span<const ReadToken> text) const;
 
   /// Drops the states that only `text` passes through: from its end back to where another text branches off.
   void forget(std::span<const ReadToken> text);
@@ -62,11 +62,11 @@ class StateStore {
   struct Node {
     std::vector<ReadToken> label;
     Node* parent = nullptr;
-    std::map<ReadToken, Node*> children;  // by the first token of their label
-    std::int64_t depth = 0;               // tokens from the root
-    std::optional<SequenceState> state;
-    double clock = 0;      // of the last use
-    bool evicted = false;  // had a state once
+    std::map<ReadToken, Node*> children;         // by the first token of their label
+    std::int64_t depth = 0;                      // tokens from the root
+    std::shared_ptr<const SequenceState> state;  // null: none
+    double clock = 0;                            // of the last use
+    bool evicted = false;                        // had a state once
     std::list<Node>::iterator self;
   };
 

@@ -44,6 +44,7 @@ const char* Value::type_name() const {
 std::optional<std::string> Dict::index_key(const Value& key) {
   if (const Text* text = key.text()) return 's' + text->bytes();
   if (key.is_none()) return "none";
+  if (key.is_undefined()) return "undefined";  // all of them are equal
   if (const auto integer = key.integer()) return 'n' + std::to_string(*integer);
   if (const auto* big = key.get<BigInteger>()) return 'n' + big->digits->bytes();
   if (const auto* number = key.get<double>()) {

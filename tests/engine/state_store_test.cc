@@ -100,7 +100,7 @@ TEST_F(StateStoreTest, StaysWithinItsBudgetAndThinsOut) {
   EXPECT_GE(store.size(), 2u);
   const auto along = store.along(text(t));
   ASSERT_GE(along.size(), 2u) << "a ladder is left, not its top alone";
-  EXPECT_EQ(along.back().num_tokens(), 400) << "the newest is there";
+  EXPECT_EQ(along.back()->num_tokens(), 400) << "the newest is there";
   EXPECT_EQ(store.find(text(t + "x"), 400).tokens, 400);
   const auto early = store.find(text(t), 395);
   EXPECT_EQ(early.miss, CacheMiss::kEvicted);

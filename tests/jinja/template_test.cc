@@ -56,6 +56,7 @@ TEST(Expressions, HaveJinjasPrecedences) {
       {"{{ not 1 == 2 and 3 in [3] }} {{ 1 < 2 < 3 }} {{ 1 < 3 < 2 }}", "True True False"},
       {"{{ 'a' if false }}|{{ 'a' if false else 'b' if false else 'c' }}", "|c"},
       {"{{ 0 or 'x' }} {{ 1 and [] }} {{ none or 0 }}", "x [] 0"},
+      {"{{ {missing: 1, absent: 2}|length }}", "1"},
       {"{{ 'a' 'b' \"c\" }}{{ '\\n\\x41\\u00e9\\q' }}", "abc\nA\xC3\xA9\\q"},
       {"{{ 1, 'a' }} {{ (1,) }} {{ () }} {{ [1, [2]] }}", "(1, 'a') (1,) () [1, [2]]"},
       {"{{ 10 is divisibleby 5 }} {{ 3 is not even }} {{ 2 is in [1, 2] }}", "True True True"},

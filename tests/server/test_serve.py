@@ -158,6 +158,12 @@ def test_few_descriptors_mean_few_connections():
     assert b"200 descriptors are allowed (ulimit -n), so 136 instead of 4096" in process.communicate(timeout=10)[1]
 
 
+def test_a_folder_for_sessions_that_is_not_there_is_named(tmp_path):
+    run = subprocess.run([KL, "serve", "--port", "0", "--slot-save-path", tmp_path / "absent"], capture_output=True, text=True,
+                         timeout=20)
+    assert run.returncode == 3 and "absent: expected a folder (--slot-save-path), got none" in run.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_in_good_order(number):
     server = serve()
