@@ -31,7 +31,7 @@ MAY_INCLUDE = {
     "src/session":     ["base/", "layers/", "model/", "kl/", "<fmt/...>"],
     "src/runtime":     ["base/", "kernels/", "text/", "model/", "kl/", "<fmt/...>"],
     "src/engine":      ["base/", "model/", "runtime/", "kl/"],
-    "src/server/api":  ["base/", "kl/", "server/exchange.h", "server/metrics.h", "server/route.h", "<fmt/...>", "<nlohmann/...>"],
+    "src/server/api":  ["base/", "kl/", "server/api_error.h", "server/exchange.h", "server/metrics.h", "server/route.h", "<fmt/...>", "<nlohmann/...>"],
     "src/evaluation":  ["base/", "kl/", "<fmt/...>"],
     "src/calibration": ["base/", "kernels/", "checkpoint/", "weights/", "convert/", "model/", "evaluation/", "kl/", "<fmt/...>"],
     "src/benchmark":   ["base/", "kernels/", "model/", "kl/", "<system>"],

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "server/http/http_error.h"
+#include "server/api_error.h"
 
 namespace kl {
 namespace {
@@ -32,7 +32,7 @@ std::vector<Route> health_routes(const Health& health, const Metrics& metrics, s
     std::string problem = health.problem();
     if (is_draining()) problem = "server: expected to take new work, but it is about to stop";
     if (problem.empty()) return reply_ok(*exchange);
-    reply_http_error(*exchange, {503, problem, "", is_draining() ? "draining" : "engine_failed"});
+    reply_error(*exchange, {503, problem, "", is_draining() ? "draining" : "engine_failed"});
   };
   const Endpoint show = [&health, &metrics, is_draining](const std::shared_ptr<Exchange>& exchange) {
     const bool is_ready = !is_draining() && health.problem().empty();

@@ -5,9 +5,9 @@
 #include "kl/chat_template.h"
 #include "kl/structured.h"
 #include "kl/tokenizer.h"
-#include "server/api/api_error.h"
 #include "server/api/context.h"
 #include "server/api/workers.h"
+#include "server/api_error.h"
 #include "server/route.h"
 
 namespace kl {

@@ -6,10 +6,10 @@
 #include <vector>
 
 #include "kl/engine.h"
-#include "server/api/api_error.h"
 #include "server/api/context.h"
 #include "server/api/json.h"
 #include "server/api/meter.h"
+#include "server/api_error.h"
 
 namespace kl {
 

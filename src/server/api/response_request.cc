@@ -6,10 +6,10 @@
 #include <utility>
 
 #include "base/printable.h"
-#include "server/api/api_error.h"
 #include "server/api/generate_options.h"
 #include "server/api/response_store.h"
 #include "server/api/tools.h"
+#include "server/api_error.h"
 
 namespace kl {
 namespace {

@@ -2,9 +2,9 @@
 #include <optional>
 #include <span>
 
-#include "server/api/api_error.h"
 #include "server/api/context.h"
 #include "server/api/parameters.h"
+#include "server/api_error.h"
 
 namespace kl {
 

@@ -6,11 +6,11 @@
 #include <nlohmann/json.hpp>
 
 #include "base/printable.h"
-#include "server/api/api_error.h"
 #include "server/api/endpoints.h"
 #include "server/api/fields.h"
 #include "server/api/llama_settings.h"
 #include "server/api/reply.h"
+#include "server/api_error.h"
 
 namespace kl {
 namespace {

@@ -61,25 +61,24 @@ bool Access::allows_origin(std::string_view origin) const {
                      [&](const std::string& allowed) { return allowed == "*" || allowed == origin; });
 }
 
-std::optional<HttpError> Access::refusal(const HttpRequest& request, bool is_public) const {
+std::optional<ApiError> Access::refusal(const HttpRequest& request, bool is_public) const {
   const std::string_view host = field_value(request.headers, "host").value_or("");
   if (!hosts_.empty() && !host.empty() && std::find(hosts_.begin(), hosts_.end(), host_name(host)) == hosts_.end()) {
-    return HttpError{403, "host: expected a name of this server (--allowed-hosts), got another", "",
-                     "host_not_allowed"};
+    return ApiError{403, "host: expected a name of this server (--allowed-hosts), got another", "", "host_not_allowed"};
   }
   if (const auto origin = field_value(request.headers, "origin"); origin && !allows_origin(*origin)) {
     const std::size_t slashes = origin->find("://");
     const bool is_own = slashes != origin->npos && origin->substr(slashes + 3) == host;
     if (!is_own) {
-      return HttpError{403, "origin: expected this server's or an allowed one (--cors-origin), got another", "",
-                       "origin_not_allowed"};
+      return ApiError{403, "origin: expected this server's or an allowed one (--cors-origin), got another", "",
+                      "origin_not_allowed"};
     }
   }
   if (is_public || key_digests_.empty() || knows_key(request.headers)) return {};
   if (is_preflight(request) && allows_origin(*field_value(request.headers, "origin"))) return {};  // carries no key
-  return HttpError{401,
-                   "API key: expected a right one, as Authorization: Bearer KEY or X-Api-Key: KEY, got none or another",
-                   "", "invalid_api_key"};
+  return ApiError{401,
+                  "API key: expected a right one, as Authorization: Bearer KEY or X-Api-Key: KEY, got none or another",
+                  "", "invalid_api_key"};
 }
 
 const char* Access::challenge(const HttpRequest& request) {

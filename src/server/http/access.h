@@ -4,8 +4,8 @@
 #include <string_view>
 #include <vector>
 
+#include "server/api_error.h"
 #include "server/exchange.h"
-#include "server/http/http_error.h"
 
 namespace kl {
 
@@ -23,7 +23,7 @@ class Access {
   explicit Access(const AccessRules& rules);
 
   /// Why not, if not.  `is_public`: no key is asked for.
-  std::optional<HttpError> refusal(const HttpRequest& request, bool is_public) const;
+  std::optional<ApiError> refusal(const HttpRequest& request, bool is_public) const;
 
   /// How a key is to be given: a browser that shows a page is told to ask its person.
   static const char* challenge(const HttpRequest& request);

@@ -130,7 +130,7 @@ struct Connection::Protocol {
   }
 
   /// Has an error (or the 204 of OPTIONS) sent instead of an endpoint's reply; false if the connection ends with that.
-  asio::awaitable<bool> refuse(const RequestHead& head, HttpError error, Headers fields, bool goes_on) {
+  asio::awaitable<bool> refuse(const RequestHead& head, ApiError error, Headers fields, bool goes_on) {
     const auto start = Clock::now();
     HttpRequest request = head.request;
     if (request.request_id.empty()) request.request_id = request_id(request.headers);
@@ -140,7 +140,7 @@ struct Connection::Protocol {
     if (error.message.empty()) {
       exchange.reply(error.status, "", "");
     } else {
-      reply_http_error(exchange, error);
+      reply_error(exchange, error);
     }
     std::string bytes = exchange.take_queue();
     const bool sent = co_await send(std::move(bytes));
@@ -149,7 +149,7 @@ struct Connection::Protocol {
   }
 
   /// The same where nothing is left to go on with.
-  asio::awaitable<void> refuse(const RequestHead& head, HttpError error) {
+  asio::awaitable<void> refuse(const RequestHead& head, ApiError error) {
     Headers none;
     co_await refuse(head, std::move(error), std::move(none), false);
   }
@@ -168,14 +168,14 @@ struct Connection::Protocol {
       const Reading outcome = reader.read(self.in_);
       if (outcome == Reading::kDone) co_return std::move(reader.head());
       if (outcome == Reading::kRefused) {
-        HttpError why = reader.refusal();
+        ApiError why = reader.refusal();
         co_await refuse(reader.head(), std::move(why));
         co_return std::nullopt;
       }
       if (self.is_gone()) co_return std::nullopt;
       self.read_ahead();
       if (!co_await wait(deadline)) {
-        HttpError why{408, "request: expected its head in time, got a part"};
+        ApiError why{408, "request: expected its head in time, got a part"};
         co_await refuse(reader.head(), std::move(why));
         co_return std::nullopt;
       }
@@ -192,7 +192,7 @@ struct Connection::Protocol {
       const std::size_t before = body.size();
       const Reading outcome = reader.read(self.in_, body);
       context.bodies_bytes += body.size() - before;
-      std::optional<HttpError> why;
+      std::optional<ApiError> why;
       if (outcome == Reading::kRefused) {
         why = reader.refusal();
       } else if (context.bodies_bytes > limits.bodies_bytes) {
@@ -264,7 +264,7 @@ struct Connection::Protocol {
     Headers fields = context.access.cors_fields(request);
     const Router::Match match = context.router.find(request.method, request.path);
     if (const auto refusal = decide(request, match, fields)) {
-      HttpError why = *refusal;
+      ApiError why = *refusal;
       co_return co_await refuse(*head, std::move(why), std::move(fields), goes_on && !has_body);
     }
     const bool has_come = co_await read_body(*head, match.route->max_body);
@@ -279,24 +279,24 @@ struct Connection::Protocol {
   }
 
   /// Why no endpoint is asked, or the 204 that answers OPTIONS; `fields` of that reply are added.
-  std::optional<HttpError> decide(const HttpRequest& request, const Router::Match& match, Headers& fields) const {
+  std::optional<ApiError> decide(const HttpRequest& request, const Router::Match& match, Headers& fields) const {
     const bool is_public = match.route != nullptr && match.route->is_public;
     if (auto refusal = context.access.refusal(request, is_public)) {
       if (refusal->status == 401) fields.emplace_back("WWW-Authenticate", Access::challenge(request));
       return refusal;
     }
-    if (!is_known_method(request.method)) return HttpError{501, "method: expected one that HTTP has, got another"};
+    if (!is_known_method(request.method)) return ApiError{501, "method: expected one that HTTP has, got another"};
     if (request.method == "OPTIONS" && (!match.allow.empty() || request.path == "*")) {
       fields.emplace_back("Allow", match.allow.empty() ? "GET, HEAD, POST, OPTIONS" : match.allow);
-      return HttpError{204, ""};
+      return ApiError{204, ""};
     }
-    if (match.allow.empty()) return HttpError{404, "path: expected one of this server's, got another", "", "not_found"};
+    if (match.allow.empty()) return ApiError{404, "path: expected one of this server's, got another", "", "not_found"};
     if (match.route == nullptr) {
       fields.emplace_back("Allow", match.allow);
-      return HttpError{405, "method: expected " + match.allow + ", got another", "", "method_not_allowed"};
+      return ApiError{405, "method: expected " + match.allow + ", got another", "", "method_not_allowed"};
     }
     if (context.is_draining && request.method == "POST") {
-      return HttpError{503, "server: expected to take new work, but it is about to stop", "", "draining"};
+      return ApiError{503, "server: expected to take new work, but it is about to stop", "", "draining"};
     }
     return {};
   }

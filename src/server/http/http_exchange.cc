@@ -86,13 +86,13 @@ void HttpExchange::lose_client() {
   if (closed) guard(closed);
 }
 
-void HttpExchange::cut_short(const HttpError& why) {
+void HttpExchange::cut_short(const ApiError& why) {
   if (!is_open_ || has_ended_) return;
   form_.close = true;
   if (status_ == 0) {
-    reply_http_error(*this, why);
+    reply_error(*this, why);
   } else {
-    if (is_event_stream_) write("data: " + http_error_body(why) + "\n\n");
+    if (is_event_stream_) write("data: " + error_body(why) + "\n\n");
     end();
   }
   if (const auto closed = std::exchange(on_closed, nullptr)) guard(closed);
@@ -102,7 +102,7 @@ void HttpExchange::guard(const std::function<void()>& work) {
   try {
     work();
   } catch (const Error& error) {
-    if (status_ == 0) return reply_http_error(*this, error);
+    if (status_ == 0) return reply_error(*this, to_api_error(error));
     cut_short({500, "server: expected to go on, got an internal error"});
   } catch (const std::bad_alloc&) {
     cut_short({503, "memory: expected enough for this request, got none"});

@@ -44,7 +44,7 @@ class HttpExchange final : public Exchange {
   void finish();             ///< the reply was sent whole: nobody is called any more
   void lose_client();        ///< calls on_closed, if the reply has not ended
   /// The server cannot wait: ends the reply with an error, and calls on_closed as if the client had gone.
-  void cut_short(const HttpError& why);
+  void cut_short(const ApiError& why);
   /// Runs what belongs to an endpoint; if it throws, the reply becomes, or ends in, an error.
   void guard(const std::function<void()>& work);
 

@@ -29,9 +29,9 @@
 
 #include "base/read_file.h"
 #include "base/thread_name.h"
+#include "server/api_error.h"
 #include "server/http/connection.h"
 #include "server/http/http_context.h"
-#include "server/http/http_error.h"
 #include "server/http/response_head.h"
 
 namespace kl {
@@ -221,7 +221,7 @@ AccessRules rules_with_hosts(const HttpOptions& options, const Listeners& listen
 
 /// Too many of them: told at once, as far as that goes without waiting.
 void turn_away(Stream& stream, int status, const char* message) {
-  const std::string body = http_error_body({status, message, "", "too_many_connections"});
+  const std::string body = error_body({status, message, "", "too_many_connections"});
   const std::string reply = response_head({.status = status,
                                            .content_type = "application/json",
                                            .content_length = body.size(),

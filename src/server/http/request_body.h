@@ -16,7 +16,7 @@ class BodyReader {
   /// Takes from the front of `in` what belongs to the body, and appends what it says to `body`.
   Reading read(std::string& in, std::string& body);
 
-  const HttpError& refusal() const { return refusal_; }
+  const ApiError& refusal() const { return refusal_; }
 
  private:
   enum class Part : std::uint8_t { kSize, kData, kDataEnd, kTrailer, kDone };
@@ -32,7 +32,7 @@ class BodyReader {
   std::uint64_t left_;        ///< of the chunk or the body
   std::uint64_t total_ = 0;   ///< of the chunks announced so far
   std::size_t overhead_ = 0;  ///< bytes of chunk extensions and trailers
-  HttpError refusal_;
+  ApiError refusal_;
 };
 
 }  // namespace kl

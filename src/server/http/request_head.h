@@ -4,8 +4,8 @@
 #include <string>
 #include <string_view>
 
+#include "server/api_error.h"
 #include "server/exchange.h"
-#include "server/http/http_error.h"
 #include "server/http/limits.h"
 
 namespace kl {
@@ -39,7 +39,7 @@ class HeadReader {
   Reading read(std::string& in);
 
   RequestHead& head() { return head_; }  ///< REQUIRES: kDone (or partly filled, for the log, when refused)
-  const HttpError& refusal() const { return refusal_; }
+  const ApiError& refusal() const { return refusal_; }
 
  private:
   Reading refuse(int status, std::string message);
@@ -52,7 +52,7 @@ class HeadReader {
 
   const HttpLimits& limits_;
   RequestHead head_;
-  HttpError refusal_;
+  ApiError refusal_;
   std::size_t bytes_ = 0;     ///< of lines taken
   std::size_t searched_ = 0;  ///< of `in`: no line ends before here
   bool has_request_line_ = false;

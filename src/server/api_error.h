@@ -31,10 +31,10 @@ struct ApiError {
 ApiError to_api_error(const Error& error);
 
 /// The JSON text of an error reply or event.
-std::string error_body(const ApiError& error, ErrorSchema schema);
+std::string error_body(const ApiError& error, ErrorSchema schema = ErrorSchema::kOpenAi);
 
 /// Answers with an error, `Retry-After` included where it makes sense.
-void reply_error(Exchange& exchange, const ApiError& error, ErrorSchema schema);
+void reply_error(Exchange& exchange, const ApiError& error, ErrorSchema schema = ErrorSchema::kOpenAi);
 
 /// Runs `work`; whatever it throws becomes the reply.
 void answer_errors(Exchange& exchange, ErrorSchema schema, const std::function<void()>& work);

@@ -1,11 +1,9 @@
-#include "server/api/api_error.h"
+#include "server/api_error.h"
 
 #include <algorithm>
 #include <exception>
 #include <new>
 #include <nlohmann/json.hpp>
-
-#include "server/api/json.h"
 
 namespace kl {
 namespace {
@@ -15,6 +13,8 @@ const char* openai_type(const ApiError& error) {
   switch (error.status) {
     case 401:
       return "authentication_error";
+    case 403:
+      return "permission_error";
     case 404:
       return "not_found_error";
     case 429:
@@ -47,7 +47,14 @@ const char* anthropic_type(int status) {
   }
 }
 
+using OrderedJson = nlohmann::ordered_json;
+
 OrderedJson text_or_null(const std::string& text) { return text.empty() ? OrderedJson(nullptr) : OrderedJson(text); }
+
+/// One line; text that is no UTF-8, such as a piece of what a client sent, gets U+FFFD.
+std::string to_line(const OrderedJson& value) {
+  return value.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
+}
 
 /// "n" of "n: expected ...", or nothing if that is no name of a field.
 std::string subject_of(const std::string& message) {
@@ -93,7 +100,7 @@ ApiError current_api_error() {
 
 std::string error_body(const ApiError& error, ErrorSchema schema) {
   if (schema == ErrorSchema::kAnthropic) {
-    return to_text(
+    return to_line(
         {{"type", "error"}, {"error", {{"type", anthropic_type(error.status)}, {"message", error.message}}}});
   }
   OrderedJson inner = {{"message", error.message},
@@ -102,7 +109,7 @@ std::string error_body(const ApiError& error, ErrorSchema schema) {
                        {"code", text_or_null(error.code)}};
   if (error.prompt_tokens) inner["n_prompt_tokens"] = *error.prompt_tokens;
   if (error.ctx_size) inner["n_ctx"] = *error.ctx_size;
-  return to_text({{"error", inner}});
+  return to_line({{"error", inner}});
 }
 
 void reply_error(Exchange& exchange, const ApiError& error, ErrorSchema schema) {
