@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import EXIT_MEMORY, EXIT_OK, EXIT_USAGE, KL, run_kl
+from conftest import EXIT_MEMORY, EXIT_OK, EXIT_USAGE, KIMI_LINEAR_48B, KL, run_kl
 
 PARTS = ("program", "weights", "scratch", "states", "latents", "cache")
 
@@ -18,15 +18,10 @@ def plan(ok, *args):
 def model(tmp_path_factory):
     """320 MB, half in experts, with real latents: kv_lora_rank 512."""
     folder = tmp_path_factory.mktemp("plan")
-    config = {
-        "model_type": "kimi_linear", "vocab_size": 1024, "hidden_size": 512, "num_hidden_layers": 5,
-        "num_attention_heads": 4, "num_key_value_heads": 4, "intermediate_size": 1024, "kv_lora_rank": 512,
-        "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128, "q_lora_rank": None, "hidden_act": "silu",
-        "num_experts": 64, "num_experts_per_token": 2, "num_shared_experts": 1, "moe_intermediate_size": 400,
-        "first_k_dense_replace": 1, "moe_layer_freq": 1, "moe_renormalize": True, "routed_scaling_factor": 2.446,
-        "moe_router_activation_func": "sigmoid", "num_expert_group": 1, "topk_group": 1, "use_grouped_topk": True,
-        "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "rope_scaling": None, "tie_word_embeddings": False,
-        "mla_use_nope": True, "num_nextn_predict_layers": 0, "model_max_length": 1048576, "dtype": "bfloat16",
+    config = KIMI_LINEAR_48B | {
+        "vocab_size": 1024, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2, "hidden_size": 512, "num_hidden_layers": 5,
+        "num_attention_heads": 4, "num_key_value_heads": 4, "intermediate_size": 1024, "num_experts": 64,
+        "num_experts_per_token": 2, "moe_intermediate_size": 400,
         "linear_attn_config": {"kda_layers": [1, 2, 4], "full_attn_layers": [3, 5], "num_heads": 8, "head_dim": 128,
                                "short_conv_kernel_size": 4}}
     (folder / "config.json").write_text(json.dumps(config))
