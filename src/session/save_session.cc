@@ -156,7 +156,7 @@ std::size_t save_session(const std::filesystem::path& path, const Model& model, 
   OutputFile file(path);
   file.write(&header, sizeof header);
   for (const Section& s : sections) s.write_to(file);
-  file.commit();
+  file.commit(/*read_soon=*/true);
   return header.file_bytes;
 }
 
