@@ -45,6 +45,7 @@ enum class CacheMiss : std::uint8_t {
   kNone,      ///< all but what must be read to go on
   kCold,      ///< nothing that begins like this prompt was ever read, or all of it was evicted
   kDiverged,  ///< the prompt differs from what was read from here on; the last checkpoint lies before
+  kNotKept,   ///< all of the prompt was read before, but the last checkpoint lies some tokens before its end
   kEvicted,   ///< a checkpoint further on existed and made room for others
   kScored,    ///< scored positions are computed anew
   kNotAsked,  ///< cache_prompt was false

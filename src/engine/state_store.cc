@@ -53,6 +53,8 @@ StateStore::Found StateStore::find(std::span<const ReadToken> text, std::int64_t
     found.miss = CacheMiss::kEvicted;
   } else if (known == 0) {
     found.miss = CacheMiss::kCold;
+  } else if (known >= most) {
+    found.miss = CacheMiss::kNotKept;
   } else {
     found.miss = CacheMiss::kDiverged;
   }

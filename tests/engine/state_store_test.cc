@@ -60,6 +60,7 @@ TEST_F(StateStoreTest, SaysWhyNotMore) {
   EXPECT_EQ(store.find(text("abcdef"), 6).miss, CacheMiss::kNone);
   EXPECT_EQ(store.find(text("abcdxx"), 6).miss, CacheMiss::kDiverged);
   EXPECT_EQ(store.find(text("xyz"), 3).miss, CacheMiss::kCold);
+  EXPECT_EQ(store.find(text("abcde"), 4).miss, CacheMiss::kNotKept) << "read before, kept only at its end";
 }
 
 TEST_F(StateStoreTest, CountsSharedLatentsOnce) {
