@@ -312,7 +312,8 @@ void add_benchmarks_of(const Kernels& kernels) {
   }
   for (const std::ptrdiff_t M : {1, 2, 4, 8, 16, 64, 512}) {
     for (const PackedFormat& f : {PackedFormat{4, 32, false, DType::kF16}, PackedFormat{4, 64, true, DType::kBF16},
-                                  PackedFormat{8, 32, false, DType::kF16}}) {
+                                  PackedFormat{8, 32, false, DType::kF16}, PackedFormat{4, 16, true, DType::kF32},
+                                  PackedFormat{6, 16, false, DType::kF32}}) {
       add("packed/" + std::to_string(f.bits) + "bit_g" + std::to_string(f.group) + "/M:" + std::to_string(M),
           [f, M](State& s, const Kernels& t) { matmul_packed(s, t, f, M); });
     }

@@ -150,6 +150,8 @@ EncoderPtr EncoderChoice::choose_gguf(OutputModule& out) const {
 OutputModule EncoderChoice::choose(TargetModule module) const {
   OutputModule out{std::move(module), {}, {}, {}, {}};
   out.kept = common_format(out.source);
+  // Numbers in groups of 16 have a place in kl's files only.
+  if (out.kept && out.kept->group == 16 && options_.to != TargetFormat::kKl) out.kept.reset();
   switch (options_.to) {
     case TargetFormat::kHf:
       out.kept.reset();

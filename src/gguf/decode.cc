@@ -18,6 +18,13 @@ KScale k_scale(const std::uint8_t* s, int j) noexcept {
           static_cast<std::uint8_t>((s[j + 4] >> 4) | (s[j] >> 6) << 4)};
 }
 
+/// 6 bits around 32: the low four from the first eight bytes, the high two from the last four.
+int q3_k_scale(const std::uint8_t* s, int j) noexcept {
+  const int low = j < 8 ? s[j] & 15 : s[j - 8] >> 4;
+  const int high = s[8 + j % 4] >> (j / 4 * 2) & 3;
+  return (low | high << 4) - 32;
+}
+
 int iq4_xs_scale(const std::uint8_t* block, int j) noexcept {
   const int low = block[4 + j / 2] >> (j % 2 * 4) & 15;
   const int high = (block[2] | block[3] << 8) >> (2 * j) & 3;
@@ -110,13 +117,6 @@ void q2_k(Bytes b, float* y) {
     const float dl = d * static_cast<float>(scales[group] & 15), ml = min * static_cast<float>(scales[group] >> 4);
     y[i] = dl * static_cast<float>(qs[32 * part + i % 32] >> shift & 3) - ml;
   }
-}
-
-/// Scale i of a Q3_K block, 6 bits around 32: the low four from the first eight bytes, the high two from the last four.
-int q3_k_scale(Bytes s, int i) {
-  const int low = i < 8 ? s[i] & 15 : s[i - 8] >> 4;
-  const int high = s[8 + i % 4] >> (i / 4 * 2) & 3;
-  return (low | high << 4) - 32;
 }
 
 void q3_k(Bytes b, float* y) {

@@ -29,6 +29,9 @@ struct KScale {
 };
 KScale k_scale(const std::uint8_t* scales, int j) noexcept;
 
+/// Scale j of a Q3_K block, -32 to 31, from its 12 bytes of scales: one for 16 numbers.
+int q3_k_scale(const std::uint8_t* scales, int j) noexcept;
+
 /// Scale of sub-block j of an IQ4_XS block, -32 to 31.
 int iq4_xs_scale(const std::uint8_t* block, int j) noexcept;
 

@@ -18,22 +18,29 @@ inline constexpr std::ptrdiff_t kActivationGroup = 32;
 ///     w = scale q + minimum,   q an unsigned number of `bits` bits
 ///
 /// scale, and minimum where the format keeps one, are shared by `group` neighbouring inputs of one output; without one
-/// the minimum is -2^(bits-1) scale.  MLX affine (biases are the minima), GGUF Q4_0 and Q8_0 map onto this without loss.
+/// the minimum is -2^(bits-1) scale.  MLX affine (biases are the minima) and GGUF's blocks map onto this without loss.
 ///
 /// A matrix [N, K] is blocks of 16 outputs, a block is tiles of 64 inputs in ascending order, a tile is whole cache
 /// lines in the order in which a kernel reads them (RAM is fastest as one ascending stream, docs/kernels.md):
 ///
 ///     4 bits  8 lines; byte 4r + j of line l: output r, input 8l + j (low half) and input 8l + 4 + j (high half)
+///     6 bits  12 lines, three for 16 inputs: the low 4 bits as above in two, then byte 4r + j has the high 2 bits of
+///             output r, inputs j, 4 + j, 8 + j, 12 + j, the first one lowest
 ///     8 bits  16 lines; byte 4r + j of line l: output r, input 4l + j
 ///     then    scales [64 / group][16], then minima [64 / group][16], if kept
 ///
 /// Outputs beyond N and inputs beyond K have scale and minimum 0.
 struct PackedFormat {
-  std::uint8_t bits = 4;           // 4 or 8
-  std::uint8_t group = 32;         // 32 or 64
+  std::uint8_t bits = 4;           // 4, 6 or 8
+  std::uint8_t group = 32;         // 16, 32 or 64
   bool has_minimum = false;        // always true for groups of 64, so that a tile is whole lines
   DType scale_type = DType::kF16;  // of scales and minima
 
+  /// Whether there is such a format.  Groups of 16 are those of GGUF only: Q2_K, Q3_K (4 bits) and Q6_K (6 bits).
+  constexpr bool exists() const {
+    if (group == 16) return scale_type == DType::kF32 && (bits == 4 || (bits == 6 && !has_minimum));
+    return (bits == 4 || bits == 8) && (group == 32 || (group == 64 && has_minimum));
+  }
   constexpr std::ptrdiff_t quant_bytes() const { return kTileOutputs * kTileInputs * bits / 8; }
   constexpr std::ptrdiff_t scales_bytes() const {
     return kTileInputs / group * kTileOutputs * static_cast<std::ptrdiff_t>(size_of(scale_type));
@@ -51,7 +58,8 @@ struct PackedFormat {
 ///
 /// Layout, with K rounded up to a multiple of 64 and G groups of 32: q [K] int8, scale [G] f32, zero [G] int32
 /// (-8 times the sum of a group's q: what a symmetric 4-bit weight's offset contributes), sum [G] f32 (the sum of a group
-/// of x as quantised, for minima), sum of two groups [G / 2] f32.
+/// of x as quantised, for minima), sum of two groups [G / 2] f32, zero of each 16 [2 G] int32 (-8 times the sum of 16 q, for
+/// weights in groups of 16).
 struct ActivationRow {
   static constexpr std::ptrdiff_t padded(std::ptrdiff_t K) { return (K + kTileInputs - 1) / kTileInputs * kTileInputs; }
   static constexpr std::ptrdiff_t groups(std::ptrdiff_t K) { return padded(K) / kActivationGroup; }
@@ -59,7 +67,8 @@ struct ActivationRow {
   static constexpr std::ptrdiff_t zero_at(std::ptrdiff_t K) { return padded(K) + 4 * groups(K); }
   static constexpr std::ptrdiff_t sum_at(std::ptrdiff_t K) { return padded(K) + 8 * groups(K); }
   static constexpr std::ptrdiff_t pair_sum_at(std::ptrdiff_t K) { return padded(K) + 12 * groups(K); }
-  static constexpr std::ptrdiff_t bytes(std::ptrdiff_t K) { return (padded(K) + 14 * groups(K) + 63) / 64 * 64; }
+  static constexpr std::ptrdiff_t zero16_at(std::ptrdiff_t K) { return padded(K) + 14 * groups(K); }
+  static constexpr std::ptrdiff_t bytes(std::ptrdiff_t K) { return (padded(K) + 22 * groups(K) + 63) / 64 * 64; }
 };
 
 /// Below this largest magnitude a group of activations counts as zero: 127 / max must stay finite.

@@ -16,6 +16,52 @@ constexpr std::array<float, kMaxGroup> kAllAlike = [] {
   return ones;
 }();
 
+/// Four numbers of an output, a byte each, which a tile keeps side by side.
+std::uint32_t load_four(const std::uint8_t* q) {
+  std::uint32_t four = 0;
+  std::memcpy(&four, q, 4);
+  return four;
+}
+
+constexpr std::uint32_t kLow4 = 0x0f0f0f0fu, kLow2 = 0x03030303u;  // bits of each byte
+
+/// The quants q [64] of output r of a tile.
+void put_quants(const std::uint8_t* q, int bits, std::ptrdiff_t r, std::byte* tile) {
+  std::byte* to = tile + 4 * r;
+  const auto put_line = [&to](std::uint32_t word) {
+    std::memcpy(to, &word, 4);
+    to += 64;
+  };
+  for (std::ptrdiff_t i = 0; i < kTileInputs; i += bits == 8 ? 4 : bits == 4 ? 8 : 16) {
+    const std::uint32_t first = load_four(q + i);
+    if (bits == 8) {
+      put_line(first);
+    } else if (bits == 4) {
+      put_line(first | load_four(q + i + 4) << 4);
+    } else {
+      const std::uint32_t four[] = {first, load_four(q + i + 4), load_four(q + i + 8), load_four(q + i + 12)};
+      put_line((four[0] & kLow4) | (four[1] & kLow4) << 4);
+      put_line((four[2] & kLow4) | (four[3] & kLow4) << 4);
+      std::uint32_t high = 0;
+      for (int j = 0; j < 4; ++j) high |= (four[j] >> 4 & kLow2) << (2 * j);
+      put_line(high);
+    }
+  }
+}
+
+/// The other way.
+void get_quants(const std::byte* tile, int bits, std::ptrdiff_t r, std::uint8_t* q) {
+  const auto line = [&](std::ptrdiff_t l) {
+    return load_four(reinterpret_cast<const std::uint8_t*>(tile) + 64 * l + 4 * r);
+  };
+  for (std::ptrdiff_t i = 0; i < kTileInputs; i += 4, q += 4) {
+    std::uint32_t four = line(bits == 8 ? i / 4 : bits == 4 ? i / 8 : i / 16 * 3 + i % 16 / 8);
+    if (bits != 8) four = four >> (i % 8) & kLow4;  // 0 or 4
+    if (bits == 6) four |= (line(i / 16 * 3 + 2) >> (i % 16 / 2) & kLow2) << 4;
+    std::memcpy(q, &four, 4);
+  }
+}
+
 }  // namespace
 
 void pack_block(const float* w, std::ptrdiff_t rows, std::ptrdiff_t K, const PackedFormat& f, std::byte* block) {
@@ -36,17 +82,7 @@ void put_packed_row(const PackedRow& row, std::ptrdiff_t K, const PackedFormat& 
   std::fill(row.minimum + groups, row.minimum + padded / f.group, 0.0f);
   for (std::ptrdiff_t k = 0; k < padded; k += kTileInputs) {
     std::byte* tile = block + k / kTileInputs * f.tile_bytes();
-    const std::uint8_t* q = row.q + k;
-    // Four inputs of an output lie together, and at 4 bits the next four in the upper halves of the same bytes.
-    for (std::ptrdiff_t line = 0; line < f.quant_bytes() / 64; ++line) {
-      std::uint32_t word = 0, upper = 0;
-      std::memcpy(&word, q + (f.bits == 8 ? 4 : 8) * line, 4);
-      if (f.bits == 4) {
-        std::memcpy(&upper, q + 8 * line + 4, 4);
-        word |= upper << 4;
-      }
-      std::memcpy(tile + 64 * line + 4 * r, &word, 4);
-    }
+    put_quants(row.q + k, f.bits, r, tile);
     for (std::ptrdiff_t g = 0; g < kTileInputs / f.group; ++g) {
       const std::ptrdiff_t at = g * kTileOutputs + r, from = k / f.group + g;
       store_scale(row.scale[from], f.scale_type, at, tile + f.quant_bytes());
@@ -59,18 +95,7 @@ void get_packed_row(const std::byte* block, std::ptrdiff_t K, const PackedFormat
                     const PackedRow& row) noexcept {
   for (std::ptrdiff_t t = 0; t < f.tiles(K); ++t) {
     const std::byte* tile = block + t * f.tile_bytes();
-    std::uint8_t* q = row.q + t * kTileInputs;
-    for (std::ptrdiff_t line = 0; line < f.quant_bytes() / 64; ++line) {
-      std::uint32_t word = 0;
-      std::memcpy(&word, tile + 64 * line + 4 * r, 4);
-      if (f.bits == 8) {
-        std::memcpy(q + 4 * line, &word, 4);
-        continue;
-      }
-      const std::uint32_t low = word & 0x0f0f0f0fu, high = word >> 4 & 0x0f0f0f0fu;
-      std::memcpy(q + 8 * line, &low, 4);
-      std::memcpy(q + 8 * line + 4, &high, 4);
-    }
+    get_quants(tile, f.bits, r, row.q + t * kTileInputs);
     for (std::ptrdiff_t g = 0; g < kTileInputs / f.group; ++g) {
       const std::ptrdiff_t at = g * kTileOutputs + r, to = t * kTileInputs / f.group + g;
       row.scale[to] = widen(tile + f.quant_bytes(), f.scale_type, at);

@@ -20,12 +20,12 @@ std::string held_text(const HeldForm& form) {
 }
 
 std::optional<PackedFormat> parse_packed_suffix(std::string_view suffix) {
-  for (const std::uint8_t bits : {4, 8}) {
-    for (const std::uint8_t group : {32, 64}) {
+  for (const std::uint8_t bits : {4, 6, 8}) {
+    for (const std::uint8_t group : {16, 32, 64}) {
       for (const bool has_minimum : {false, true}) {
         for (const DType type : {DType::kF16, DType::kBF16, DType::kF32}) {
           const PackedFormat format{bits, group, has_minimum, type};
-          if (format.tile_bytes() % 64 == 0 && packed_suffix(format) == suffix) return format;
+          if (format.exists() && packed_suffix(format) == suffix) return format;
         }
       }
     }

@@ -54,6 +54,24 @@ def test_every_type_of_block_gives_the_logits_of_its_numbers(kind, tmp_path):
     assert np.median(rounded) < 0.5  # activations in 8 bits
 
 
+@pytest.mark.parametrize("kind, held", [("Q2_K", "q4_g16m_f32"), ("Q3_K", "q4_g16_f32"), ("Q6_K", "q6_g16_f32")])
+def test_groups_of_16_are_held_packed_and_go_where_there_is_a_place_for_them(kind, held, tmp_path):
+    path = BlockModel(70, kind, narrow="Q8_0", **SHAPE).write_gguf(tmp_path / "model.gguf")
+    encodings = json.loads(run_kl("inspect", "-m", path, "--json").out)["encodings"]
+    assert {e["encoding"]: e["held_as"] for e in encodings}["GGUF " + kind] == held
+    tokens = list(range(30))
+    for to, flags in (("kl", []), ("kl", F32), ("mlx", F32), ("gguf", F32)):
+        out = tmp_path / to
+        if not out.exists():
+            result = run_kl("convert", "-m", path, "-o", out, "--to", to)
+            assert result.status == 0, result.err
+            assert ('.' + held in run_kl("inspect", "-m", out, "--tensors").out) == (to == "kl")
+        model = out / "model.gguf" if to == "gguf" else out
+        error = np.abs(logits_of(model, tokens, tmp_path, *flags) - logits_of(path, tokens, tmp_path, *flags)).max()
+        assert error < 1e-4 if to != "kl" else error == 0, (to, error)
+    assert run_kl("convert", "-m", path, "-o", tmp_path / "hf", "--to", "hf").status == EXIT_BAD_INPUT
+
+
 def test_all_kernel_tables_read_the_same_model(tmp_path):
     model = BlockModel(50, "Q4_K", narrow="Q5_1", **SHAPE)
     path = model.write_gguf(tmp_path / "model.gguf")

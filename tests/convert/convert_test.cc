@@ -33,7 +33,8 @@ TEST(BitRows, PackingIsTheInverseOfUnpacking) {
 
 TEST(PackedRows, AreReadAsTheyWereWritten) {
   constexpr std::ptrdiff_t kCols = 96;
-  for (const char* name : {"q4_g32_f16", "q8_g32_f16", "q4_g64m_bf16", "q8_g64m_f32", "q4_g32m_f16"}) {
+  for (const char* name : {"q4_g32_f16", "q8_g32_f16", "q4_g64m_bf16", "q8_g64m_f32", "q4_g32m_f16", "q4_g16_f32",
+                           "q4_g16m_f32", "q6_g16_f32"}) {
     const PackedFormat f = *parse_packed_suffix(name);
     std::vector<std::byte> block(static_cast<std::size_t>(f.block_bytes(kCols)));
     std::vector<std::uint8_t> q(kCols + 64), q2(q.size());
@@ -53,6 +54,16 @@ TEST(PackedRows, AreReadAsTheyWereWritten) {
       EXPECT_TRUE(std::equal(minimum.begin(), minimum.begin() + groups, minimum2.begin())) << name;
     }
   }
+}
+
+TEST(PackedNames, AreThoseOfTheFormatsThatExist) {
+  for (const char* name :
+       {"q4_g64_f32", "q8_g64_f16", "q6_g32_f32", "q6_g16m_f32", "q8_g16_f32", "q4_g16_f16", "q4_g32"})
+    EXPECT_FALSE(parse_packed_suffix(name)) << name;
+  const auto q6_k = parse_packed_suffix("q6_g16_f32");
+  ASSERT_TRUE(q6_k);
+  EXPECT_EQ(*q6_k, (PackedFormat{6, 16, false, DType::kF32}));
+  EXPECT_EQ(packed_suffix(*q6_k), "q6_g16_f32");
 }
 
 TEST(Encoders, NameTheTensorsTheyMake) {

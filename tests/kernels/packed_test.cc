@@ -134,21 +134,24 @@ TEST(QuantizeRow, PartsGiveTheBytesOfTheWhole) {
 
 TEST(QuantizeRow, IsTheDefinition) {
   std::vector<float> x(64, 0.0f);
-  x[0] = 127, x[1] = -63.5f, x[2] = 0.5f, x[3] = 1.5f, x[40] = -2.54f, x[41] = 1.27f;
+  x[0] = 127, x[1] = -63.5f, x[2] = 0.5f, x[3] = 1.5f, x[20] = -1, x[40] = -2.54f, x[41] = 1.27f, x[50] = 0.02f;
   const QuantizedRows rows(reference::kernels, x, 1, 64);
   const auto* q = reinterpret_cast<const std::int8_t*>(rows.data());
   EXPECT_EQ((std::vector<int>{q[0], q[1], q[2], q[3], q[40], q[41]}), (std::vector<int>{127, -64, 0, 2, -127, 64}));
   float scale[2], sum[2], pair;
-  std::int32_t zero[2];
+  std::int32_t zero[2], zero16[4];
   std::memcpy(scale, rows.data() + ActivationRow::scale_at(64), 8);
   std::memcpy(zero, rows.data() + ActivationRow::zero_at(64), 8);
   std::memcpy(sum, rows.data() + ActivationRow::sum_at(64), 8);
+  std::memcpy(zero16, rows.data() + ActivationRow::zero16_at(64), 16);
   std::memcpy(&pair, rows.data() + ActivationRow::pair_sum_at(64), 4);
   EXPECT_EQ(scale[0], 1.0f);
   EXPECT_FLOAT_EQ(scale[1], 0.02f);
-  EXPECT_EQ(zero[0], -8 * 65);
-  EXPECT_EQ(zero[1], -8 * -63);
-  EXPECT_EQ(sum[0], 65.0f);
+  EXPECT_EQ(zero[0], -8 * 64);
+  EXPECT_EQ(zero[1], -8 * -62);
+  EXPECT_EQ((std::vector<int>{zero16[0], zero16[1], zero16[2], zero16[3]}),
+            (std::vector<int>{-8 * 65, -8 * -1, -8 * -63, -8 * 1}));
+  EXPECT_EQ(sum[0], 64.0f);
   EXPECT_EQ(pair, sum[0] + sum[1]);
 }
 

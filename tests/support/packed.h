@@ -12,11 +12,14 @@ namespace kl::test {
 /// All formats a tile can have.
 inline std::vector<PackedFormat> packed_formats() {
   std::vector<PackedFormat> all;
-  for (const std::uint8_t bits : {4, 8}) {
-    for (const DType type : {DType::kF16, DType::kBF16, DType::kF32}) {
-      all.push_back({bits, 32, false, type});
-      all.push_back({bits, 32, true, type});
-      all.push_back({bits, 64, true, type});
+  for (const std::uint8_t bits : {4, 6, 8}) {
+    for (const std::uint8_t group : {16, 32, 64}) {
+      for (const bool has_minimum : {false, true}) {
+        for (const DType type : {DType::kF16, DType::kBF16, DType::kF32}) {
+          const PackedFormat format{bits, group, has_minimum, type};
+          if (format.exists()) all.push_back(format);
+        }
+      }
     }
   }
   return all;

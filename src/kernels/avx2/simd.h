@@ -133,15 +133,19 @@ template <int n>
 inline I32 shift_left(I32 x) {
   return _mm256_slli_epi32(x, n);
 }
+template <int n>
+inline I32 shift_right(I32 x) {
+  return _mm256_srli_epi32(x, n);
+}
 inline I32 shift_right(I32 x, int n) { return _mm256_srl_epi32(x, _mm_cvtsi32_si128(n)); }
 inline I32 mask_bits(I32 x, int mask) { return _mm256_and_si256(x, _mm256_set1_epi32(mask)); }
 inline F32 to_float(I32 x) { return _mm256_cvtepi32_ps(x); }
 
 /// sum += the four products of unsigned bytes of w and signed bytes of x in each lane, exactly.  `Bits`: w < 2^Bits.
-/// vpmaddubsw adds two products in 16 bits: 2 x 15 x 128 fits, 2 x 255 x 128 does not, so bytes are widened first.
+/// vpmaddubsw adds two products in 16 bits: 2 x 63 x 128 fits, 2 x 255 x 128 does not, so such bytes are widened first.
 template <int Bits>
 inline void add_products(I32& sum, I32 w, I32 x) {
-  if constexpr (Bits == 4) {
+  if constexpr (Bits <= 6) {
     sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
   } else {
     const I32 w_even = _mm256_and_si256(w, _mm256_set1_epi16(255)), w_odd = _mm256_srli_epi16(w, 8);

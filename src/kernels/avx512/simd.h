@@ -127,6 +127,10 @@ template <int n>
 inline I32 shift_left(I32 x) {
   return _mm512_slli_epi32(x, n);
 }
+template <int n>
+inline I32 shift_right(I32 x) {
+  return _mm512_srli_epi32(x, n);
+}
 inline I32 shift_right(I32 x, int n) { return _mm512_srl_epi32(x, _mm_cvtsi32_si128(n)); }
 inline I32 mask_bits(I32 x, int mask) { return _mm512_and_si512(x, _mm512_set1_epi32(mask)); }
 inline F32 to_float(I32 x) { return _mm512_cvtepi32_ps(x); }

@@ -2,7 +2,7 @@
 // Products with packed weights (packed.h): 16 outputs lie in the lanes, inputs ascend, nothing crosses lanes.
 //
 // Two ways to multiply.  In integers, where the activations come quantised: the bytes of four inputs of 16 outputs meet four
-// bytes of a token, and sums of 32 inputs are exact whatever the order.  In f32 otherwise: weights are unpacked one input at
+// bytes of a token, and sums of 32 inputs (16 where they share a scale) are exact whatever the order.  In f32 otherwise: weights are unpacked one input at
 // a time.  Either way an output is one sequence of operations, the same for every number of tokens and every instruction set.
 //
 // Blocking.  Blocks of 16 outputs are contiguous, so one block after the other is one ascending stream: the order for one and
@@ -19,12 +19,18 @@ template <int Bits, int Group, bool Minimum>
 struct Format {
   static constexpr int kBits = Bits, kGroup = Group;
   static constexpr bool kMinimum = Minimum;
-  static constexpr std::ptrdiff_t kLineInputs = Bits == 4 ? 8 : 4;  // inputs in one cache line of quants
+  static constexpr float kMiddle = static_cast<float>(1 << (Bits - 1));  // times the scale: without a minimum, minus it
+  static constexpr std::ptrdiff_t kSpan =
+      Group < 32 ? Group : 32;  // inputs that share the weights' and the token's scale
   static constexpr std::ptrdiff_t kQuantBytes = kTileOutputs * kTileInputs * Bits / 8;
 };
 
 template <class F>
 inline void with_format(const PackedFormat& format, F f) {
+  if (format.group == 16) {
+    if (format.bits == 6) return f(Format<6, 16, false>{});
+    return format.has_minimum ? f(Format<4, 16, true>{}) : f(Format<4, 16, false>{});
+  }
   if (format.bits == 4) {
     if (format.group == 64) return f(Format<4, 64, true>{});
     return format.has_minimum ? f(Format<4, 32, true>{}) : f(Format<4, 32, false>{});
@@ -32,6 +38,36 @@ inline void with_format(const PackedFormat& format, F f) {
   if (format.group == 64) return f(Format<8, 64, true>{});
   return format.has_minimum ? f(Format<8, 32, true>{}) : f(Format<8, 32, false>{});
 }
+
+/// The inputs whose quants lie together, in whole cache lines.
+template <int Bits>
+struct QuantLines {
+  static constexpr int kInputs = Bits == 8 ? 4 : Bits == 4 ? 8 : 16;
+  static constexpr int kLines = kInputs * Bits / 32;
+
+  I32 line[kLines];
+
+  [[gnu::always_inline]] void load(const std::byte* p) {
+#pragma GCC unroll 3
+    for (int l = 0; l < kLines; ++l) line[l] = load_integers(p + 64 * l);
+  }
+
+  /// Inputs 4 i to 4 i + 3, a byte each.
+  [[gnu::always_inline]] I32 four(int i) const {
+    if constexpr (Bits == 8) {
+      return line[0];
+    } else {
+      const I32 low = i % 2 == 0 ? low_nibbles(line[i / 2]) : high_nibbles(line[i / 2]);
+      if constexpr (Bits == 4) return low;
+      const I32 high = line[kLines - 1];
+      const I32 in_place = i == 0   ? shift_left<4>(high)
+                           : i == 1 ? shift_left<2>(high)
+                           : i == 2 ? high
+                                    : shift_right<2>(high);
+      return low | mask_bits(in_place, 0x30303030);
+    }
+  }
+};
 
 inline F32 load_scales(const std::byte* p, DType type) {
   switch (type) {
@@ -73,7 +109,7 @@ struct PackedPanel {
 /// Quantised tokens.
 struct PackedTokens {
   const std::byte* rows;
-  std::ptrdiff_t row_bytes, scale_at, zero_at, sum_at, pair_sum_at;
+  std::ptrdiff_t row_bytes, scale_at, zero_at, sum_at, pair_sum_at, zero16_at;
 
   explicit PackedTokens(const MatmulArgs& a)
       : rows(a.q),
@@ -81,7 +117,8 @@ struct PackedTokens {
         scale_at(ActivationRow::scale_at(a.w.K)),
         zero_at(ActivationRow::zero_at(a.w.K)),
         sum_at(ActivationRow::sum_at(a.w.K)),
-        pair_sum_at(ActivationRow::pair_sum_at(a.w.K)) {}
+        pair_sum_at(ActivationRow::pair_sum_at(a.w.K)),
+        zero16_at(ActivationRow::zero16_at(a.w.K)) {}
 };
 
 inline float float_at(const std::byte* p) {
@@ -95,25 +132,24 @@ inline std::int32_t int_at(const std::byte* p) {
   return x;
 }
 
-/// sum[m][v] += products of one group of 32 inputs; `w[v]` and `x` point at its first quants, x rows `row_bytes` apart.
+/// sum[m][v] += products of one span of inputs; `w[v]` and `x` point at its first quants, x rows `row_bytes` apart.
 template <class F, int M, int V>
-[[gnu::always_inline]] inline void add_group(const std::byte* const (&w)[V], const std::byte* x,
-                                             std::ptrdiff_t row_bytes, I32 (&sum)[M][V]) {
+[[gnu::always_inline]] inline void add_span(const std::byte* const (&w)[V], const std::byte* x,
+                                            std::ptrdiff_t row_bytes, I32 (&sum)[M][V]) {
+  using Lines = QuantLines<F::kBits>;
 #pragma GCC unroll 8
-  for (std::ptrdiff_t line = 0; line < kActivationGroup / F::kLineInputs; ++line) {
-    I32 lines[V];
+  for (std::ptrdiff_t at = 0; at < F::kSpan / Lines::kInputs; ++at) {
+    Lines lines[V];
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) lines[v] = load_integers(w[v] + line * 64);
-#pragma GCC unroll 2
-    for (int half = 0; half < F::kLineInputs / 4; ++half) {
+    for (int v = 0; v < V; ++v) lines[v].load(w[v] + at * Lines::kLines * 64);
+#pragma GCC unroll 4
+    for (int i = 0; i < Lines::kInputs / 4; ++i) {
       I32 w_v[V];
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) {
-        w_v[v] = F::kBits == 8 ? lines[v] : half == 0 ? low_nibbles(lines[v]) : high_nibbles(lines[v]);
-      }
+      for (int v = 0; v < V; ++v) w_v[v] = lines[v].four(i);
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m) {
-        const I32 x_m = broadcast(int_at(x + m * row_bytes + line * F::kLineInputs + half * 4));
+        const I32 x_m = broadcast(int_at(x + m * row_bytes + at * Lines::kInputs + i * 4));
 #pragma GCC unroll 4
         for (int v = 0; v < V; ++v) add_products<F::kBits>(sum[m][v], w_v[v], x_m);
       }
@@ -121,10 +157,32 @@ template <class F, int M, int V>
   }
 }
 
+/// The first number of the sum over span `s` of a token: what the middle of weights without a minimum contributes.
+template <class F>
+[[gnu::always_inline]] inline I32 first_of_sum(const PackedTokens& t, const std::byte* row, std::ptrdiff_t s) {
+  if constexpr (F::kMinimum) {
+    return broadcast(std::int32_t{0});
+  } else {
+    const I32 zeros = broadcast(int_at(row + (F::kSpan == 32 ? t.zero_at : t.zero16_at) + 4 * s));
+    if constexpr (F::kBits == 4) return zeros;  // -8 times the sum
+    return shift_left<F::kBits - 4>(zeros);
+  }
+}
+
+/// The sum over the weights' group that ends with span `s` of a token, which multiplies their minimum.
+template <class F>
+[[gnu::always_inline]] inline F32 sum_of_inputs(const PackedTokens& t, const std::byte* row, std::ptrdiff_t s) {
+  if constexpr (F::kGroup == 64) return broadcast(float_at(row + t.pair_sum_at + 4 * (s / 2)));
+  if constexpr (F::kGroup == 32) return broadcast(float_at(row + t.sum_at + 4 * s));
+  const std::int32_t q_sum = int_at(row + t.zero16_at + 4 * s) / -8;
+  return broadcast(float_at(row + t.scale_at + 4 * (s / 2)) * static_cast<float>(q_sum));
+}
+
 /// M tokens x V vectors of outputs over all inputs, in registers.  Not inlined: with more live values around it they would be
 /// kept in memory.
 template <class F, int M, int V>
 [[gnu::noinline]] void packed_tile(PackedPanel p, PackedTokens t, F32 (*y)[V]) {
+  constexpr int kSpans = static_cast<int>(kTileInputs / F::kSpan);  // of a tile
   F32 total[M][V];
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) {
@@ -138,42 +196,37 @@ template <class F, int M, int V>
       for (; ahead < end; ahead += 64) __builtin_prefetch(ahead, 0, 2);
     }
 #pragma GCC unroll 2
-    for (int half = 0; half < 2; ++half) {
-      const std::ptrdiff_t g = tile * 2 + half;
+    for (int part = 0; part < kSpans; ++part) {
+      const std::ptrdiff_t s = tile * kSpans + part;
       I32 sum[M][V];
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m) {
-        I32 first = broadcast(std::int32_t{0});
-        if constexpr (!F::kMinimum) {
-          first = broadcast(int_at(t.rows + m * t.row_bytes + t.zero_at + 4 * g));
-          if constexpr (F::kBits == 8) first = shift_left<4>(first);  // an offset of 128 in place of 8
-        }
+        const I32 first = first_of_sum<F>(t, t.rows + m * t.row_bytes, s);
 #pragma GCC unroll 4
         for (int v = 0; v < V; ++v) sum[m][v] = first;
       }
       const std::byte* w[V];
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) w[v] = p.quants(v) + half * (F::kQuantBytes / 2);
-      add_group<F>(w, t.rows + g * kActivationGroup, t.row_bytes, sum);
+      for (int v = 0; v < V; ++v) w[v] = p.quants(v) + part * (F::kQuantBytes / kSpans);
+      add_span<F>(w, t.rows + s * F::kSpan, t.row_bytes, sum);
 
       F32 scale[V], minimum[V];
-      const std::ptrdiff_t group = F::kGroup == 32 ? half : 0;
+      const std::ptrdiff_t group = part * F::kSpan / F::kGroup;
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) {
-        const std::byte* s = p.scales_of(v, F::kQuantBytes) + group * p.scales.group_bytes;
-        scale[v] = load_scales(s, p.scales.type);
-        minimum[v] = F::kMinimum ? load_scales(s + p.scales.minimum_bytes, p.scales.type) : zero();
+        const std::byte* at = p.scales_of(v, F::kQuantBytes) + group * p.scales.group_bytes;
+        scale[v] = load_scales(at, p.scales.type);
+        minimum[v] = F::kMinimum ? load_scales(at + p.scales.minimum_bytes, p.scales.type) : zero();
       }
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m) {
         const std::byte* row = t.rows + m * t.row_bytes;
-        const F32 x_scale = broadcast(float_at(row + t.scale_at + 4 * g));
+        const F32 x_scale = broadcast(float_at(row + t.scale_at + 4 * (s * F::kSpan / kActivationGroup)));
 #pragma GCC unroll 4
         for (int v = 0; v < V; ++v) total[m][v] = fma(to_float(sum[m][v]), scale[v] * x_scale, total[m][v]);
         if constexpr (F::kMinimum) {
-          if (F::kGroup == 64 && half == 0) continue;
-          const F32 x_sum =
-              broadcast(float_at(F::kGroup == 64 ? row + t.pair_sum_at + 4 * tile : row + t.sum_at + 4 * g));
+          if (F::kGroup == 64 && part == 0) continue;
+          const F32 x_sum = sum_of_inputs<F>(t, row, s);
 #pragma GCC unroll 4
           for (int v = 0; v < V; ++v) total[m][v] = fma(minimum[v], x_sum, total[m][v]);
         }
@@ -242,25 +295,25 @@ void packed_blocks(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) {
 /// Weights of 16 outputs and one input after the other: f(k, w) for the inputs of a tile, w one vector per part.
 template <class F, class Use>
 inline void unpack_tile(const std::byte* tile, const ScaleLayout& scales, Use use) {
-  for (std::ptrdiff_t line = 0; line < kTileInputs / F::kLineInputs; ++line) {
-    I32 quants[kParts];
+  using Lines = QuantLines<F::kBits>;
+  for (std::ptrdiff_t k = 0; k < kTileInputs; k += Lines::kInputs) {
+    Lines lines[kParts];
     F32 scale[kParts], minimum[kParts];
     for (int part = 0; part < kParts; ++part) {
-      quants[part] = load_integers(tile + line * 64 + part * 4 * kWidth);
-      const std::ptrdiff_t group = line * F::kLineInputs / F::kGroup;
-      const std::byte* s = tile + F::kQuantBytes + group * scales.group_bytes + part * (scales.group_bytes / kParts);
+      lines[part].load(tile + k / Lines::kInputs * Lines::kLines * 64 + part * 4 * kWidth);
+      const std::byte* s =
+          tile + F::kQuantBytes + k / F::kGroup * scales.group_bytes + part * (scales.group_bytes / kParts);
       scale[part] = load_scales(s, scales.type);
-      minimum[part] = F::kMinimum ? load_scales(s + scales.minimum_bytes, scales.type)
-                                  : broadcast(F::kBits == 4 ? -8.0f : -128.0f) * scale[part];
+      minimum[part] =
+          F::kMinimum ? load_scales(s + scales.minimum_bytes, scales.type) : broadcast(-F::kMiddle) * scale[part];
     }
-    for (int i = 0; i < F::kLineInputs; ++i) {
-      const int shift = F::kBits == 8 ? 8 * i : 8 * (i % 4) + 4 * (i / 4);
+    for (int i = 0; i < Lines::kInputs; ++i) {
       F32 w[kParts];
       for (int part = 0; part < kParts; ++part) {
-        const I32 q = mask_bits(shift_right(quants[part], shift), (1 << F::kBits) - 1);
+        const I32 q = mask_bits(shift_right(lines[part].four(i / 4), 8 * (i % 4)), 255);
         w[part] = fma(scale[part], to_float(q), minimum[part]);
       }
-      use(line * F::kLineInputs + i, w);
+      use(k + i, w);
     }
   }
 }
@@ -317,6 +370,21 @@ void matmul(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept 
   });
 }
 
+/// Number of output r and input i of a tile.
+template <int Bits>
+inline unsigned quant_of(const std::byte* tile, std::ptrdiff_t r, std::ptrdiff_t i) {
+  using Lines = QuantLines<Bits>;
+  const std::byte* lines = tile + i / Lines::kInputs * Lines::kLines * 64 + 4 * r + i % 4;
+  if constexpr (Bits == 8) {
+    return static_cast<unsigned>(*lines);
+  } else {
+    const auto byte = static_cast<unsigned>(lines[i % Lines::kInputs / 8 * 64]);
+    const unsigned low = i % 8 < 4 ? byte & 15u : byte >> 4;
+    if constexpr (Bits == 4) return low;
+    return low | (static_cast<unsigned>(lines[(Lines::kLines - 1) * 64]) >> (i % 16 / 4 * 2) & 3u) << 4;
+  }
+}
+
 /// Row n of a packed matrix, one element at a time: embeddings, and MLA's small per-head matrices.
 template <class F>
 void packed_row(const WeightMatrix& w, std::ptrdiff_t n, float* dst) {
@@ -337,11 +405,9 @@ void packed_row(const WeightMatrix& w, std::ptrdiff_t n, float* dst) {
     for (std::ptrdiff_t i = 0; i < kTileInputs && k + i < w.K; ++i) {
       if (i % F::kGroup == 0) {
         scale = scale_of(scales, i);
-        minimum = F::kMinimum ? scale_of(scales + f.scales_bytes(), i) : (F::kBits == 4 ? -8.0f : -128.0f) * scale;
+        minimum = F::kMinimum ? scale_of(scales + f.scales_bytes(), i) : -F::kMiddle * scale;
       }
-      const auto byte = static_cast<unsigned>(tile[i / F::kLineInputs * 64 + 4 * r + i % 4]);
-      const unsigned q = F::kBits == 8 ? byte : i % 8 < 4 ? byte & 15u : byte >> 4;
-      dst[k + i] = __builtin_fmaf(scale, static_cast<float>(q), minimum);
+      dst[k + i] = __builtin_fmaf(scale, static_cast<float>(quant_of<F::kBits>(tile, r, i)), minimum);
     }
   }
 }

@@ -21,6 +21,7 @@ void quantize_row(const float* x, std::ptrdiff_t K, std::byte* row, std::ptrdiff
   auto* zeros = reinterpret_cast<std::int32_t*>(row + ActivationRow::zero_at(K));
   auto* sum = reinterpret_cast<float*>(row + ActivationRow::sum_at(K));
   auto* pair_sum = reinterpret_cast<float*>(row + ActivationRow::pair_sum_at(K));
+  auto* zeros16 = reinterpret_cast<std::int32_t*>(row + ActivationRow::zero16_at(K));
   const std::ptrdiff_t last = k1 < K ? k1 / kActivationGroup : ActivationRow::groups(K);
   for (std::ptrdiff_t g = k0 / kActivationGroup; g < last; ++g, q += kActivationGroup) {
     F32 x_g[kGroupVectors];
@@ -31,9 +32,11 @@ void quantize_row(const float* x, std::ptrdiff_t K, std::byte* row, std::ptrdiff
     const bool is_zero = most < kSmallestActivation;
     const F32 inverse = broadcast(is_zero ? 0.0f : 127.0f / most);
     for (int v = 0; v < kGroupVectors; ++v) store_bytes(q + v * kWidth, x_g[v] * inverse);
-    const std::int32_t total = sum_bytes(q) + sum_bytes(q + 16);
+    const std::int32_t first = sum_bytes(q), total = first + sum_bytes(q + 16);
     scale[g] = is_zero ? 0.0f : most / 127.0f;
     zeros[g] = -8 * total;
+    zeros16[2 * g] = -8 * first;
+    zeros16[2 * g + 1] = -8 * (total - first);
     sum[g] = scale[g] * static_cast<float>(total);
     if (g % 2 == 1) pair_sum[g / 2] = sum[g - 1] + sum[g];
   }

@@ -1,4 +1,5 @@
 // Packed weights by the letter of packed.h: one element at a time.
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 
@@ -20,9 +21,13 @@ struct Place {
 };
 
 int quant_at(const PackedFormat& f, const Place& p) {
-  if (f.bits == 8) return static_cast<int>(p.tile[p.i / 4 * 64 + 4 * p.r + p.i % 4]);
-  const auto byte = static_cast<unsigned>(p.tile[p.i / 8 * 64 + 4 * p.r + p.i % 4]);
-  return static_cast<int>(p.i % 8 < 4 ? byte & 15u : byte >> 4);
+  const auto byte = [&](std::ptrdiff_t line) { return static_cast<unsigned>(p.tile[64 * line + 4 * p.r + p.i % 4]); };
+  const auto nibble = [&](std::ptrdiff_t line) { return p.i % 8 < 4 ? byte(line) & 15u : byte(line) >> 4; };
+  if (f.bits == 8) return static_cast<int>(byte(p.i / 4));
+  if (f.bits == 4) return static_cast<int>(nibble(p.i / 8));
+  const std::ptrdiff_t lines = p.i / 16 * 3;
+  const unsigned high = byte(lines + 2) >> (p.i % 16 / 4 * 2) & 3u;
+  return static_cast<int>(nibble(lines + p.i % 16 / 8) | high << 4);
 }
 
 double scale_at(const PackedFormat& f, const Place& p) {
@@ -57,6 +62,7 @@ void quantize_row(const float* x, std::ptrdiff_t K, std::byte* row, std::ptrdiff
   auto* scale = part<float>(row, ActivationRow::scale_at(K));
   auto* zero = part<std::int32_t>(row, ActivationRow::zero_at(K));
   auto* sum = part<float>(row, ActivationRow::sum_at(K));
+  auto* zero16 = part<std::int32_t>(row, ActivationRow::zero16_at(K));
   for (std::ptrdiff_t g = first; g < last; ++g) {
     float largest = 0;
     bool is_nan = false;
@@ -67,14 +73,16 @@ void quantize_row(const float* x, std::ptrdiff_t K, std::byte* row, std::ptrdiff
     }
     if (is_nan) largest = NAN;
     const float inverse = largest < kSmallestActivation ? 0 : 127.0f / largest;
-    int total = 0;
+    int total = 0, totals[2] = {};
     for (std::ptrdiff_t i = g * kActivationGroup; i < (g + 1) * kActivationGroup; ++i) {
       const float scaled = x_at(i) * inverse;
       q[i] = static_cast<std::int8_t>(std::isnan(scaled) ? -128 : static_cast<int>(std::nearbyint(scaled)));
       total += q[i];
+      totals[i / 16 % 2] += q[i];
     }
     scale[g] = largest < kSmallestActivation ? 0 : largest / 127.0f;
     zero[g] = -8 * total;
+    for (std::ptrdiff_t half = 0; half < 2; ++half) zero16[2 * g + half] = -8 * totals[half];
     sum[g] = scale[g] * static_cast<float>(total);
   }
   auto* pair_sum = part<float>(row, ActivationRow::pair_sum_at(K));
@@ -83,16 +91,17 @@ void quantize_row(const float* x, std::ptrdiff_t K, std::byte* row, std::ptrdiff
 
 void matmul_packed(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept {
   const PackedFormat& f = a.w.format;
+  const std::ptrdiff_t step = std::min<std::ptrdiff_t>(f.group, kActivationGroup);  // shares both scales
   for (std::ptrdiff_t m = 0; m < a.M; ++m) {
     const std::byte* row = a.q + m * ActivationRow::bytes(a.w.K);
     const auto* q = part<std::int8_t>(row, 0);
     const auto* scale = part<float>(row, ActivationRow::scale_at(a.w.K));
     for (std::ptrdiff_t n = n0; n < n1; ++n) {
       double y = 0;
-      for (std::ptrdiff_t k = 0; k < a.w.K; k += kActivationGroup) {
+      for (std::ptrdiff_t k = 0; k < a.w.K; k += step) {
         const Place p(a.w, n, k);
         double products = 0, total = 0;  // of integers
-        for (std::ptrdiff_t i = k; i < k + kActivationGroup && i < a.w.K; ++i) {
+        for (std::ptrdiff_t i = k; i < k + step && i < a.w.K; ++i) {
           products += quant_at(f, Place(a.w, n, i)) * q[i];
           total += q[i];
         }

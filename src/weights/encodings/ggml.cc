@@ -30,8 +30,8 @@ void five_bits(Bytes qh, Bytes qs, std::uint8_t* q, Value value) {
   nibbles(qs, q, [&](int j, int low) { return value(low | (qh[j / 8] >> (j % 8) & 1) << 4); });
 }
 
-// One block in the numbers of its packed format; the functions are named after the types.  8-bit numbers without a minimum
-// count from the middle, 128.
+// One block in the numbers of its packed format; the functions are named after the types.  Numbers without a minimum count from
+// the middle: 8, 32 or 128.
 
 void q4_0(Bytes b, const PackedRow& out) {
   *out.scale = half(b);
@@ -96,6 +96,37 @@ void iq4_xs(Bytes b, const PackedRow& out) {
   }
 }
 
+// Groups of 16: number i of a block has scale i / 16.
+
+void q2_k(Bytes b, const PackedRow& out) {
+  const float d = half(b + 80), min = half(b + 82);
+  for (int g = 0; g < 16; ++g) {
+    out.scale[g] = d * static_cast<float>(b[g] & 15);
+    out.minimum[g] = -(min * static_cast<float>(b[g] >> 4));
+  }
+  for (int i = 0; i < 256; ++i) out.q[i] = b[16 + 32 * (i / 128) + i % 32] >> (i % 128 / 32 * 2) & 3;
+}
+
+void q3_k(Bytes b, const PackedRow& out) {
+  const float d = half(b + 108);
+  for (int g = 0; g < 16; ++g) out.scale[g] = d * static_cast<float>(q3_k_scale(b + 96, g));
+  for (int i = 0; i < 256; ++i) {
+    const int low = b[32 + 32 * (i / 128) + i % 32] >> (i % 128 / 32 * 2) & 3, high = b[i % 32] >> (i / 32) & 1;
+    out.q[i] = static_cast<std::uint8_t>((low | high << 2) - 4 + 8);
+  }
+}
+
+void q6_k(Bytes b, const PackedRow& out) {
+  const float d = half(b + 208);
+  for (int g = 0; g < 16; ++g) out.scale[g] = d * static_cast<float>(static_cast<std::int8_t>(b[192 + g]));
+  for (int i = 0; i < 256; ++i) {
+    const int part = i / 128, quarter = i % 128 / 32;
+    const int low = b[64 * part + 32 * (quarter % 2) + i % 32] >> (quarter / 2 * 4) & 15;
+    const int high = b[128 + 32 * part + i % 32] >> (2 * quarter) & 3;
+    out.q[i] = static_cast<std::uint8_t>(low | high << 4);
+  }
+}
+
 /// How a type is held, and what brings a block into that form.
 struct Packing {
   std::string_view type;
@@ -109,48 +140,48 @@ constexpr Packing kPackings[] = {
     {"Q8_0", {8, 32, false, DType::kF16}, q8_0},     {"Q4_K", {4, 32, true, DType::kF32}, q4_k},
     {"Q5_K", {8, 32, true, DType::kF32}, q5_k},      {"IQ4_NL", {8, 32, false, DType::kF16}, iq4_nl},
     {"IQ4_XS", {8, 32, false, DType::kF32}, iq4_xs}, {"MXFP4", {8, 32, false, DType::kBF16}, mxfp4},
+    {"Q2_K", {4, 16, true, DType::kF32}, q2_k},      {"Q3_K", {4, 16, false, DType::kF32}, q3_k},
+    {"Q6_K", {6, 16, false, DType::kF32}, q6_k},
 };
+
+const Packing* find_packing(std::string_view type) {
+  const auto found = std::find_if(std::begin(kPackings), std::end(kPackings),
+                                  [&](const Packing& packing) { return packing.type == type; });
+  return found == std::end(kPackings) ? nullptr : found;
+}
 
 class GgmlMatrix : public StoredMatrix {
  public:
-  GgmlMatrix(const GgmlType& type, DecodeBlocks decode, const FileTensor& tensor, std::int64_t rows, std::int64_t cols)
+  GgmlMatrix(const GgmlType& type, DecodeBlocks decode, const Packing& packing, const FileTensor& tensor,
+             std::int64_t rows, std::int64_t cols)
       : StoredMatrix(rows, cols, "GGUF " + std::string(type.name), tensor.bytes),
         type_(type),
         decode_(decode),
-        packing_(find_packing(type.name)),
+        packing_(packing),
         data_(tensor.data) {}
 
   void decode_row(std::int64_t row, float* w) const noexcept override { decode_(blocks(row), cols(), w); }
 
-  HeldForm held_as() const noexcept override {
-    if (packing_ == nullptr) return {DType::kF32, {}};
-    return {DType::kPacked, packing_->format};
-  }
+  HeldForm held_as() const noexcept override { return {DType::kPacked, packing_.format}; }
 
   void packed_row(std::int64_t row, const PackedRow& out) const noexcept override {
-    const int groups = static_cast<int>(type_.values) / packing_->format.group;
+    const int groups = static_cast<int>(type_.values) / packing_.format.group;
     PackedRow block = out;
     auto bytes = reinterpret_cast<Bytes>(blocks(row));
     for (std::int64_t k = 0; k < cols(); k += type_.values, bytes += type_.bytes) {
-      packing_->pack(bytes, block);
+      packing_.pack(bytes, block);
       block.q += type_.values;
       block.scale += groups;
-      if (packing_->format.has_minimum) block.minimum += groups;
+      if (packing_.format.has_minimum) block.minimum += groups;
     }
   }
 
  private:
-  static const Packing* find_packing(std::string_view type) {
-    const auto found = std::find_if(std::begin(kPackings), std::end(kPackings),
-                                    [&](const Packing& packing) { return packing.type == type; });
-    return found == std::end(kPackings) ? nullptr : found;
-  }
-
   const std::byte* blocks(std::int64_t row) const { return data_ + row * (cols() / type_.values * type_.bytes); }
 
   const GgmlType& type_;
   const DecodeBlocks decode_;
-  const Packing* const packing_;  // null: held in f32
+  const Packing& packing_;
   const std::byte* const data_;
 };
 
@@ -164,7 +195,8 @@ StoredModule GgmlEncoding::find(const std::string& module, const std::vector<std
   const GgmlType* type = find_ggml_type(tensor->dtype);
   if (type == nullptr || type->name == "F32" || type->name == "F16" || type->name == "BF16") return {};
   const DecodeBlocks decode = find_decoder(type->name);
-  if (decode == nullptr) {
+  const Packing* packing = find_packing(type->name);
+  if (decode == nullptr || packing == nullptr) {
     source.complain(ErrorCode::kUnsupported, name,
                     fmt::format("expected a type of block that kl reads, got {}", type->name));
     return {true, nullptr};
@@ -176,7 +208,7 @@ StoredModule GgmlEncoding::find(const std::string& module, const std::vector<std
   }
   std::int64_t rows = 1;
   for (std::size_t i = 0; i + 1 < shape.size(); ++i) rows *= shape[i];
-  return {true, std::make_shared<GgmlMatrix>(*type, decode, *tensor, rows, shape.back())};
+  return {true, std::make_shared<GgmlMatrix>(*type, decode, *packing, *tensor, rows, shape.back())};
 }
 
 }  // namespace kl

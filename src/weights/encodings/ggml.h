@@ -11,7 +11,8 @@ namespace kl {
 ///     Q5_0, Q8_0               8 bits about the middle, f16 scales
 ///     Q5_1, Q5_K               8 bits with minima
 ///     IQ4_NL, IQ4_XS, MXFP4    8 bits about the middle: the values of their tables are integers
-///     Q2_K, Q3_K, Q6_K         f32: their groups of 16 fit no packed format
+///     Q2_K                     4 bits, groups of 16, scales d sc and minima -dmin mn
+///     Q3_K, Q6_K               4 and 6 bits about the middle, groups of 16, scales d sc
 ///
 /// Source    ggml-quants.c; layouts in docs/formats.md.
 class GgmlEncoding : public Encoding {
