@@ -57,8 +57,8 @@ def test_every_type_of_block_gives_the_logits_of_its_numbers(kind, tmp_path):
 @pytest.mark.parametrize("kind, held", [("Q2_K", "q4_g16m_f32"), ("Q3_K", "q4_g16_f32"), ("Q6_K", "q6_g16_f32")])
 def test_groups_of_16_are_held_packed_and_go_where_there_is_a_place_for_them(kind, held, tmp_path):
     path = BlockModel(70, kind, narrow="Q8_0", **SHAPE).write_gguf(tmp_path / "model.gguf")
-    encodings = json.loads(run_kl("inspect", "-m", path, "--json").out)["encodings"]
-    assert {e["encoding"]: e["held_as"] for e in encodings}["GGUF " + kind] == held
+    encodings = json.loads(run_kl("inspect", "-m", path, "--json").out)["weights"]["encodings"]
+    assert {e["name"]: e["held_as"] for e in encodings}["GGUF " + kind] == held
     tokens = list(range(30))
     for to, flags in (("kl", []), ("kl", F32), ("mlx", F32), ("gguf", F32)):
         out = tmp_path / to
