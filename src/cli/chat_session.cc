@@ -9,11 +9,12 @@
 
 namespace kl::cli {
 
-ChatSession::ChatSession(LoadedModel& loaded, ChatTemplate chat_template, GenerateOptions options, std::string system,
-                         std::int64_t ctx_size)
+ChatSession::ChatSession(LoadedModel& loaded, ChatTemplate chat_template, GenerateOptions options, int max_draft,
+                         std::string system, std::int64_t ctx_size)
     : loaded_(loaded),
       template_(std::move(chat_template)),
       options_(std::move(options)),
+      max_draft_(max_draft),
       system_(std::move(system)),
       ctx_size_(ctx_size),
       moment_(nothing_read()) {
@@ -94,8 +95,8 @@ GenerateResult ChatSession::answer(const GenerateHooks& hooks) {
   GenerateOptions options = options_;
   options.sampling.seed += num_answers_;
   options.max_tokens = std::min(options.max_tokens, room(moment_));
-  GenerateResult result = generate(loaded_.model, loaded_.tokenizer, moment_.state, moment_.pending, options, hooks);
-  loaded_.model.settle(moment_.state);
+  GenerateResult result =
+      generate(loaded_.model, loaded_.tokenizer, moment_.state, moment_.pending, options, hooks, max_draft_);
   if (result.ids.empty()) return result;
   ++num_answers_;
   moment_.note_read(moment_.pending, forms_of_prompt(loaded_.model, loaded_.tokenizer, moment_.pending));

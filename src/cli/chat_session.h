@@ -21,10 +21,10 @@ namespace kl::cli {
 ///           The last token drawn is never in the state, so it waits to be read with the next message.
 class ChatSession {
  public:
-  /// `loaded` must outlive the session.  Answer number i (from 0) is drawn with seed options.sampling.seed + i; the
-  /// conversation has at most ctx_size tokens.
-  ChatSession(LoadedModel& loaded, ChatTemplate chat_template, GenerateOptions options, std::string system,
-              std::int64_t ctx_size);
+  /// `loaded` must outlive the session.  Answer number i (from 0) is drawn with seed options.sampling.seed + i,
+  /// and with up to max_draft tokens tried at once (generate()); the conversation has at most ctx_size tokens.
+  ChatSession(LoadedModel& loaded, ChatTemplate chat_template, GenerateOptions options, int max_draft,
+              std::string system, std::int64_t ctx_size);
 
   /// Sends a message and returns the answer.  If it was cancelled before its first token, the message is taken back.
   /// Throws what the template throws, and Error(kInvalidArgument) if the context has no room for it; the message is
@@ -74,6 +74,7 @@ class ChatSession {
   LoadedModel& loaded_;
   ChatTemplate template_;
   GenerateOptions options_;
+  int max_draft_;
   std::string system_;
   std::int64_t ctx_size_;
   std::uint64_t num_answers_ = 0;
