@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "grammar/automaton.h"
@@ -112,7 +113,10 @@ class SchemaCompiler {
   Graph value(const std::vector<NodeId>& own);
   Graph enumeration(const std::vector<NodeId>& own, NodeId values_of);
   void add_constant(Nfa& nfa, StateId from, std::string_view json, StateId to);
-  bool admits(const std::vector<NodeId>& own, NodeId value);
+  const std::unordered_set<std::string>& texts_of(NodeId list);
+  bool admits(const std::vector<NodeId>& own, const StringRules& strings, NodeId value);
+  std::optional<Decimal> decimal_of(NodeId value) const;
+  double remainder(NodeId value, std::uint32_t divisor) const;
   std::uint32_t types(NodeId schema);
   std::uint32_t types(const std::vector<NodeId>& own);
   std::uint32_t type_of(NodeId value) const;
@@ -135,6 +139,7 @@ class SchemaCompiler {
   std::vector<OtherNames> other_names(const std::vector<NodeId>& own, const std::vector<Property>& known);
   NodeId others_keyword(NodeId schema) const;
   void check_unevaluated(const std::vector<NodeId>& own);
+  void check_patterns(const std::vector<NodeId>& own);
   bool is_open(const std::vector<NodeId>& own);
   RuleId member(const std::vector<OtherNames>& others);
   void add_known(Nfa& nfa, StateId from, const std::vector<Property>& known, std::optional<RuleId> member, StateId to);
@@ -152,6 +157,7 @@ class SchemaCompiler {
   std::unordered_map<NodeId, bool> checked_;
   std::map<std::string, NodeId, std::less<>> references_;
   std::map<std::string, Graph, std::less<>> patterns_;
+  std::unordered_map<NodeId, std::unordered_set<std::string>> enumerated_;
 };
 
 }  // namespace kl::grammar

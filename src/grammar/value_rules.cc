@@ -115,8 +115,12 @@ Graph SchemaCompiler::enumeration(const std::vector<NodeId>& own, NodeId values_
   if (constant == kNoNode && tree_[list].kind != JsonKind::kArray) refuse(values_of, "enum", "an array");
   Nfa nfa(budget_);
   const StateId from = nfa.add(), to = nfa.add();
-  for (const NodeId value : constant != kNoNode ? std::vector<NodeId>{constant} : tree_.children(list)) {
-    if (admits(own, value)) add_constant(nfa, from, tree_.write(value), to);
+  const std::vector<NodeId> values = constant != kNoNode ? std::vector<NodeId>{constant} : tree_.children(list);
+  const bool any_text =
+      std::any_of(values.begin(), values.end(), [&](NodeId value) { return tree_[value].kind == JsonKind::kString; });
+  const StringRules strings = any_text ? string_rules(own) : StringRules{};
+  for (const NodeId value : values) {
+    if (admits(own, strings, value)) add_constant(nfa, from, tree_.write(value), to);
   }
   return nfa.determinise(from, to);
 }
@@ -136,20 +140,23 @@ void SchemaCompiler::add_constant(Nfa& nfa, StateId from, std::string_view json,
   nfa.empty(from, to);
 }
 
-bool SchemaCompiler::admits(const std::vector<NodeId>& own, NodeId value) {
+/// The values of an enum, each as compact JSON.
+const std::unordered_set<std::string>& SchemaCompiler::texts_of(NodeId list) {
+  const auto [it, is_new] = enumerated_.try_emplace(list);
+  if (is_new) {
+    for (const NodeId value : tree_.children(list)) it->second.insert(tree_.write(value));
+  }
+  return it->second;
+}
+
+bool SchemaCompiler::admits(const std::vector<NodeId>& own, const StringRules& strings, NodeId value) {
   const std::uint32_t type = type_of(value);
-  const JsonNode& node = tree_[value];
   const std::string text = tree_.write(value);
   if ((types(own) & type) == 0) return false;
   for (const NodeId schema : own) {
     const NodeId constant = keyword(schema, "const"), list = keyword(schema, "enum");
-    const auto is_value = [&](NodeId other) { return tree_.write(other) == text; };
-    if (constant != kNoNode && !is_value(constant)) return false;
-    if (list != kNoNode && tree_[value].parent != list) {
-      const auto values = tree_.children(list);
-      if (std::none_of(values.begin(), values.end(), is_value)) return false;
-      budget_.spend_steps(values.size());
-    }
+    if (constant != kNoNode && tree_.write(constant) != text) return false;
+    if (list != kNoNode && tree_[value].parent != list && !texts_of(list).contains(text)) return false;
     for (const char* name : {"properties", "required", "additionalProperties", "patternProperties", "propertyNames",
                              "minProperties", "maxProperties"}) {
       if (type == kObject && keyword(schema, name) != kNoNode)
@@ -161,22 +168,40 @@ bool SchemaCompiler::admits(const std::vector<NodeId>& own, NodeId value) {
     }
   }
   if (type == kString) {
-    const StringRules rules = string_rules(own);
-    const std::size_t characters = count_code_points(node.text);
-    if (characters < rules.count.need || characters > rules.count.room) return false;
-    return !rules.contents || reads(*rules.contents, canonical(node.text));
+    const std::size_t characters = count_code_points(tree_[value].text);
+    if (characters < strings.count.need || characters > strings.count.room) return false;
+    return !strings.contents || reads(*strings.contents, canonical(tree_[value].text));
   }
   if ((type & (kWhole | kFractional)) != 0) {
-    const auto decimal = to_decimal(node.number);
+    const auto decimal = decimal_of(value);
     const auto low = bound(own, true), high = bound(own, false);
     if (!decimal && (low || high)) return false;
     if (low && compare(*decimal, low->value) < (low->exclusive ? 1 : 0)) return false;
     if (high && compare(*decimal, high->value) > (high->exclusive ? -1 : 0)) return false;
     for (const std::uint32_t divisor : divisors(own)) {
-      if (std::fmod(node.number, divisor) != 0) return false;
+      if (remainder(value, divisor) != 0) return false;
     }
   }
   return true;
+}
+
+/// A number as decimal digits, exact for integers; nothing if there are too many.
+std::optional<Decimal> SchemaCompiler::decimal_of(NodeId value) const {
+  const JsonNode& node = tree_[value];
+  if (node.kind == JsonKind::kNumber) return to_decimal(node.number);
+  Decimal decimal;
+  decimal.negative = node.kind == JsonKind::kInteger && node.integer < 0;
+  decimal.whole = tree_.write(value).substr(decimal.negative ? 1 : 0);
+  return decimal.whole.size() > kWholeDigits ? std::nullopt : std::optional(decimal);
+}
+
+/// What a number leaves when it is divided: exact for integers.
+double SchemaCompiler::remainder(NodeId value, std::uint32_t divisor) const {
+  const std::string digits = tree_.write(value);
+  if (digits.find_first_not_of("-0123456789") != digits.npos) return std::fmod(tree_[value].number, divisor);
+  std::uint64_t rest = 0;
+  for (const char c : digits) rest = c == '-' ? 0 : (rest * 10 + static_cast<std::uint64_t>(c - '0')) % divisor;
+  return static_cast<double>(rest);
 }
 
 /// A keyword that counts, or nothing.
@@ -195,7 +220,7 @@ std::optional<Bound> SchemaCompiler::bound(const std::vector<NodeId>& own, bool 
   std::optional<Bound> tightest;
   const auto add = [&](NodeId schema, const char* name, NodeId value, bool exclusive) {
     if (!tree_[value].is_number()) refuse(schema, name, fmt::format("a number, got {}", tree_.describe(value)));
-    const auto decimal = to_decimal(tree_[value].number);
+    const auto decimal = decimal_of(value);
     if (!decimal)
       refuse(schema, name, fmt::format("at most 18 digits on either side of the point, got {}", tree_.describe(value)));
     const Bound next{*decimal, exclusive};
