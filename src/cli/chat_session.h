@@ -27,11 +27,12 @@ class ChatSession {
               std::string system, std::int64_t ctx_size);
 
   /// Sends a message and returns the answer.  If it was cancelled before its first token, the message is taken back.
-  /// Throws what the template throws, and Error(kInvalidArgument) if the context has no room for it; the message is
-  /// taken back then, too.
+  /// Throws what the template and generate() throw, and Error(kInvalidArgument) if the context has no room for it; the
+  /// message is taken back then, too.
   GenerateResult ask(const std::string& message, const GenerateHooks& hooks);
 
-  /// Draws another answer to the last message, from the state as it was before the first one.
+  /// Draws another answer to the last message, from the state as it was before the first one.  If it was cancelled before
+  /// its first token, or throws as ask() does, the answer stays.
   /// REQUIRES: can_regenerate().
   GenerateResult regenerate(const GenerateHooks& hooks);
   bool can_regenerate() const { return before_answer_.has_value(); }
@@ -68,7 +69,7 @@ class ChatSession {
 
   Moment nothing_read() const { return {loaded_.model.make_cache(), {}, {}, {}, {}}; }
   Moment with_prompt() const;
-  GenerateResult answer(const GenerateHooks& hooks);
+  GenerateResult answer(Moment& m, const GenerateHooks& hooks);
   std::int64_t room(const Moment& m) const { return ctx_size_ - m.state.num_tokens() - std::ssize(m.pending); }
 
   LoadedModel& loaded_;

@@ -151,6 +151,18 @@ def test_a_template_that_writes_the_past_anew_is_read_again(ok, kl, tmp_path):
     assert "too long" in result.err and len(re.findall(r"prompt (\d+) tokens", result.err)) == 2
 
 
+def test_what_cannot_be_answered_leaves_the_conversation_as_it_was(ok, tmp_path):
+    path, session = tmp_path / "talk.jsonl", tmp_path / "talk.session"
+    flags = [*SHORT, "-v"]
+    failed = ok("chat", *flags, "--logit-bias", "99999999=1", stdin=f"Hello\nHello\n/save {path}\n")
+    assert failed.err.count("logit_bias: ") == 2 and json.loads(path.read_text())["messages"] == []
+    answer = ok("chat", *flags, "--session", session, stdin="Who is there?\n").out
+    small = ok("chat", *flags, "--session", session, "-c", "4", stdin=f"/regen\nHello\n/save {path}\n")
+    assert "answer: expected room" in small.err and "message: expected at most 0 tokens" in small.err
+    assert [m["content"] for m in json.loads(path.read_text())["messages"]] == ["Who is there?", answer[:-1]]
+    assert ok("chat", *flags, "--session", session, stdin="/regen\n").out == answer, "and so does the file"
+
+
 def test_exit_and_end_of_input_both_leave(ok):
     assert ok("chat", *SHORT, "-v", stdin="/exit\nHello\n").out == ""
     assert ok("chat", *SHORT, "-v", stdin="/exit \nHello\n").out == ""
