@@ -413,7 +413,8 @@ const Expression* ExpressionParser::test(const Expression* object) {
   const bool is_negated = tokens_.skip_name("not");
   made.name = tokens_.expect_name("the name of a test");
   made.test = find_test(made.name);
-  if (made.test == nullptr) tokens_.fail_at(made.line, fmt::format("expected a test that kl has, got {}", printable(made.name, 60)));
+  if (made.test == nullptr)
+    tokens_.fail_at(made.line, fmt::format("expected a test that kl has, got {}", printable(made.name, 60)));
   if (tokens_.now().is_operator("(")) {
     made.arguments = parse_arguments();
   } else if (begins_test_argument()) {

@@ -260,6 +260,7 @@ TEST(Schema, WhatIsRefusedNamesPlaceAndKeyword) {
            {R"({"type":"integer","minimum":3,"maximum":2})", {"satisfies it"}},
            {R"({"type":"string","minLength":3,"maxLength":2})", {"satisfies it"}},
            {R"({"$ref":"#"})", {"refer to itself"}},
+           {R"({"const":{"a":1},"unevaluatedProperties":false})", {"/unevaluatedProperties"}},
            {R"({"type":"object","patternProperties":3})", {"/patternProperties", "an object"}},
            {R"({"$defs":{"a":{"$id":"http://x/a","items":{"$ref":"#/$defs/b"}},"b":{}},"$ref":"#/$defs/a"})",
             {"/$defs/a/$id"}},
@@ -337,6 +338,8 @@ TEST(Schema, HostileOnesAreRefusedOrHandledInTime) {
       R"({"oneOf":[)" + tags + "false]}",
       R"({"allOf":[{"enum":[)" + enumeration.substr(0, 400'000) + R"(0]},{"enum":[)" + enumeration.substr(9, 400'000) +
           "0]}]}",
+      R"({"enum":[)" + enumeration.substr(0, 200'000) + R"(0],"allOf":[)" + repeated(R"({"type":"integer"},)", 20'000) +
+          R"({}]})",
       R"({"allOf":[{"$ref":"#"}]})",
       R"({"anyOf":[{"$ref":"#"},{"$ref":"#"}]})",
       R"({"type":"array","items":{"$ref":"#"}})",
