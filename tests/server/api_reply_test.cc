@@ -1,5 +1,6 @@
 // What happens to a request between client and engine: slow clients, clients that go, failures.
 #include "server/api/stop_filter.h"
+#include "server/metrics.h"
 #include "tests/server/api_fixture.h"
 
 namespace kl {
@@ -88,6 +89,30 @@ TEST_F(ApiReply, NothingKeepsAnAnsweredExchangeAlive) {
   exchange->run_until([&] { return exchange->on_closed == nullptr; });
   EXPECT_EQ(backend->alive, 0);
   EXPECT_EQ(backend->abandoned, 0);
+}
+
+TEST_F(ApiReply, TellsTheLogWhatTextsCost) {
+  backend->script = [](const EngineRequest& request) { return spoken(request, {"Hello", " world"}); };
+  const json body = {{"prompt", {"Hi", "Ho"}}};
+  const auto exchange = post("/v1/completions", body);
+  const json usage = json::parse(exchange->body)["usage"];
+  ASSERT_TRUE(exchange->tokens);
+  EXPECT_EQ(exchange->tokens->prompt, usage["prompt_tokens"]);
+  EXPECT_EQ(exchange->tokens->cached, usage["prompt_tokens_details"]["cached_tokens"]);
+  EXPECT_EQ(exchange->tokens->generated, usage["completion_tokens"]);
+}
+
+TEST_F(ApiReply, ATextWhoseClientHasGoneCountsAsAborted) {
+  Metrics metrics;
+  make({.metrics = &metrics});
+  backend->script = nullptr;
+  const auto exchange = begin_chat(true);
+  backend->say(text("one"));
+  exchange->run_until([&] { return has(*exchange, "one"); });
+  exchange->close();
+  EXPECT_NE(metrics.text({}, true).find("kl_request_success_total{finished_reason=\"abort\"} 1\n"), std::string::npos);
+  ASSERT_TRUE(exchange->tokens);
+  EXPECT_EQ(exchange->tokens->generated, std::ssize(demo_tokenizer().encode("one")));
 }
 
 TEST_F(ApiReply, AFailureIsAnEventInAStreamAndAStatusElsewhere) {

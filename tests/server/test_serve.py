@@ -176,6 +176,25 @@ def test_a_signal_ends_it_in_good_order(number):
         assert time.monotonic() - start < 2
 
 
+def test_the_log_says_what_a_request_cost():
+    server = serve("--log-format", "json")
+    usage = server.post("/v1/completions", json.dumps({"prompt": "ROMEO:", "max_tokens": 5})).json()["usage"]
+    assert eventually(lambda: server.get("/metrics").body.count(b"kl_generation_tokens_total 5"))
+    line = next(line for line in map(json.loads, server.stop().splitlines()) if line["method"] == "POST")
+    assert line["prompt_tokens"] == usage["prompt_tokens"] > 0 and line["generated_tokens"] == usage["completion_tokens"] == 5
+    assert line["cached_tokens"] == usage["prompt_tokens_details"]["cached_tokens"]
+
+
+def test_a_client_that_goes_counts_as_aborted():
+    server = serve()
+    with server.wire() as wire:
+        body = json.dumps({"prompt": "ROMEO:", "max_tokens": 4000, "stream": True, "ignore_eos": True})
+        wire.send(f"POST /v1/completions HTTP/1.1\r\n{HOST}Content-Length: {len(body)}\r\n\r\n{body}")
+        assert wire.socket.recv(1000)
+    assert eventually(lambda: b'kl_request_success_total{finished_reason="abort"} 1\n' in server.get("/metrics").body)
+    assert re.search(r" /v1/completions 200 .* generated=\d+ client-gone\n", server.stop())
+
+
 # --- health -------------------------------------------------------------------------------------------------------------
 
 PTRACE_SEIZE, PTRACE_INTERRUPT = 0x4206, 0x4207

@@ -90,12 +90,20 @@ void Reply::on_error(const ApiError& error) {
   exchange_->write(fmt::format("data: {}\n\n", error_body(error, schema_)));
 }
 
-/// Drops the generations, which stops them, and lets go of the exchange.
+/// Drops the generations, which stops them, says what they cost, and lets go of the exchange.
 void Reply::finish() {
   if (finished_) return;
   const std::shared_ptr<Reply> self = shared_from_this();  // the exchange's callbacks may be the last to hold it
   finished_ = true;
   hang_up();
+  Exchange::Tokens total;
+  for (Source& source : sources_) {
+    source.meter.close();
+    total.prompt += source.meter.tokens().prompt;
+    total.cached += source.meter.tokens().cached;
+    total.generated += source.meter.tokens().generated;
+  }
+  exchange_->tokens = total;
   sources_.clear();
   exchange_->on_drained = nullptr;
   exchange_->on_closed = nullptr;
