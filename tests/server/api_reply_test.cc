@@ -1,4 +1,6 @@
 // What happens to a request between client and engine: slow clients, clients that go, failures.
+#include <future>
+
 #include "server/api/stop_filter.h"
 #include "server/metrics.h"
 #include "tests/server/api_fixture.h"
@@ -81,6 +83,25 @@ TEST_F(ApiReply, AClientThatGoesStopsTheEngine) {
     EXPECT_EQ(exchange->on_closed, nullptr);
     EXPECT_EQ(exchange.use_count(), 1) << "nothing keeps it alive";
   }
+}
+
+TEST_F(ApiReply, ARequestWhoseClientHasGoneIsNotRead) {
+  make({.workers = 1});
+  std::promise<void> gate;
+  int erased = 0;
+  backend->on_erase = [&erased, wait = gate.get_future().share()] {
+    ++erased;
+    wait.wait();
+  };
+  const auto first = begin("POST", "/slots/0?action=erase", "");
+  const auto second = begin("POST", "/slots/0?action=erase", "");
+  second->close();
+  const auto third = begin("POST", "/slots/0?action=erase", "");
+  gate.set_value();
+  EXPECT_TRUE(third->run_until([&] { return third->ended; }));
+  EXPECT_EQ(erased, 2);
+  first->run_until([&] { return first->ended; });
+  EXPECT_TRUE(second->run_until([&] { return second.use_count() == 1; }));
 }
 
 TEST_F(ApiReply, NothingKeepsAnAnsweredExchangeAlive) {

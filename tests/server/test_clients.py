@@ -169,6 +169,15 @@ def test_bodies_together_have_a_limit(start_echo):
     assert eventually(lambda: server.post("/echo", b"x" * MB).status == 200)
 
 
+def test_a_body_counts_as_long_as_somebody_may_look_at_it(start_echo):
+    """The client has gone, the endpoint has not noticed yet: the body is still there."""
+    server = start_echo(bodies_bytes=3 * MB // 2)
+    server.wire().send(post("/slow?ms=1000", f"Content-Length: {MB}\r\n", "x" * MB)).socket.close()
+    assert eventually(lambda: server.get("/count").json()["closed"] == 1, within=0.5)
+    assert server.post("/echo", b"x" * MB).status == 503
+    assert eventually(lambda: server.post("/echo", b"x" * MB).status == 200)
+
+
 def test_a_slow_reader_stops_its_own_stream_alone(start_echo):
     """100 MB asked for and not read: what waits is bounded, others stream on, and reading gets everything."""
     server = start_echo()

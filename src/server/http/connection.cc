@@ -183,7 +183,7 @@ struct Connection::Protocol {
   }
 
   /// Reads the body into head.request; false if it does not come, or was refused.
-  asio::awaitable<bool> read_body(RequestHead& head, std::size_t max_bytes) {
+  asio::awaitable<bool> read_body(RequestHead& head, std::size_t max_bytes, BodyCharge& charge) {
     BodyReader reader(head, max_bytes, limits);
     std::string& body = head.request.body;
     const auto deadline = Clock::now() + limits.body_timeout;
@@ -191,7 +191,7 @@ struct Connection::Protocol {
     while (true) {
       const std::size_t before = body.size();
       const Reading outcome = reader.read(self.in_, body);
-      context.bodies_bytes += body.size() - before;
+      charge.add(body.size() - before);
       std::optional<ApiError> why;
       if (outcome == Reading::kRefused) {
         why = reader.refusal();
@@ -237,10 +237,12 @@ struct Connection::Protocol {
   }
 
   /// Has an endpoint answer; false if the connection ends with that.
-  asio::awaitable<bool> answer(HttpRequest request, HttpExchange::Form form, const Endpoint& endpoint) {
+  asio::awaitable<bool> answer(HttpRequest request, BodyCharge charge, HttpExchange::Form form,
+                               const Endpoint& endpoint) {
     const auto start = Clock::now();
+    const auto wake = [this] { self.notify(); };
     const auto exchange =
-        std::make_shared<HttpExchange>(std::move(request), std::move(form), context, [this] { self.notify(); });
+        std::make_shared<HttpExchange>(std::move(request), std::move(form), context, wake, std::move(charge));
     const Busy busy(self, exchange);
     exchange->guard([&] { endpoint(exchange); });
     const bool is_whole = co_await transmit(*exchange);
@@ -267,15 +269,11 @@ struct Connection::Protocol {
       ApiError why = *refusal;
       co_return co_await refuse(*head, std::move(why), std::move(fields), goes_on && !has_body);
     }
-    const bool has_come = co_await read_body(*head, match.route->max_body);
-    const std::size_t body_bytes = request.body.size();
-    if (has_come) {
-      fields.emplace_back("X-Request-Id", request.request_id);
-      HttpExchange::Form form{request.method == "HEAD", head->is_http_1_0, !goes_on, std::move(fields)};
-      goes_on = co_await answer(std::move(request), std::move(form), match.route->endpoint);
-    }
-    context.bodies_bytes -= body_bytes;
-    co_return has_come&& goes_on;
+    BodyCharge charge(context.bodies_bytes);
+    if (!co_await read_body(*head, match.route->max_body, charge)) co_return false;
+    fields.emplace_back("X-Request-Id", request.request_id);
+    HttpExchange::Form form{request.method == "HEAD", head->is_http_1_0, !goes_on, std::move(fields)};
+    co_return co_await answer(std::move(request), std::move(charge), std::move(form), match.route->endpoint);
   }
 
   /// Why no endpoint is asked, or the 204 that answers OPTIONS; `fields` of that reply are added.
