@@ -108,6 +108,16 @@ def test_when_all_are_being_answered_one_more_is_told_at_once(start_echo):
     assert [wire.reply().status for wire in busy] == [200] * 4
 
 
+def test_memory_that_runs_out_costs_one_connection_and_no_more(start_echo):
+    server = start_echo()
+    with server.wire() as wire:
+        server.send("m")
+        assert eventually(lambda: wire.send(f"GET /count HTTP/1.1\r\n{HOST}\r\n").reply().json()["next_large_fails"])
+        assert server.wire().is_closed()
+    assert server.get("/echo").status == 200
+    assert "problem: connection: expected to take one more" in server.stop()
+
+
 def test_one_address_cannot_take_all_connections(start_echo):
     server = start_echo(connections_per_address=5)
     held = [server.wire(source="127.0.0.5") for _ in range(5)]

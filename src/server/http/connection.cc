@@ -64,17 +64,18 @@ struct Connection::Sleep {
 /// While a connection answers, it is not among those that may be pushed out, and the server waits for it when it drains.
 struct Connection::Busy {
   Connection& self;
+  std::list<Connection*> place;  ///< its element of context.waiting meanwhile
 
   Busy(Connection& connection, std::shared_ptr<HttpExchange> exchange) : self(connection) {
     self.exchange_ = std::move(exchange);
-    self.context_.waiting.erase(self.turn_);
+    place.splice(place.end(), self.context_.waiting, self.turn_);
     ++self.context_.exchanges;
   }
   Busy(const Busy&) = delete;
   ~Busy() {
     self.exchange_->finish();
     self.exchange_.reset();
-    self.turn_ = self.context_.waiting.insert(self.context_.waiting.end(), &self);
+    self.context_.waiting.splice(self.context_.waiting.end(), place);
     --self.context_.exchanges;
   }
 };
@@ -335,9 +336,12 @@ Connection::Connection(asio::io_context& io, std::unique_ptr<Socket> socket, std
       client_(std::move(client)),
       context_(context),
       sleep_(std::make_unique<Sleep>(Sleep{asio::steady_timer(io)})) {
-  place_ = context_.connections.insert(context_.connections.end(), this);
-  turn_ = context_.waiting.insert(context_.waiting.end(), this);
+  std::list<Connection*> place = {this}, turn = {this};  // all that may fail comes first
   if (!client_.empty()) ++context_.per_address[client_];
+  place_ = place.begin();
+  context_.connections.splice(context_.connections.end(), place);
+  turn_ = turn.begin();
+  context_.waiting.splice(context_.waiting.end(), turn);
   context_.metrics.connections = static_cast<std::int64_t>(context_.connections.size());
 }
 

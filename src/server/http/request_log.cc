@@ -79,4 +79,10 @@ void RequestLog::write(const LogLine& line) const {
   sink_(format_ == LogFormat::kJson ? as_json(line) : as_text(line));
 }
 
+void RequestLog::problem(std::string_view what) const {
+  const std::string text = printable(what, kMostOfPath);
+  sink_(format_ == LogFormat::kJson ? nlohmann::ordered_json{{"time", timestamp()}, {"problem", text}}.dump() + '\n'
+                                    : fmt::format("{} problem: {}\n", timestamp(), text));
+}
+
 }  // namespace kl
