@@ -149,10 +149,10 @@ struct Connection::Protocol {
     co_return sent && !exchange.closes();
   }
 
-  /// The same where nothing is left to go on with.
+  /// The same for a request that is not read to its end: nothing is left to go on with.
   asio::awaitable<void> refuse(const RequestHead& head, ApiError error) {
-    Headers none;
-    co_await refuse(head, std::move(error), std::move(none), false);
+    Headers fields = context.access.cors_fields(head.request);
+    co_await refuse(head, std::move(error), std::move(fields), false);
   }
 
   /// Reads a head; nothing if none comes, or one that was refused.
