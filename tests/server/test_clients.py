@@ -97,6 +97,20 @@ def test_more_connections_than_allowed_push_out_the_idlest(start_echo):
         wire.socket.close()
 
 
+def test_who_sends_a_body_is_not_the_idlest(start_echo):
+    """Although its connection is the oldest, and was idle before."""
+    server = start_echo(connections=20, connections_per_address=0)
+    sender = server.wire()
+    idle = [server.wire() for _ in range(19)]
+    assert idle[-1].send(f"GET /echo HTTP/1.1\r\n{HOST}\r\n").reply().status == 200  # all are there
+    assert sender.send(post("/echo", "Content-Length: 5\r\nExpect: 100-continue\r\n")).reply().status == 100
+    newcomers = [server.wire() for _ in range(10)]
+    assert eventually(lambda: all(wire.is_closed(within=0.01) for wire in idle[:10]))
+    assert sender.send("hello").reply().status == 200
+    for wire in (*idle, *newcomers):
+        wire.socket.close()
+
+
 def test_when_all_are_being_answered_one_more_is_told_at_once(start_echo):
     server = start_echo(connections=4)
     busy = [server.wire().send(post("/slow?ms=800")) for _ in range(4)]

@@ -260,6 +260,7 @@ struct Connection::Protocol {
   asio::awaitable<bool> serve_one(bool is_first, bool is_last) {
     std::optional<RequestHead> head = co_await read_head(is_first);
     if (!head) co_return false;
+    self.to_the_end_of_waiting();
     HttpRequest& request = head->request;
     request.request_id = request_id(request.headers);
     const bool has_body = head->is_chunked || head->content_length > 0;
@@ -359,10 +360,12 @@ void Connection::notify() {
 
 void Connection::drop() {
   if (std::exchange(is_closed_, true)) return;
-  if (!exchange_) context_.waiting.splice(context_.waiting.end(), context_.waiting, turn_);  // has had its turn
+  if (!exchange_) to_the_end_of_waiting();  // has had its turn
   socket_->close();
   notify();
 }
+
+void Connection::to_the_end_of_waiting() { context_.waiting.splice(context_.waiting.end(), context_.waiting, turn_); }
 
 void Connection::cut_short() {
   if (exchange_) exchange_->cut_short({503, "server: expected to finish the reply, but it is about to stop"});

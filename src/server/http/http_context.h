@@ -29,7 +29,7 @@ struct HttpContext {
   std::atomic<std::size_t> bodies_bytes{0};  ///< of bodies held: the sum of all BodyCharges
   std::atomic<std::size_t> exchanges{0};     ///< requests being answered
   std::list<Connection*> connections;
-  std::list<Connection*> waiting;                  ///< those that answer nothing just now, longest first
+  std::list<Connection*> waiting;                  ///< those that answer nothing, the idlest first
   std::map<std::string, std::size_t> per_address;  ///< connections
 };
 
