@@ -102,7 +102,7 @@ Metrics::Metrics()
       decode_(request_bounds()),
       prompt_tokens_(token_bounds()),
       generated_tokens_(token_bounds()) {
-  for (const char* reason : {"stop", "length", "tool_calls", "abort", "error"}) finished_[reason] = 0;
+  for (const char* reason : {"stop", "length", "abort", "error"}) finished_[reason] = 0;
 }
 
 void Metrics::first_token(double seconds) { time_to_first_token_.observe(seconds); }

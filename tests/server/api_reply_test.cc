@@ -1,5 +1,7 @@
 // What happens to a request between client and engine: slow clients, clients that go, failures.
 #include <future>
+#include <map>
+#include <sstream>
 
 #include "server/api/stop_filter.h"
 #include "server/metrics.h"
@@ -134,6 +136,40 @@ TEST_F(ApiReply, ATextWhoseClientHasGoneCountsAsAborted) {
   EXPECT_NE(metrics.text({}, true).find("kl_request_success_total{finished_reason=\"abort\"} 1\n"), std::string::npos);
   ASSERT_TRUE(exchange->tokens);
   EXPECT_EQ(exchange->tokens->generated, std::ssize(demo_tokenizer().encode("one")));
+}
+
+/// How many texts ended for each reason, as /metrics shows them.
+std::map<std::string, int> finished_by_reason(const Metrics& metrics) {
+  constexpr std::string_view kSeries = "kl_request_success_total{finished_reason=\"";
+  std::map<std::string, int> counts;
+  std::istringstream lines(metrics.text({}, true));
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with(kSeries)) continue;
+    const std::size_t end = line.find('"', kSeries.size());
+    counts[line.substr(kSeries.size(), end - kSeries.size())] = std::stoi(line.substr(line.find("} ") + 2));
+  }
+  return counts;
+}
+
+TEST_F(ApiReply, MetricsSayWhatTheClientWasTold) {
+  Metrics metrics;
+  make({.metrics = &metrics});
+  const json tools = json::array({{{"type", "function"}, {"function", {{"name", "f"}}}}});
+  json body = {{"messages", hello()}, {"tools", tools}, {"stop", "two"}};
+  backend->script = nullptr;  // the stop string of a text that may call tools is found here, while the engine goes on
+  auto exchange = begin("POST", "/v1/chat/completions", body.dump());
+  EXPECT_TRUE(exchange->run_until([&] { return backend->requests.size() == 1; }));
+  backend->say(text("one two three"));
+  EXPECT_TRUE(exchange->run_until([&] { return exchange->ended; }));
+  EXPECT_EQ(json::parse(exchange->body)["choices"][0]["finish_reason"], "stop");
+
+  for (const auto reason : {FinishReason::kTimeout, FinishReason::kLength, FinishReason::kStop}) {
+    backend->script = [reason](const EngineRequest& request) { return spoken(request, {"x"}, reason); };
+    const json reply = ok("/v1/chat/completions", {{"messages", hello()}});
+    EXPECT_EQ(reply["choices"][0]["finish_reason"], reason == FinishReason::kStop ? "stop" : "length");
+  }
+  EXPECT_EQ(finished_by_reason(metrics),
+            (std::map<std::string, int>{{"stop", 2}, {"length", 2}, {"abort", 0}, {"error", 0}}));
 }
 
 TEST_F(ApiReply, AFailureIsAnEventInAStreamAndAStatusElsewhere) {

@@ -68,6 +68,7 @@ void Reply::take(std::size_t prompt, const EngineEvent& event) {
   }
   const bool over = on_event(prompt, event);
   source.is_over[index] = over || event.kind == EngineEvent::Kind::kFinished;
+  if (over && event.kind != EngineEvent::Kind::kFinished) source.meter.stop(event.index);
   if (std::find(source.is_over.begin(), source.is_over.end(), false) == source.is_over.end()) source.generation.reset();
   if (!all_over()) return;
   on_over();
