@@ -109,7 +109,8 @@ TEST_F(ApiReply, ARequestWhoseClientHasGoneIsNotRead) {
 TEST_F(ApiReply, NothingKeepsAnAnsweredExchangeAlive) {
   const auto exchange = begin_chat(true);
   backend->say(finished(FinishReason::kStop));
-  exchange->run_until([&] { return exchange->on_closed == nullptr; });
+  EXPECT_TRUE(exchange->run_until([&] { return exchange->on_closed == nullptr; }));
+  EXPECT_EQ(exchange.use_count(), 1);
   EXPECT_EQ(backend->alive, 0);
   EXPECT_EQ(backend->abandoned, 0);
 }
