@@ -166,7 +166,7 @@ void define_limits(CLI::App& command, HttpLimits& limits) {
   add_seconds(command, "--keepalive", limits.keepalive, "of silence, then an event stream gets a comment");
 }
 
-/// KL_ and the flag's name in capitals, for every flag with a value.
+/// KL_ and the flag's name in capitals, for every flag.
 void read_environment(CLI::App& command) {
   for (CLI::Option* option : command.get_options()) {
     if (option->get_lnames().empty() || option->get_lnames().front() == "help") continue;

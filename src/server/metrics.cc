@@ -69,7 +69,7 @@ void write_engine(std::string& out, const EngineStats& engine) {
   counter("kl_engine_prompt_seconds_total", engine.prompt_seconds, "Time spent reading prompts.");
   counter("kl_engine_decode_seconds_total", engine.decode_seconds, "Time spent generating.");
   counter("kl_requests_total", engine.requests, "Requests the engine took.");
-  counter("kl_requests_refused_total", engine.refused, "Requests refused because the queue was full.");
+  counter("kl_requests_refused_total", engine.refused, "Requests the engine refused.");
   counter("kl_requests_cancelled_total", engine.cancelled, "Requests whose client left or whose time was up.");
   counter("kl_requests_failed_total", engine.failed, "Requests that failed.");
 }
