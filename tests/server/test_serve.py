@@ -238,6 +238,18 @@ def test_health_tells_when_the_engine_hangs_and_the_program_ends():
     assert "has failed or hangs" in server.process.stderr.read().decode()
 
 
+def test_a_process_that_stood_still_is_not_taken_for_one_that_hangs():
+    server = serve("--stall-timeout", "0.8", "--lost-timeout", "0.8")
+    assert server.get("/readyz").status == 200
+    for _ in range(3):
+        server.process.send_signal(signal.SIGSTOP)
+        time.sleep(1)  # is what is tested
+        server.process.send_signal(signal.SIGCONT)
+        assert server.get("/readyz").status == 200
+    server.stop()
+    assert server.process.returncode == 0
+
+
 def test_limits_of_health_hold_by_default():
     manual = subprocess.run([KL, "serve", "--help"], capture_output=True, text=True).stdout
     stall = float(re.search(r"--stall-timeout SECONDS = ([0-9.]+)", manual)[1])
