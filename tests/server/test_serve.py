@@ -238,6 +238,22 @@ def test_health_tells_when_the_engine_hangs_and_the_program_ends():
     assert "has failed or hangs" in server.process.stderr.read().decode()
 
 
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_a_signal_ends_it_although_the_engine_hangs(is_busy):
+    server = serve("--lost-timeout", "2")
+    with server.wire() as wire:
+        if is_busy:
+            body = json.dumps({"prompt": "ROMEO:", "max_tokens": 4000, "stream": True, "ignore_eos": True})
+            wire.send(f"POST /v1/completions HTTP/1.1\r\n{HOST}Content-Length: {len(body)}\r\n\r\n{body}")
+            assert wire.socket.recv(1000)
+        [engine] = threads(server.process.pid, "kl-engine")
+        halt(engine)
+        server.process.send_signal(signal.SIGTERM)
+        assert eventually(lambda: reap(engine) or server.process.poll() is not None, within=10)
+    assert server.process.returncode == 1
+    assert "has failed or hangs" in server.process.stderr.read().decode()
+
+
 def test_a_process_that_stood_still_is_not_taken_for_one_that_hangs():
     server = serve("--stall-timeout", "0.8", "--lost-timeout", "0.8")
     assert server.get("/readyz").status == 200
