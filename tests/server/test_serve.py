@@ -195,6 +195,19 @@ def test_a_client_that_goes_counts_as_aborted():
     assert re.search(r" /v1/completions 200 .* generated=\d+ client-gone\n", server.stop())
 
 
+def test_a_prompt_is_scored_from_where_it_is_asked_to_and_the_rest_comes_from_the_cache(server):
+    head, tail = (server.post("/tokenize", json.dumps({"content": text})).json()["tokens"]
+                  for text in ("KING HENRY: Once more unto the breach, dear friends, once more", " Or close the wall up"))
+    ask = lambda **more: server.post("/v1/completions", json.dumps({"max_tokens": 0, "echo": True, "logprobs": 2, **more})).json()
+    server.post("/v1/completions", json.dumps({"prompt": head, "max_tokens": 1}))  # leaves a checkpoint
+    whole, some = ask(prompt=head + tail), ask(prompt=head + tail, score_from=len(head))
+    cached = [reply["usage"]["prompt_tokens_details"]["cached_tokens"] for reply in (whole, some)]
+    assert cached[0] == 0 and 0 < cached[1] < len(head)
+    for name in ("token_logprobs", "top_logprobs"):
+        known, found = (reply["choices"][0]["logprobs"][name] for reply in (whole, some))
+        assert found[:len(head)] == [None] * len(head) and found[len(head):] == known[len(head):] and None not in known[1:]
+
+
 # --- health -------------------------------------------------------------------------------------------------------------
 
 PTRACE_SEIZE, PTRACE_INTERRUPT = 0x4206, 0x4207
