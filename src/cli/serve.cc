@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "base/read_file.h"
+#include "cli/admission.h"
 #include "cli/exit_status.h"
 #include "cli/flags.h"
 #include "cli/interrupt.h"
@@ -82,7 +83,10 @@ int run_serve(const ServeFlags& given) {
   const std::atomic<bool>& stop = catch_interrupts();
   catch_termination();
 
-  LoadedModel loaded = LoadedModel::open(flags.dir, flags.model);
+  const auto admit = [&flags](const Tokenizer&, const ModelArgs&, const MemoryPlan& plan) {
+    admit_server(plan, flags.engine);
+  };
+  LoadedModel loaded = LoadedModel::open(flags.dir, flags.model, admit);
   const std::string description = loaded.description();
   Engine engine(std::move(loaded.model), loaded.tokenizer, flags.engine);
   ApiOptions& api = flags.server.api;

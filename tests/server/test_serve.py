@@ -158,6 +158,13 @@ def test_few_descriptors_mean_few_connections():
     assert b"200 descriptors are allowed (ulimit -n), so 136 instead of 4096" in process.communicate(timeout=10)[1]
 
 
+def test_what_does_not_fit_is_refused_and_the_flags_to_lower_are_named():
+    status, message = refused("-c", 1_000_000_000, "--parallel", 3)
+    assert status == 4
+    assert re.search(r"memory: expected .* free for 3 texts of 1000000000 tokens, got .* GB; lower -c to \d+, --parallel \(3\), "
+                     r"--cache-bytes \(.*\), or take --cache-type int8", message), message
+
+
 def test_a_folder_for_sessions_that_is_not_there_is_named(tmp_path):
     run = subprocess.run([KL, "serve", "--port", "0", "--slot-save-path", tmp_path / "absent"], capture_output=True, text=True,
                          timeout=20)
