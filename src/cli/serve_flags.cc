@@ -64,7 +64,7 @@ CLI::Option* add_texts(CLI::App& command, const char* name, const char* type, st
 void define_engine(CLI::App& command, EngineOptions& engine) {
   constexpr int kMostSlots = 1024, kMostWaiting = 1'000'000;
   constexpr std::int64_t kMostTokens = 1'000'000'000;
-  add_count_flag(command, "--parallel", engine.parallel, 1, kMostSlots, "texts in the making at once");
+  add_count_flag(command, "--parallel", engine.parallel, 1, kMostSlots, "texts in the making at once; also -np");
   command
       .add_option_function<std::string>(
           "-c,--ctx-size", [&engine](const std::string& text) { engine.ctx_size = std::stoll(text); },

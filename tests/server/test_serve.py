@@ -111,6 +111,14 @@ def test_flags_come_from_the_environment():
     assert refused(env={"KL_PARALLEL": "many"})[0] == 2
 
 
+def test_np_is_parallel():
+    server = serve("-np", "3")
+    assert server.get("/props").json()["total_slots"] == 3
+    server.stop()
+    status, message = refused("-np", "0")
+    assert status == 2 and "--parallel: expected a whole number from 1 to 1024, got 0" in message
+
+
 def test_keys_come_from_a_file(tmp_path):
     (tmp_path / "keys").write_text("# team\nsk-one\r\n\nsk-two\n")
     server = serve("--api-key-file", tmp_path / "keys", "--api-key", "sk-three")
