@@ -45,6 +45,7 @@ enum class CacheMiss : std::uint8_t {
   kNone,      ///< all but what must be read to go on
   kCold,      ///< nothing that begins like this prompt was ever read, or all of it was evicted
   kDiverged,  ///< the prompt differs from what was read from here on; the last checkpoint lies before
+  kNotKept,   ///< all of the prompt was read before, but the last checkpoint lies some tokens before its end
   kEvicted,   ///< a checkpoint further on existed and made room for others
   kScored,    ///< scored positions are computed anew
   kNotAsked,  ///< cache_prompt was false
@@ -117,7 +118,7 @@ struct EngineStats {
   std::uint64_t steps = 0, preemptions = 0;
   double prompt_seconds = 0, decode_seconds = 0;  ///< of the engine's time
   std::size_t cache_bytes = 0, cache_budget = 0, checkpoints = 0;
-  std::uint64_t checkpoints_kept = 0, checkpoints_evicted = 0;
+  std::uint64_t checkpoints_evicted = 0;
   std::size_t state_bytes = 0;                          ///< of texts in the making
   std::chrono::steady_clock::time_point last_progress;  ///< a layer's or step's end, or when there was nothing to do
   bool healthy = true;                                  ///< false once the engine's thread has died

@@ -16,7 +16,7 @@ struct ServingPlan {
       0;  ///< code, libraries, tokenizer: what is resident before a model is opened; filled by who knows
   std::size_t weights = 0;  ///< mapped and copied
   std::size_t scratch = 0;  ///< of one pass, logits included
-  std::size_t states = 0;   ///< KDA, all slots
+  std::size_t states = 0;   ///< KDA, all slots, drafts included
   std::size_t latents = 0;  ///< MLA, all slots at ctx_size tokens, in whole blocks
   std::size_t cache = 0;    ///< states and latents kept beside those of the slots
 
@@ -24,7 +24,10 @@ struct ServingPlan {
 };
 
 /// The arithmetic of docs/serving.md#memory.  Saturates as total() does.
-ServingPlan plan_serving(const MemoryPlan& model, std::int64_t ctx_size, int slots, std::size_t cache_bytes);
+///
+/// `max_draft`  tentative tokens a text may hold at a time (speculation); 0: none.
+ServingPlan plan_serving(const MemoryPlan& model, std::int64_t ctx_size, int slots, std::size_t cache_bytes,
+                         int max_draft = 0);
 
 /// The most tokens of a text, all else equal, with which the plan fits into `available` bytes; 0 if none does.
 /// At most `limit`.

@@ -52,7 +52,8 @@ struct MixedResult {
 ///              packed so far gives them, towards what the model as it was makes of its own.
 /// Memory    the packed model beside the mapped source, one group's moments at least, and 2 bytes per token and entry of
 ///           the vocabulary.
-/// Time      two readings of 8192 tokens for each group, 16 in a KDA layer with experts, and four of the text for each layer.
+/// Time      two readings of 8192 tokens for each group, 16 in a KDA layer with experts, and four of the text for each layer;
+///           two more for each time that moments of one block would take more than 2 GiB and are learned in turns.
 /// Errors    as quantize(); Error(kInvalidArgument) for a target outside the possible range, kCorrupt for a text of fewer
 ///           than 64 tokens.
 /// The same text and options give the same bytes, whatever the number of threads.

@@ -17,7 +17,8 @@ namespace kl {
 /// Which of two algebraically equal forms MLA uses.  They round differently, so this is the one choice that can change
 /// the last bits of a result; see docs/numerics.md.
 enum class MlaForm : std::uint8_t {
-  kAuto,      ///< expanded where a call brings at least kExpandFrom tokens of a sequence, absorbed otherwise: fastest
+  kAuto,  ///< expanded where a call brings at least kExpandFrom tokens of a sequence, none of them tentative, absorbed
+          ///< otherwise: fastest.  kl's commands name the form by the text instead: SequenceInput::form
   kAbsorbed,  ///< always absorbed: results never depend on how a prompt is spread over calls.  The exact mode.
   kExpanded,  ///< always expanded (also exact, but slow for single tokens)
 };

@@ -108,13 +108,12 @@ void OutputFile::write_through(const char* data, std::size_t bytes) {
   }
 }
 
-void OutputFile::commit() {
+void OutputFile::commit(bool read_soon) {
   write_through(buffer_.data(), buffer_.size());
   buffer_.clear();
   if (::fsync(fd_.get()) != 0) fail(errno);
-  // What was written lies in memory in small pages.  Dropped and read again through a mapping it comes in large ones,
-  // which the kernels read faster (docs/benchmarks.md).
-  if (::lseek(fd_.get(), 0, SEEK_CUR) >= kLargeFile) ::posix_fadvise(fd_.get(), 0, 0, POSIX_FADV_DONTNEED);
+  if (!read_soon && ::lseek(fd_.get(), 0, SEEK_CUR) >= kLargeFile)
+    ::posix_fadvise(fd_.get(), 0, 0, POSIX_FADV_DONTNEED);
   if (::close(fd_.release()) != 0) fail(errno);
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail(errno);
   forget_temporary();

@@ -25,7 +25,11 @@ class OutputFile {
   OutputFile(OutputFile&&) = delete;
 
   void write(const void* data, std::size_t bytes);
-  void commit();
+
+  /// A large file leaves the page cache, unless it is `read_soon`: what was written lies in memory in small pages.  Dropped and
+  /// read again through a mapping it comes in large ones, which the kernels read faster (docs/benchmarks.md), but at the
+  /// speed of the disk.
+  void commit(bool read_soon = false);
 
   const std::string& name() const { return name_; }
 

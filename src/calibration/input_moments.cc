@@ -1,5 +1,6 @@
 #include "calibration/input_moments.h"
 
+#include <algorithm>
 #include <cmath>
 #include <initializer_list>
 
@@ -124,15 +125,20 @@ InputKnowledge Moments::knowledge(double damping, ThreadPool& pool) const {
 Moments moments_of_readers(const ModelWeights& weights, const Kernels& kernels, ThreadPool& pool) {
   const std::ptrdiff_t D = weights.embed_tokens.K;
   Moments moments(D);
+  constexpr std::ptrdiff_t kRows = 2048;  // widened at a time: a head has 163,840
+  std::vector<float> rows;
   const auto add = [&](const float* norm, std::initializer_list<const WeightMatrix*> readers) {
     for (const WeightMatrix* w : readers) {
-      std::vector<float> rows(static_cast<std::size_t>(w->N * D));
-      for (std::ptrdiff_t n = 0; n < w->N; ++n) {
-        float* row = rows.data() + n * D;
-        kernels.weight_row(*w, n, row);
-        for (std::ptrdiff_t i = 0; i < D; ++i) row[i] *= norm[i];
+      for (std::ptrdiff_t n0 = 0; n0 < w->N; n0 += kRows) {
+        const std::ptrdiff_t count = std::min(kRows, w->N - n0);
+        rows.resize(static_cast<std::size_t>(count * D));
+        for (std::ptrdiff_t n = 0; n < count; ++n) {
+          float* row = rows.data() + n * D;
+          kernels.weight_row(*w, n0 + n, row);
+          for (std::ptrdiff_t i = 0; i < D; ++i) row[i] *= norm[i];
+        }
+        moments.add(rows, {}, pool);
       }
-      moments.add(rows, {}, pool);
     }
   };
   for (const LayerWeights& layer : weights.layers) {

@@ -49,9 +49,11 @@ EngineOptions decided(EngineOptions options, const Model& model) {
   require(options.ctx_size >= 0, "ctx_size: expected a count of tokens, got " + std::to_string(options.ctx_size));
   require(options.max_queue >= 0, "max_queue: expected a count of requests, got " + std::to_string(options.max_queue));
   const MemoryPlan plan = model.memory_plan();
-  const std::size_t available = available_bytes();
+  std::size_t available = available_bytes();
+  if (available > 0) available += plan.weights_copied;  // they are in memory already
+  const int max_draft = options.speculate ? options.max_draft : 0;
   const auto plan_with = [&](std::int64_t ctx_size) {
-    return plan_serving(plan, ctx_size, options.parallel, options.cache_bytes);
+    return plan_serving(plan, ctx_size, options.parallel, options.cache_bytes, max_draft);
   };
   if (options.cache_bytes == 0)
     options.cache_bytes = std::max<std::size_t>(1, default_cache_bytes(plan_with(1), available));
@@ -87,18 +89,27 @@ struct Engine::Impl {
     thread.join();
   }
 
+  [[noreturn]] static void throw_over() {
+    throw Error(ErrorCode::kFailure, "engine: expected it to run, but it has failed");
+  }
+
   void work();
+  void refuse_the_rest();
   void publish();
   void take_in();
 
-  /// Runs `f(loop)` on the engine's thread between steps and returns its result.
+  /// Runs `f(loop)` on the engine's thread between steps and returns its result.  Throws Error(kFailure) where the engine
+  /// has failed.
   template <class F>
   auto ask(F f) {
-    std::packaged_task<decltype(f(loop))()> task([&] { return f(loop); });
+    std::packaged_task<decltype(f(loop))()> task([&] {
+      if (over) throw_over();
+      return f(loop);
+    });
     auto result = task.get_future();
     {
       const std::lock_guard lock(mutex);
-      if (!published.healthy) throw Error(ErrorCode::kFailure, "engine: expected it to run, but it has failed");
+      if (!published.healthy) throw_over();
       tasks.emplace_back([&task] { task(); });
     }
     wake.notify_all();
@@ -122,6 +133,7 @@ struct Engine::Impl {
   std::deque<std::shared_ptr<Job>> inbox;
   std::deque<std::function<void()>> tasks;
   bool stopping = false, draining = false;
+  bool over = false;  // of the thread alone: the loop has ended
   std::uint64_t next_id = 1, refused = 0;
   std::uint64_t layers_seen = 0;          // when somebody last looked, within a pass that takes long,
   Clock::time_point layers_seen_at = {};  // and when it was more than before
@@ -149,21 +161,29 @@ void Engine::Impl::work() {
     loop.end_all({});
   } catch (const std::exception& error) {
     loop.end_all(Error(ErrorCode::kFailure, std::string("engine: ") + error.what()));
+  }
+  over = true;
+  refuse_the_rest();
+}
+
+/// Nobody will look at what came in since the last step.
+void Engine::Impl::refuse_the_rest() {
+  std::deque<std::shared_ptr<Job>> jobs;
+  std::deque<std::function<void()>> asked;
+  {
     const std::lock_guard lock(mutex);
     published.healthy = false;
+    jobs.swap(inbox);
+    asked.swap(tasks);
   }
-  // Nobody will look at what came in since.
-  const std::lock_guard lock(mutex);
-  for (const auto& task : tasks) task();
-  tasks.clear();
-  for (const auto& job : inbox) {
+  for (const auto& task : asked) task();  // each throws to who asked
+  for (const auto& job : jobs) {
     EngineEvent event;
     event.kind = EngineEvent::Kind::kFailed;
     event.error = ErrorCode::kBusy;
     event.message = "engine: has stopped";
     job->mailbox->put(std::move(event));
   }
-  inbox.clear();
   idle.notify_all();
 }
 
@@ -289,6 +309,7 @@ Engine::SavedSession Engine::restore_slot(int slot, const std::filesystem::path&
       loop.store().keep(read, std::move(state));
     }
     loop.last_text(slot) = text;
+    impl_->publish();  // whoever looks at slots() next sees it
   });
   return restored;
 }
@@ -300,6 +321,7 @@ std::int64_t Engine::erase_slot(int slot) {
     const std::int64_t tokens = std::ssize(text);
     loop.store().forget(text);
     text.clear();
+    impl_->publish();
     return tokens;
   });
 }

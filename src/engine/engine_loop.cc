@@ -165,7 +165,6 @@ EngineStats EngineLoop::stats() const {
   s.cache_bytes = store_.bytes();
   s.cache_budget = store_.budget();
   s.checkpoints = store_.size();
-  s.checkpoints_kept = store_.num_kept();
   s.checkpoints_evicted = store_.num_evicted();
   for (const Slot& slot : slots_)
     if (slot.text)

@@ -8,7 +8,8 @@
 namespace kl {
 namespace {
 
-constexpr std::size_t kMostGone = 1024;  // evicted places remembered, to say that more was known once
+// Evicted places are remembered, to say that more was known once: so many, as long as texts take a small part of the budget.
+constexpr std::size_t kMostGone = 1024, kTextsShare = 8;
 
 /// Tokens cost the same to read as far as weights go; attention adds as much again every so many tokens before them.
 constexpr double kTokensThatDouble = 8192;
@@ -52,6 +53,8 @@ StateStore::Found StateStore::find(std::span<const ReadToken> text, std::int64_t
     found.miss = CacheMiss::kEvicted;
   } else if (known == 0) {
     found.miss = CacheMiss::kCold;
+  } else if (known >= most) {
+    found.miss = CacheMiss::kNotKept;
   } else {
     found.miss = CacheMiss::kDiverged;
   }
@@ -78,7 +81,6 @@ void StateStore::keep(std::span<const ReadToken> text, SequenceState state) {
   node->evicted = false;
   std::erase(gone_, node);
   ++num_states_;
-  ++num_kept_;
   make_room();
 }
 
@@ -93,12 +95,10 @@ std::vector<std::shared_ptr<const SequenceState>> StateStore::along(std::span<co
 void StateStore::forget(std::span<const ReadToken> text) {
   Node* node = walk(text).node;
   while (node->parent != nullptr && node->children.empty()) {
-    Node* parent = node->parent;
     if (node->state) drop_state(node);
     node->evicted = false;
     std::erase(gone_, node);
-    prune(node);
-    node = parent;
+    node = prune(node);
   }
 }
 
@@ -123,17 +123,17 @@ StateStore::Node* StateStore::add_child(Node* parent, std::span<const ReadToken>
   node.depth = parent->depth + std::ssize(label);
   node.clock = clock_;
   parent->children[label.front()] = &node;
-  bytes_ += label.size_bytes();
+  count_text(label.size(), true);
   return &node;
 }
 
 /// Puts a node between `child` and its parent, after `at` tokens of the child's label.
 StateStore::Node* StateStore::split(Node* child, std::size_t at) {
   const std::vector<ReadToken> label = std::move(child->label);
-  bytes_ -= label.size() * sizeof(ReadToken);
+  count_text(label.size(), false);
   Node* middle = add_child(child->parent, std::span(label).first(at));
   child->label.assign(label.begin() + static_cast<std::ptrdiff_t>(at), label.end());
-  bytes_ += child->label.size() * sizeof(ReadToken);
+  count_text(child->label.size(), true);
   child->parent = middle;
   middle->children[child->label.front()] = child;
   return middle;
@@ -151,21 +151,28 @@ void StateStore::count(const SequenceState& state, bool in) {
   });
 }
 
+void StateStore::count_text(std::size_t tokens, bool in) {
+  const std::size_t bytes = tokens * sizeof(ReadToken);
+  text_bytes_ = in ? text_bytes_ + bytes : text_bytes_ - bytes;
+  bytes_ = in ? bytes_ + bytes : bytes_ - bytes;
+}
+
 void StateStore::drop_state(Node* node) {
   count(*node->state, false);
   node->state.reset();
   --num_states_;
 }
 
-/// Removes the node and those before it that serve nothing any more.
-void StateStore::prune(Node* node) {
+/// Removes the node and those before it that serve nothing any more.  Returns the first that stays.
+StateStore::Node* StateStore::prune(Node* node) {
   while (node->parent != nullptr && !node->state && !node->evicted && node->children.empty()) {
     Node* parent = node->parent;
     parent->children.erase(node->label.front());
-    bytes_ -= node->label.size() * sizeof(ReadToken);
+    count_text(node->label.size(), false);
     nodes_.erase(node->self);
     node = parent;
   }
+  return node;
 }
 
 /// What recomputing the state costs per byte that dropping it frees, and how long ago it was used.
@@ -195,12 +202,16 @@ void StateStore::make_room() {
     ++num_evicted_;
     least->evicted = true;
     gone_.push_back(least);
-    if (gone_.size() > kMostGone) {
-      Node* oldest = gone_.front();
-      gone_.pop_front();
-      oldest->evicted = false;
-      prune(oldest);
-    }
+    forget_where_states_were();
+  }
+}
+
+void StateStore::forget_where_states_were() {
+  while (!gone_.empty() && (gone_.size() > kMostGone || text_bytes_ > budget_ / kTextsShare)) {
+    Node* oldest = gone_.front();
+    gone_.pop_front();
+    oldest->evicted = false;
+    prune(oldest);
   }
 }
 

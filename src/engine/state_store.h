@@ -54,7 +54,6 @@ class StateStore {
   std::size_t bytes() const { return bytes_; }
   std::size_t budget() const { return budget_; }
   std::size_t size() const { return num_states_; }
-  std::uint64_t num_kept() const { return num_kept_; }
   std::uint64_t num_evicted() const { return num_evicted_; }
 
  private:
@@ -81,17 +80,19 @@ class StateStore {
   Node* add_child(Node* parent, std::span<const ReadToken> label);
   Node* split(Node* child, std::size_t at);
   void count(const SequenceState& state, bool in);
+  void count_text(std::size_t tokens, bool in);
   void drop_state(Node* node);
-  void prune(Node* node);
+  Node* prune(Node* node);
   void make_room();
+  void forget_where_states_were();
   double worth(const Node& node) const;
 
   const std::size_t budget_;
   std::list<Node> nodes_;                                  // the first is the root
   std::unordered_map<const void*, std::uint32_t> blocks_;  // how many states hold each piece of memory
   std::deque<Node*> gone_;  // nodes kept only to say that a state was evicted, oldest first
-  std::size_t bytes_ = 0, num_states_ = 0;
-  std::uint64_t num_kept_ = 0, num_evicted_ = 0;
+  std::size_t bytes_ = 0, text_bytes_ = 0, num_states_ = 0;
+  std::uint64_t num_evicted_ = 0;
   double clock_ = 0;
 };
 

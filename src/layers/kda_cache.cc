@@ -51,8 +51,9 @@ KdaHeadMemory KdaCache::memory_of(std::ptrdiff_t head) {
                   .S_type = S_type,
                   .conv = {},
                   .conv_stride = num_heads * K};
-  for (std::ptrdiff_t stream = 0; stream < 3; ++stream)
-    m.conv[stream] = conv.data() + stream * (W - 1) * m.conv_stride + head * K;
+  if (W > 1)  // a convolution of one tap remembers nothing: there is no buffer to point into
+    for (std::ptrdiff_t stream = 0; stream < 3; ++stream)
+      m.conv[stream] = conv.data() + stream * (W - 1) * m.conv_stride + head * K;
   return m;
 }
 

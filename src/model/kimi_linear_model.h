@@ -39,8 +39,6 @@ class KimiLinearModel {
 
   std::uint64_t layers_done() const { return layers_done_.load(std::memory_order_relaxed); }  ///< from any thread
 
-  std::size_t scratch_bytes() const { return (arena_.capacity() + x_.size()) * sizeof(float); }
-
   /// What the layers of such a model take of it for passes of up to max_tokens.
   static std::size_t scratch_floats(const ModelArgs& args, const ModelWeights& weights, const LayerSettings& settings,
                                     std::ptrdiff_t max_tokens, int workers);

@@ -146,12 +146,16 @@ void Model::Impl::check(std::span<const SequenceInput> batch) const {
   }
 }
 
+namespace {
+
 /// Looks at the call, not at the pass: neither the size of passes nor what else is in the batch may change the form.
 bool expands(MlaForm of_model, const SequenceInput& input) {
   const MlaForm form = of_model == MlaForm::kAuto ? input.form : of_model;
   const bool few = input.tokens.size() < kExpandFrom || input.tentative > 0;
   return form == MlaForm::kExpanded || (form == MlaForm::kAuto && !few);
 }
+
+}  // namespace
 
 /// Packs the next at most max_tokens tokens nobody has fed yet: sequence after sequence, cut where the pass is full.
 void Model::Impl::fill_pass(std::span<const SequenceInput> batch, std::span<std::int64_t> done) {

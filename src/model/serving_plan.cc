@@ -39,13 +39,14 @@ std::string gigabytes(std::size_t bytes) {
 
 std::size_t ServingPlan::total() const { return sum({program, weights, scratch, states, latents, cache}); }
 
-ServingPlan plan_serving(const MemoryPlan& model, std::int64_t ctx_size, int slots, std::size_t cache_bytes) {
-  const auto count = static_cast<std::size_t>(slots);
+ServingPlan plan_serving(const MemoryPlan& model, std::int64_t ctx_size, int slots, std::size_t cache_bytes,
+                         int max_draft) {
+  const auto count = static_cast<std::size_t>(slots), drafts = static_cast<std::size_t>(max_draft);
   return {.ctx_size = ctx_size,
           .slots = slots,
           .weights = model.weights_mapped + model.weights_copied,
           .scratch = model.scratch,
-          .states = product(count, model.state_fixed),
+          .states = product(count, sum({model.state_fixed, product(drafts, model.state_per_tentative)})),
           .latents = product(count, latents_of(model, ctx_size)),
           .cache = cache_bytes};
 }

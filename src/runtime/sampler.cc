@@ -109,7 +109,7 @@ void keep_top_k(std::vector<Candidate>& candidates, std::size_t top_k, std::vect
   std::erase_if(candidates, [&](const Candidate& c) { return likelier(last, c); });
 }
 
-/// Buffers of one step.  One set per thread and not per sequence: at 163,840 tokens they take 6 MB.
+/// Buffers of one step.  One set per thread and not per sequence: at 163,840 tokens they take 8 MB.
 struct Scratch {
   std::vector<float> logits, kept;
   std::vector<std::uint64_t> masses;

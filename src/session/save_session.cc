@@ -70,8 +70,6 @@ bool is_beginning_of(const MlaCache& shorter, const MlaCache& longer) {
 }
 
 void check(const SequenceState& empty, const SessionParts& parts) {
-  for (const SequenceState* state : parts.checkpoints)
-    if (!state->is_settled()) refuse("checkpoints after Model::settle(), got one whose KDA states lag behind");
   const auto& own = empty.impl().owner;
   if (parts.expanded.size() != parts.tokens.size())
     refuse(fmt::format("a form for each of {} tokens, got {}", parts.tokens.size(), parts.expanded.size()));
@@ -158,7 +156,7 @@ std::size_t save_session(const std::filesystem::path& path, const Model& model, 
   OutputFile file(path);
   file.write(&header, sizeof header);
   for (const Section& s : sections) s.write_to(file);
-  file.commit();
+  file.commit(/*read_soon=*/true);
   return header.file_bytes;
 }
 

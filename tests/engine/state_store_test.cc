@@ -60,6 +60,7 @@ TEST_F(StateStoreTest, SaysWhyNotMore) {
   EXPECT_EQ(store.find(text("abcdef"), 6).miss, CacheMiss::kNone);
   EXPECT_EQ(store.find(text("abcdxx"), 6).miss, CacheMiss::kDiverged);
   EXPECT_EQ(store.find(text("xyz"), 3).miss, CacheMiss::kCold);
+  EXPECT_EQ(store.find(text("abcde"), 4).miss, CacheMiss::kNotKept) << "read before, kept only at its end";
 }
 
 TEST_F(StateStoreTest, CountsSharedLatentsOnce) {
@@ -124,6 +125,31 @@ TEST_F(StateStoreTest, ForgetsATextButNotWhatOthersShare) {
   store.forget(text("abcxyz"));
   EXPECT_EQ(store.size(), 0u);
   EXPECT_EQ(store.bytes(), 0u) << "nothing is left behind";
+}
+
+TEST_F(StateStoreTest, ForgetsAForkThatHoldsNothingItself) {
+  StateStore store(1u << 30);
+  for (const char* t : {"abcdef", "abcxyz"}) keep(store, t);
+  store.forget(text("abcdef"));
+  EXPECT_EQ(found(store, "abcxyz"), 6);
+  store.forget(text("abcxyz"));
+  EXPECT_EQ(store.size(), 0u);
+  EXPECT_EQ(store.bytes(), 0u);
+}
+
+TEST_F(StateStoreTest, TextsOfEvictedStatesDoNotEatTheBudget) {
+  const std::size_t one = state("a").bytes();
+  StateStore store(one * 3);
+  SequenceState s = state("a");
+  for (int i = 0; i < 200; ++i) {  // long texts that differ from the first token on
+    std::vector<ReadToken> t = text(std::string(one / 64, 'b'));
+    t[0] = ReadToken(static_cast<Token>(1000 + i), false);
+    store.keep(t, s);
+  }
+  EXPECT_LE(store.bytes(), store.budget());
+  std::vector<ReadToken> newest = text(std::string(one / 64, 'b'));
+  newest[0] = ReadToken(Token{1199}, false);
+  EXPECT_TRUE(store.has(newest));
 }
 
 /// Against a plain list of texts, over random texts of a small alphabet.

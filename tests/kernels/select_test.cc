@@ -67,7 +67,8 @@ TEST(Select, EveryTableIsComplete) {
     EXPECT_TRUE(k.isa && k.supported && k.weight_row && k.quantize_row && k.matmul && k.matmul_transposed &&
                 k.rms_norm && k.add && k.silu_mul && k.short_conv && k.kda_prepare && k.kda_recurrence &&
                 k.gated_rms_norm && k.route && k.store_latent && k.load_latents && k.moe_combine && k.pack_lanes &&
-                k.attend && k.pair_rows && k.matmul_bf16 && k.attend_bf16 && k.attend_merge && k.attend_finish);
+                k.attend && k.pair_rows && k.matmul_bf16 && k.attend_bf16 && k.attend_merge && k.attend_finish &&
+                k.token_masses);
     EXPECT_TRUE(k.supported());
   });
 }

@@ -10,6 +10,7 @@
 #include "kl/session.h"
 #include "session/load_session.h"
 #include "session/session_layout.h"
+#include "tests/model/recorder.h"
 #include "tests/support/error_of.h"
 #include "tests/support/golden.h"
 #include "tests/support/temp_dir.h"
@@ -167,6 +168,16 @@ TEST(Session, RefusesPartsThatDoNotBelongTogether) {
   refused("no beginning of the last");
   c.states[0] = other.make_cache();
   refused("states of this model");
+  c.states[0] = {};
+  refused("states of this model");
+  c.states[0] = kept;
+  const std::vector<Token> more = random_tokens(3, model, 98);
+  const SequenceInput input{.state = &c.states[0], .tokens = more, .tentative = 2};
+  test::Recorder recorder;
+  model.forward({&input, 1}, recorder);
+  refused("not written yet");
+  c.states[0].keep(1);
+  refused("not written yet");
   c.states[0] = kept;
   c.expanded.pop_back();
   refused("a form for each");

@@ -21,7 +21,7 @@ const char* const kReplySchemas = R"json({
     "prompt_tokens_details": {"type": "object", "required": ["cached_tokens", "cache_miss_reason"], "properties": {
       "cached_tokens": {"type": "integer"},
       "cache_miss_reason": {"description": "Why not more of the prompt came from the cache.",
-        "enum": [null, "cold", "diverged", "evicted", "scored", "not_asked"]}}},
+        "enum": [null, "cold", "diverged", "not_kept", "evicted", "scored", "not_asked"]}}},
     "completion_tokens_details": {"type": "object"}}},
 "Timings": {"type": "object", "required": ["cache_n", "prompt_n", "prompt_ms", "predicted_n", "predicted_ms"], "properties": {
   "cache_n": {"type": "integer"}, "prompt_n": {"type": "integer"}, "prompt_ms": {"type": "number"},

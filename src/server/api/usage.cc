@@ -67,6 +67,8 @@ OrderedJson miss_reason(CacheMiss miss) {
       return "cold";
     case CacheMiss::kDiverged:
       return "diverged";
+    case CacheMiss::kNotKept:
+      return "not_kept";
     case CacheMiss::kEvicted:
       return "evicted";
     case CacheMiss::kScored:

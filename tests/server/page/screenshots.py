@@ -1,4 +1,8 @@
-"""Draws the pictures of docs/chat-page.md: python3 screenshots.py FOLDER.  They are of the mock server."""
+"""Draws the pictures of docs/chat-page.md.
+
+    python3 screenshots.py FOLDER        those with texts to look at and tool calls: the mock server
+    python3 screenshots.py FOLDER URL    chat-demo*.png: a `kl serve` with the bundled model, just started, at URL
+"""
 import pathlib
 import sys
 import time
@@ -84,9 +88,26 @@ def phone(browser, url, folder):
     chat.page.close()
 
 
+def demo(browser, url, folder):
+    for name, size in (("chat-demo.png", {}), ("chat-demo-phone.png", {"width": 390, "height": 844, "touch": True})):
+        chat = page_driver.Chat(browser.new_page(**size), url)
+        page_driver.set_fields(chat.page, temperature="0", seed="1")
+        chat.page.press(",", ctrl=True)
+        for question in ("Who are you?", "Where is the king?"):
+            chat.ask(question)
+        chat.page.press("P", alt=True)
+        chat.ask("What news from Rome?")
+        chat.page.hover(".token:nth-child(3)")
+        chat.page.screenshot(folder / name)
+        chat.page.close()
+
+
 if __name__ == "__main__":
     target = pathlib.Path(sys.argv[1])
-    server = mock_server.serve()
     with chromium.Browser() as browser:
-        for draw in (desktop, tokens, tools, phone):
-            draw(browser, server.url, target)
+        if len(sys.argv) > 2:
+            demo(browser, sys.argv[2], target)
+        else:
+            server = mock_server.serve()
+            for draw in (desktop, tokens, tools, phone):
+                draw(browser, server.url, target)
