@@ -125,8 +125,10 @@ def test_when_all_are_being_answered_one_more_is_told_at_once(start_echo):
 def test_memory_that_runs_out_costs_one_connection_and_no_more(start_echo):
     server = start_echo()
     with server.wire() as wire:
+        will_fail = lambda: wire.send(f"GET /count HTTP/1.1\r\n{HOST}\r\n").reply().json()["next_large_fails"]
+        assert not will_fail()  # this connection is there
         server.send("m")
-        assert eventually(lambda: wire.send(f"GET /count HTTP/1.1\r\n{HOST}\r\n").reply().json()["next_large_fails"])
+        assert eventually(will_fail)
         assert server.wire().is_closed()
     assert server.get("/echo").status == 200
     assert "problem: connection: expected to take one more" in server.stop()
