@@ -42,15 +42,4 @@ std::int64_t admit_conversation(const ModelArgs& args, const MemoryPlan& plan, s
   return ctx_that_fits(plan, plan_serving(plan, needed, 1, kept), available, limit);
 }
 
-void admit_server(const MemoryPlan& plan, const EngineOptions& options) {
-  constexpr std::int64_t kLeastContext = 4096;
-  const std::size_t available = available_bytes();
-  const auto plan_with = [&](std::int64_t ctx_size, std::size_t cache_bytes) {
-    return plan_serving(plan, ctx_size, options.parallel, cache_bytes);
-  };
-  const std::size_t cache =
-      options.cache_bytes > 0 ? options.cache_bytes : default_cache_bytes(plan_with(1, 0), available);
-  require_memory(plan, plan_with(options.ctx_size > 0 ? options.ctx_size : kLeastContext, cache), available);
-}
-
 }  // namespace kl::cli

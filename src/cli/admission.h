@@ -1,7 +1,6 @@
 #pragma once
 #include <cstdint>
 
-#include "kl/engine.h"
 #include "kl/model.h"
 
 namespace kl::cli {
@@ -16,9 +15,5 @@ std::int64_t admit_text(const ModelArgs& args, const MemoryPlan& plan, std::int6
 /// Throws Error(kOutOfMemory) if there is no memory for that, or for `least` tokens.
 std::int64_t admit_conversation(const ModelArgs& args, const MemoryPlan& plan, std::int64_t ctx_size,
                                 std::int64_t least);
-
-/// For a server, before weights are loaded: what the engine would refuse when it starts.
-/// Throws Error(kOutOfMemory) if there is no memory for the slots at -c tokens, or at the fewest an engine takes.
-void admit_server(const MemoryPlan& plan, const EngineOptions& options);
 
 }  // namespace kl::cli

@@ -11,8 +11,8 @@
 #include <sstream>
 #include <thread>
 
+#include "base/memory_info.h"
 #include "base/read_file.h"
-#include "cli/admission.h"
 #include "cli/exit_status.h"
 #include "cli/flags.h"
 #include "cli/interrupt.h"
@@ -83,8 +83,8 @@ int run_serve(const ServeFlags& given) {
   const std::atomic<bool>& stop = catch_interrupts();
   catch_termination();
 
-  const auto admit = [&flags](const Tokenizer&, const ModelArgs&, const MemoryPlan& plan) {
-    admit_server(plan, flags.engine);
+  const auto admit = [&flags](const Tokenizer&, const ModelArgs& args, const MemoryPlan& plan) {
+    decided(flags.engine, args, plan, available_bytes());  // throws what the engine would, before weights are read
   };
   LoadedModel loaded = LoadedModel::open(flags.dir, flags.model, admit);
   const std::string description = loaded.description();
