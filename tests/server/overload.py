@@ -86,10 +86,10 @@ async def overload(program, clients, rounds, distinct=16):
             "descriptors": before[1], "descriptors_after": after[1]}
 
 
-def check(result, clients, rounds):
+def check(result, clients, rounds, refusal_ms):
     assert result["accepted"] + result["refused"] == clients * rounds and result["logged"] == result["refused"], result
     assert result["accepted"] >= (PARALLEL + MAX_QUEUE) * rounds, result
-    assert result["refusal_p99_ms"] < 100, result
+    assert result["refusal_p99_ms"] < refusal_ms, result
     assert result["descriptors_after"] <= result["descriptors"] + 2, result
     assert result["rss_after"] <= result["rss"] * 1.05 + 8, result
     assert result["exit"] == 0, result
@@ -100,10 +100,11 @@ def main():
     parser.add_argument("--program", default=os.environ.get("KL_PROGRAM", "build/release/bin/kl"))
     parser.add_argument("--clients", type=int, default=500)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--refusal-ms", type=float, default=100, help="of 99 in 100 refusals; on a machine that does nothing else")
     a = parser.parse_args()
     result = asyncio.run(overload(a.program, a.clients, a.rounds))
     print(json.dumps({name: round(value, 2) for name, value in result.items()}))
-    check(result, a.clients, a.rounds)
+    check(result, a.clients, a.rounds, a.refusal_ms)
     print(f"{a.clients} clients at once, {a.rounds} times: {result['accepted']} right answers, {result['refused']} refusals in time")
     return 0
 
