@@ -143,6 +143,8 @@ TEST(Undefined, PrintsNothingAndIsFalseUntilItIsUsed) {
                              "{{ q|tojson }}", "{{ x.a.b }}"}) {
     EXPECT_TRUE(error_of([&] { render(source); }).thrown) << source;
   }
+  expect_all({{"{{ {p: 1, q: 2} }} {{ {p: 1, q: 2}[r] }}", "{Undefined: 2} 2"},
+              {"{% set d = {p: 1} %}{{ d[q] }} {{ q in d }} {{ [1, p, 2, q]|unique|list|length }}", "1 True 3"}});
   EXPECT_EQ(error_of([] { render("a\n{{ q.a }}"); }).message, "t:2: 'q' is undefined");
 }
 
