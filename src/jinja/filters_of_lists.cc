@@ -220,7 +220,9 @@ Value filter_map(const Value& input, ArgumentReader& arguments, Heap& heap) {
   const Text* name = rest.positional[0].text();
   const Filter* filter = name != nullptr ? find_filter(name->bytes()) : nullptr;
   if (filter == nullptr) fail("map: expected the name of a filter that kl has");
-  const Heap::Level level(heap);  // map('map', 'map', ...) calls itself
+  const Heap::Level level(heap);  // map('map', 'map', ...) calls itself, and each call holds its arguments
+  Heap::Held held(heap);
+  held.add_values(rest.positional.size());
   rest.positional.erase(rest.positional.begin());
   for (const Value& item : items_or_nothing(input, heap)) {
     heap.step();
