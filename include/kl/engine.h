@@ -28,6 +28,14 @@ struct EngineOptions {
   std::size_t event_queue = 256;  ///< events that may wait for their reader before its text pauses
 };
 
+/// The options with every 0 decided, as an engine runs with them.  Before weights are loaded too: plan_memory() says what
+/// they will take.
+///
+/// `available`  bytes of memory for all that `plan` counts; 0: nobody knows.
+/// Throws Error(kInvalidArgument) for options out of range, and Error(kOutOfMemory), naming the flag to lower, if there is no
+/// memory for the slots at ctx_size tokens, or at 4096 where none are asked for.
+EngineOptions decided(EngineOptions options, const ModelArgs& args, const MemoryPlan& plan, std::size_t available);
+
 /// One request: a prompt, and how it goes on.
 struct EngineRequest {
   std::vector<Token> prompt;  ///< at least one token

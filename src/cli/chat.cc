@@ -45,6 +45,7 @@ struct ChatFlags {
   std::string chat_template;  // empty: the model's own
   bool verbose = false;
   GenerateFlags generate;
+  SpeculationFlags speculation;
   ModelOptions engine;
 };
 
@@ -58,6 +59,7 @@ void define(CLI::App& command, ChatFlags& flags) {
   add_chat_template_flag(command, flags.chat_template);
   flags.generate.options.max_tokens = 512;
   add_generate_flags(command, flags.generate, 1);
+  add_speculation_flags(command, flags.speculation);
   add_ctx_flag(command, flags.ctx_size, "-c,--ctx-size",
                "most tokens of the conversation; 0 = as many as the model and memory allow");
   add_engine_flags(command, flags.engine, "auto");
@@ -70,7 +72,7 @@ class Chat {
   explicit Chat(const ChatFlags& flags)
       : loaded_(LoadedModel::open(flags.dir, flags.engine, admission(flags))),
         session_(loaded_, ChatTemplate::open(loaded_.dir, flags.chat_template), flags.generate.with_seed(),
-                 flags.system.value_or(""), ctx_size_),
+                 flags.speculation.max_draft(), flags.system.value_or(""), ctx_size_),
         session_file_(flags.session),
         verbose_(flags.verbose) {
     const bool resumes =

@@ -9,11 +9,12 @@
 
 namespace kl::cli {
 
-ChatSession::ChatSession(LoadedModel& loaded, ChatTemplate chat_template, GenerateOptions options, std::string system,
-                         std::int64_t ctx_size)
+ChatSession::ChatSession(LoadedModel& loaded, ChatTemplate chat_template, GenerateOptions options, int max_draft,
+                         std::string system, std::int64_t ctx_size)
     : loaded_(loaded),
       template_(std::move(chat_template)),
       options_(std::move(options)),
+      max_draft_(max_draft),
       system_(std::move(system)),
       ctx_size_(ctx_size),
       moment_(nothing_read()) {
@@ -58,54 +59,54 @@ ChatSession::Moment ChatSession::with_prompt() const {
 
 GenerateResult ChatSession::ask(const std::string& message, const GenerateHooks& hooks) {
   messages_.push_back({"user", message});
-  std::optional<Moment> next;
   try {
-    next = with_prompt();
+    Moment asked = with_prompt(), answered = asked;
+    GenerateResult result = answer(answered, hooks);
+    if (result.ids.empty()) {
+      messages_.pop_back();
+    } else {
+      messages_.push_back({"assistant", result.text});
+      moment_ = std::move(answered);
+      before_answer_ = std::move(asked);
+    }
+    return result;
   } catch (...) {
     messages_.pop_back();
     throw;
   }
-  Moment before = std::exchange(moment_, *next);
-  std::optional<Moment> previous = std::exchange(before_answer_, std::move(next));
-  GenerateResult result = answer(hooks);
-  if (result.ids.empty()) {
-    messages_.pop_back();
-    moment_ = std::move(before);
-    before_answer_ = std::move(previous);
-  } else {
-    messages_.push_back({"assistant", result.text});
-  }
-  return result;
 }
 
 GenerateResult ChatSession::regenerate(const GenerateHooks& hooks) {
-  Moment after = std::exchange(moment_, *before_answer_);
-  GenerateResult result = answer(hooks);
-  if (result.ids.empty()) {
-    moment_ = std::move(after);
-  } else {
+  Moment answered = *before_answer_;
+  GenerateResult result = answer(answered, hooks);
+  if (!result.ids.empty()) {
     messages_.back().content = result.text;
+    moment_ = std::move(answered);
   }
   return result;
 }
 
-/// Feeds what is pending and draws an answer to it.
-GenerateResult ChatSession::answer(const GenerateHooks& hooks) {
+/// Feeds what is pending and draws an answer to it; `m` is then the moment behind that.
+/// Throws Error(kInvalidArgument) if the context has no room for it, and what generate() throws.
+GenerateResult ChatSession::answer(Moment& m, const GenerateHooks& hooks) {
+  if (room(m) <= 0) {
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("answer: expected room in the context of {} (-c), got none", ctx_size_));
+  }
   GenerateOptions options = options_;
   options.sampling.seed += num_answers_;
-  options.max_tokens = std::min(options.max_tokens, room(moment_));
-  GenerateResult result = generate(loaded_.model, loaded_.tokenizer, moment_.state, moment_.pending, options, hooks);
-  loaded_.model.settle(moment_.state);
+  options.max_tokens = std::min(options.max_tokens, room(m));
+  GenerateResult result = generate(loaded_.model, loaded_.tokenizer, m.state, m.pending, options, hooks, max_draft_);
   if (result.ids.empty()) return result;
   ++num_answers_;
-  moment_.note_read(moment_.pending, forms_of_prompt(loaded_.model, loaded_.tokenizer, moment_.pending));
+  m.note_read(m.pending, forms_of_prompt(loaded_.model, loaded_.tokenizer, m.pending));
   const std::vector<std::uint8_t> drawn_forms(result.ids.size() - 1,
                                               loaded_.model.options().mla_form == MlaForm::kExpanded ? 1 : 0);
-  moment_.note_read(std::span(result.ids).first(drawn_forms.size()), drawn_forms);
-  moment_.pending.clear();
+  m.note_read(std::span(result.ids).first(drawn_forms.size()), drawn_forms);
+  m.pending.clear();
   const std::span<const Token> stops = loaded_.tokenizer.stop_tokens();
-  if (std::count(stops.begin(), stops.end(), result.ids.back()) == 0) moment_.pending.push_back(result.ids.back());
-  moment_.text += result.text;
+  if (std::count(stops.begin(), stops.end(), result.ids.back()) == 0) m.pending.push_back(result.ids.back());
+  m.text += result.text;
   return result;
 }
 

@@ -21,17 +21,18 @@ namespace kl::cli {
 ///           The last token drawn is never in the state, so it waits to be read with the next message.
 class ChatSession {
  public:
-  /// `loaded` must outlive the session.  Answer number i (from 0) is drawn with seed options.sampling.seed + i; the
-  /// conversation has at most ctx_size tokens.
-  ChatSession(LoadedModel& loaded, ChatTemplate chat_template, GenerateOptions options, std::string system,
-              std::int64_t ctx_size);
+  /// `loaded` must outlive the session.  Answer number i (from 0) is drawn with seed options.sampling.seed + i,
+  /// and with up to max_draft tokens tried at once (generate()); the conversation has at most ctx_size tokens.
+  ChatSession(LoadedModel& loaded, ChatTemplate chat_template, GenerateOptions options, int max_draft,
+              std::string system, std::int64_t ctx_size);
 
   /// Sends a message and returns the answer.  If it was cancelled before its first token, the message is taken back.
-  /// Throws what the template throws, and Error(kInvalidArgument) if the context has no room for it; the message is
-  /// taken back then, too.
+  /// Throws what the template and generate() throw, and Error(kInvalidArgument) if the context has no room for it; the
+  /// message is taken back then, too.
   GenerateResult ask(const std::string& message, const GenerateHooks& hooks);
 
-  /// Draws another answer to the last message, from the state as it was before the first one.
+  /// Draws another answer to the last message, from the state as it was before the first one.  If it was cancelled before
+  /// its first token, or throws as ask() does, the answer stays.
   /// REQUIRES: can_regenerate().
   GenerateResult regenerate(const GenerateHooks& hooks);
   bool can_regenerate() const { return before_answer_.has_value(); }
@@ -68,12 +69,13 @@ class ChatSession {
 
   Moment nothing_read() const { return {loaded_.model.make_cache(), {}, {}, {}, {}}; }
   Moment with_prompt() const;
-  GenerateResult answer(const GenerateHooks& hooks);
+  GenerateResult answer(Moment& m, const GenerateHooks& hooks);
   std::int64_t room(const Moment& m) const { return ctx_size_ - m.state.num_tokens() - std::ssize(m.pending); }
 
   LoadedModel& loaded_;
   ChatTemplate template_;
   GenerateOptions options_;
+  int max_draft_;
   std::string system_;
   std::int64_t ctx_size_;
   std::uint64_t num_answers_ = 0;

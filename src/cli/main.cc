@@ -46,7 +46,8 @@ class HelpFormat : public CLI::Formatter {
   }
 };
 
-/// The words after the program's name; `kl help run` is read as `kl run --help`, and `kl version` as `kl --version`.
+/// The words after the program's name.  `kl help run` is read as `kl run --help`, `kl version` as `kl --version`, and
+/// `kl serve -np 4`, which llama.cpp's users are used to, as `kl serve --parallel 4`: no parser here has flags like it.
 std::vector<std::string> words_of(int argc, char** argv) {
   std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
   if (!words.empty() && words.front() == "help") {
@@ -54,6 +55,8 @@ std::vector<std::string> words_of(int argc, char** argv) {
     words.push_back("--help");
   } else if (!words.empty() && words.front() == "version") {
     words.front() = "--version";
+  } else if (!words.empty() && words.front() == "serve") {
+    std::replace(words.begin(), words.end(), std::string("-np"), std::string("--parallel"));
   }
   return words;
 }

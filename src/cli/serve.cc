@@ -5,10 +5,13 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <sstream>
+#include <thread>
 
+#include "base/memory_info.h"
 #include "base/read_file.h"
 #include "cli/exit_status.h"
 #include "cli/flags.h"
@@ -53,6 +56,19 @@ void raise_descriptor_limit(std::size_t& connections) {
   connections = room;
 }
 
+[[noreturn]] void give_up_on_engine() {
+  notice("kl: engine: expected it to make progress, but it has failed or hangs\n");
+  std::_Exit(kExitFailure);  // destroying what hangs would hang
+}
+
+/// Gives up if the program has not ended in `time`: an engine may begin to hang when nothing is left to do but to end it.
+void give_up_unless_ended_in(std::chrono::milliseconds time) {
+  std::thread([time] {
+    std::this_thread::sleep_for(time);
+    give_up_on_engine();
+  }).detach();
+}
+
 int run_serve(const ServeFlags& given) {
   ServeFlags flags = given;
   AccessRules& access = flags.server.http.access;
@@ -67,7 +83,10 @@ int run_serve(const ServeFlags& given) {
   const std::atomic<bool>& stop = catch_interrupts();
   catch_termination();
 
-  LoadedModel loaded = LoadedModel::open(flags.dir, flags.model);
+  const auto admit = [&flags](const Tokenizer&, const ModelArgs& args, const MemoryPlan& plan) {
+    decided(flags.engine, args, plan, available_bytes());  // throws what the engine would, before weights are read
+  };
+  LoadedModel loaded = LoadedModel::open(flags.dir, flags.model, admit);
   const std::string description = loaded.description();
   Engine engine(std::move(loaded.model), loaded.tokenizer, flags.engine);
   ApiOptions& api = flags.server.api;
@@ -85,12 +104,12 @@ int run_serve(const ServeFlags& given) {
   switch (server.run(stop)) {
     case ServerEnd::kDrained:
     case ServerEnd::kCutShort:
-      return kExitOk;
-    case ServerEnd::kEngineLost:
       break;
+    case ServerEnd::kEngineLost:
+      give_up_on_engine();
   }
-  notice("kl: engine: expected it to make progress, but it has failed or hangs\n");
-  std::_Exit(kExitFailure);  // destroying what hangs would hang
+  give_up_unless_ended_in(flags.server.health.lost);
+  return kExitOk;
 }
 
 }  // namespace

@@ -64,7 +64,7 @@ CLI::Option* add_texts(CLI::App& command, const char* name, const char* type, st
 void define_engine(CLI::App& command, EngineOptions& engine) {
   constexpr int kMostSlots = 1024, kMostWaiting = 1'000'000;
   constexpr std::int64_t kMostTokens = 1'000'000'000;
-  add_count_flag(command, "--parallel", engine.parallel, 1, kMostSlots, "texts in the making at once");
+  add_count_flag(command, "--parallel", engine.parallel, 1, kMostSlots, "texts in the making at once; also -np");
   command
       .add_option_function<std::string>(
           "-c,--ctx-size", [&engine](const std::string& text) { engine.ctx_size = std::stoll(text); },
@@ -166,7 +166,7 @@ void define_limits(CLI::App& command, HttpLimits& limits) {
   add_seconds(command, "--keepalive", limits.keepalive, "of silence, then an event stream gets a comment");
 }
 
-/// KL_ and the flag's name in capitals, for every flag with a value.
+/// KL_ and the flag's name in capitals, for every flag.
 void read_environment(CLI::App& command) {
   for (CLI::Option* option : command.get_options()) {
     if (option->get_lnames().empty() || option->get_lnames().front() == "help") continue;

@@ -43,14 +43,19 @@ class GenerationHandle : public Generation {
   const std::shared_ptr<Mailbox> mailbox_;
 };
 
-EngineOptions decided(EngineOptions options, const Model& model) {
+/// What is available to an engine whose model is loaded: its repacked weights are in memory already.
+std::size_t available_to(const MemoryPlan& plan) {
+  const std::size_t available = available_bytes();
+  return available > 0 ? available + plan.weights_copied : 0;
+}
+
+}  // namespace
+
+EngineOptions decided(EngineOptions options, const ModelArgs& args, const MemoryPlan& plan, std::size_t available) {
   require(options.parallel >= 1 && options.parallel <= 1024,
           "parallel: expected 1 to 1024 texts at once, got " + std::to_string(options.parallel));
   require(options.ctx_size >= 0, "ctx_size: expected a count of tokens, got " + std::to_string(options.ctx_size));
   require(options.max_queue >= 0, "max_queue: expected a count of requests, got " + std::to_string(options.max_queue));
-  const MemoryPlan plan = model.memory_plan();
-  std::size_t available = available_bytes();
-  if (available > 0) available += plan.weights_copied;  // they are in memory already
   const int max_draft = options.speculate ? options.max_draft : 0;
   const auto plan_with = [&](std::int64_t ctx_size) {
     return plan_serving(plan, ctx_size, options.parallel, options.cache_bytes, max_draft);
@@ -58,7 +63,7 @@ EngineOptions decided(EngineOptions options, const Model& model) {
   if (options.cache_bytes == 0)
     options.cache_bytes = std::max<std::size_t>(1, default_cache_bytes(plan_with(1), available));
   if (options.ctx_size == 0) {  // what the model was trained for, or as much of it as leaves others an eighth
-    options.ctx_size = std::max<std::int64_t>(model.args().model_max_length, kLeastContext);
+    options.ctx_size = std::max<std::int64_t>(args.model_max_length, kLeastContext);
     if (available > 0)
       options.ctx_size =
           std::max(kLeastContext, ctx_that_fits(plan, plan_with(1), available - available / 8, options.ctx_size));
@@ -67,12 +72,10 @@ EngineOptions decided(EngineOptions options, const Model& model) {
   return options;
 }
 
-}  // namespace
-
 /// The thread and what it shares with callers.
 struct Engine::Impl {
   Impl(Model model, const Tokenizer& t, const EngineOptions& o)
-      : options(decided(o, model)),
+      : options(decided(o, model.args(), model.memory_plan(), available_to(model.memory_plan()))),
         tokenizer(t),
         args(model.args()),
         plan(model.memory_plan()),

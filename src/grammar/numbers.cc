@@ -3,12 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstdlib>
 #include <limits>
 
 namespace kl::grammar {
 namespace {
 
-constexpr std::size_t kWholeDigits = 18, kFractionDigits = 17;
+constexpr std::size_t kFractionDigits = 17;
 
 void digit(Nfa& nfa, StateId from, int low, int high, StateId to) {
   if (low <= high) nfa.edge(from, static_cast<std::uint8_t>('0' + low), static_cast<std::uint8_t>('0' + high), to);
@@ -160,6 +162,21 @@ void add_exponent(Nfa& nfa, StateId from, StateId to) {
   nfa.empty(second, to);
 }
 
+/// The same bound for those who read doubles, included: the nearest double that satisfies it.  Digits beyond those of a
+/// double could else make a text that satisfies a bound as it is written and breaks it as it is read.
+std::optional<Bound> as_read(const std::optional<Bound>& bound, bool lower) {
+  if (!bound) return {};
+  const Decimal& d = bound->value;
+  const double nearest = std::strtod(((d.negative ? "-" : "") + d.whole + "." + d.fraction).c_str(), nullptr);
+  for (const double value : {nearest, std::nextafter(nearest, lower ? HUGE_VAL : -HUGE_VAL)}) {
+    const auto decimal = to_decimal(value);
+    if (!decimal) break;
+    const int order = compare(*decimal, d) * (lower ? 1 : -1);
+    if (order > 0 || (order == 0 && !bound->exclusive)) return Bound{*decimal, /*exclusive=*/false};
+  }
+  return bound;  // between it and the next double are no numbers of so few digits
+}
+
 /// The bound of -x where `bound` is that of x.
 std::optional<Bound> mirrored(std::optional<Bound> bound) {
   if (bound) bound->value.negative = !bound->value.negative;
@@ -172,7 +189,7 @@ std::optional<Decimal> to_decimal(double value) {
   std::string text;
   for (int precision = 0; precision <= 17; ++precision) {
     text = fmt::format("{:.{}e}", value, precision);
-    if (std::stod(text) == value) break;
+    if (std::strtod(text.c_str(), nullptr) == value) break;
   }
   Decimal decimal;
   decimal.negative = text[0] == '-';
@@ -218,8 +235,9 @@ void add_integers(Nfa& nfa, StateId from, std::int64_t low, std::int64_t high, S
   }
 }
 
-void add_numbers(Nfa& nfa, StateId from, const std::optional<Bound>& low, const std::optional<Bound>& high,
-                 StateId to) {
+void add_numbers(Nfa& nfa, StateId from, const std::optional<Bound>& least_bound,
+                 const std::optional<Bound>& most_bound, StateId to) {
+  const std::optional<Bound> low = as_read(least_bound, /*lower=*/true), high = as_read(most_bound, /*lower=*/false);
   if (!low && !high) {
     const StateId sign = nfa.add(), mantissa = nfa.add();
     nfa.edge(from, '-', '-', sign);

@@ -1,4 +1,5 @@
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -22,6 +23,9 @@ std::optional<Decimal> to_decimal(double value);
 /// Less than, equal to, greater than zero as a compares with b.
 int compare(const Decimal& a, const Decimal& b);
 
+/// Digits before the point, at most.
+constexpr std::size_t kWholeDigits = 18;
+
 struct Bound {
   Decimal value;
   bool exclusive = false;
@@ -31,7 +35,8 @@ struct Bound {
 void add_integers(Nfa& nfa, StateId from, std::int64_t low, std::int64_t high, StateId to);
 
 /// Reads numbers of at most 18 digits before and 17 behind the point; with an exponent of one or two digits only where
-/// nothing bounds them.  A text that is still short of a bound cannot end, and one that passed it cannot go on.
+/// nothing bounds them.  A text that is still short of a bound cannot end, and one that passed it cannot go on.  Bounds hold
+/// for the text and for the double that it is read as.
 void add_numbers(Nfa& nfa, StateId from, const std::optional<Bound>& low, const std::optional<Bound>& high, StateId to);
 
 /// The integers (of any length) that `divisor` divides.

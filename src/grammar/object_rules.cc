@@ -154,12 +154,13 @@ std::vector<SchemaCompiler::Property> SchemaCompiler::properties(const std::vect
       mention(tree_[name].text, true);
     }
   }
+  constexpr std::size_t kStepsPerSchema = 16;
   std::vector<Property> possible;
   for (Property& property : known) {
     bool forbidden = false;
     property.parts = {{any_schema_}};
     for (const NodeId schema : own) forbidden |= forbids(schema, property.name, property.parts);
-    budget_.spend_steps(own.size());
+    budget_.spend_steps(kStepsPerSchema * own.size());
     if (property.required || !forbidden) possible.push_back(std::move(property));
   }
   return possible;
@@ -201,10 +202,6 @@ std::vector<SchemaCompiler::OtherNames> SchemaCompiler::other_names(const std::v
       }
       name_schemas.push_back(s);
     }
-  }
-  if (patterns.size() > kMostPatterns) {
-    refuse(patterns.back().owner, "patternProperties",
-           fmt::format("at most {} patterns, got {}", kMostPatterns, patterns.size()));
   }
   const StringRules rules = string_rules(name_schemas);
   if (rules.count.need > rules.count.room || (types(name_schemas) & kString) == 0) return {};
@@ -258,8 +255,21 @@ RuleId SchemaCompiler::member(const std::vector<OtherNames>& others) {
   return add_rule(nfa.determinise(from, to));
 }
 
+void SchemaCompiler::check_patterns(const std::vector<NodeId>& own) {
+  std::size_t num_patterns = 0;
+  for (const NodeId schema : own) {
+    const NodeId patterns = keyword(schema, "patternProperties");
+    if (patterns == kNoNode) continue;
+    if (tree_[patterns].kind != JsonKind::kObject) refuse(schema, "patternProperties", "an object of schemas");
+    num_patterns += tree_[patterns].num_children;
+    if (num_patterns <= kMostPatterns) continue;
+    refuse(schema, "patternProperties", fmt::format("at most {} patterns, got {}", kMostPatterns, num_patterns));
+  }
+}
+
 void SchemaCompiler::add_object(Nfa& nfa, StateId from, const std::vector<NodeId>& own, StateId to) {
   check_unevaluated(own);
+  check_patterns(own);
   const std::vector<Property> known = properties(own);
   const std::vector<OtherNames> others = other_names(own, known);
   List list{'{', '}', {}, {}, 0, kUnlimited};

@@ -97,21 +97,32 @@ class RegexBuilder {
   std::vector<Task> work_;
 };
 
+/// Where each state is behind so many of one marker that more make no difference: ^^a and a$$ are ^a and a$.
+std::vector<StateId> behind(const Graph& marked, std::uint8_t marker) {
+  std::vector<StateId> next;
+  for (StateId s = 0; s < marked.states.size(); ++s) {
+    const Edge* edge = marked.find(s, marker);
+    next.push_back(edge != nullptr ? edge->target : s);  // none inside a character, where no text ends
+  }
+  for (std::size_t steps = 1; steps < next.size(); steps *= 2) {
+    for (StateId& state : next) state = next[state];
+  }
+  return next;
+}
+
 /// From an automaton over BEGIN, characters, END to one over the characters alone.
 Graph without_markers(const Graph& marked) {
+  const std::vector<StateId> begun = behind(marked, kBegin), ended = behind(marked, kEnd);
   Graph graph;
-  const Edge* begin = marked.find(0, kBegin);
   graph.add_state();
-  if (begin == nullptr) return graph;
   const StateId shift = 1;  // state s becomes s + shift; state 0 is a copy of the one behind BEGIN
   const auto copy = [&](StateId s) {
     for (const Edge& edge : marked.edges_of(s)) {
       if (edge.low < kBegin) graph.add_edge(edge.low, edge.high, edge.target + shift);
     }
-    const Edge* end = marked.find(s, kEnd);
-    graph.states.back().final = end != nullptr && marked.states[end->target].final;
+    graph.states.back().final = marked.states[ended[s]].final;
   };
-  copy(begin->target);
+  copy(begun[0]);
   for (StateId s = 0; s < marked.states.size(); ++s) {
     graph.add_state();
     copy(s);

@@ -106,9 +106,15 @@ void SchemaCompiler::follow_reference(NodeId schema, Parts& work) {
   const NodeId reference = keyword(schema, "$ref");
   if (reference == kNoNode) return;
   if (tree_[reference].kind != JsonKind::kString) refuse(schema, "$ref", "a string");
+  for (NodeId around = schema; around != tree_.root(); around = tree_[around].parent) {
+    const NodeId id = keyword(around, "$id");
+    if (id != kNoNode && tree_[id].kind == JsonKind::kString)
+      refuse(around, "$id", "none but at the top, around a $ref");
+    if (tree_[around].parent == kNoNode) break;
+  }
   const std::string_view text = tree_[reference].text;
   auto it = references_.find(text);
-  if (it == references_.end()) it = references_.emplace(text, tree_.resolve(text)).first;
+  if (it == references_.end()) it = references_.emplace(text, tree_.resolve(text, budget_)).first;
   if (it->second == kNoNode) {
     refuse(schema, "$ref", fmt::format("# or #/... naming a place in this schema, got {}", tree_.describe(reference)));
   }
@@ -124,6 +130,9 @@ SchemaCompiler::Parts SchemaCompiler::referred(NodeId schema) {
     if (list == kNoNode) continue;
     if (tree_[list].kind != JsonKind::kArray || tree_[list].num_children == 0)
       refuse(schema, name, "an array of schemas");
+    if (name != "allOf" && tree_[list].num_children > kMostAlternatives) {
+      refuse(list, "", fmt::format("at most {} alternatives, got {}", kMostAlternatives, tree_[list].num_children));
+    }
     if (name == "oneOf") require_exclusive(list);
     if (name != "allOf") {
       result.push_back({list, PartKind::kAlternatives});
@@ -213,9 +222,6 @@ void SchemaCompiler::build(RuleId rule, const Parts& parts) {
 /// Settles the first open list: one call for each of its schemas, together with all else that holds.
 Graph SchemaCompiler::choice(const Expanded& expanded) {
   const NodeId list = expanded.alternatives[0];
-  if (tree_[list].num_children > kMostAlternatives) {
-    refuse(list, "", fmt::format("at most {} alternatives, got {}", kMostAlternatives, tree_[list].num_children));
-  }
   Parts rest;
   for (const NodeId own : expanded.own) rest.push_back({own, PartKind::kOwn});
   for (std::size_t i = 1; i < expanded.alternatives.size(); ++i) {

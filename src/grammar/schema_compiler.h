@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "grammar/automaton.h"
@@ -31,7 +32,8 @@ Automaton compile_schema(std::string_view schema, bool only_objects, const Gramm
 ///
 ///   1. expand() follows $ref and allOf, and collects the alternatives (anyOf, oneOf) that are open.
 ///   2. With an open alternative the rule is a choice: one rule for each way to settle the first of them.
-///   3. Without, it is a value: what each type that all schemas allow looks like (value_rules.cc, object_rules.cc).
+///   3. Without, it is a value: what is listed (enum_rules.cc), or what each type that all schemas allow looks like
+///      (value_rules.cc, object_rules.cc).
 class SchemaCompiler {
  public:
   SchemaCompiler(std::string_view schema, bool only_objects, const GrammarLimits& limits);
@@ -108,11 +110,16 @@ class SchemaCompiler {
   // one_of.cc
   void require_exclusive(NodeId list);
 
-  // value_rules.cc
-  Graph value(const std::vector<NodeId>& own);
+  // enum_rules.cc
   Graph enumeration(const std::vector<NodeId>& own, NodeId values_of);
   void add_constant(Nfa& nfa, StateId from, std::string_view json, StateId to);
-  bool admits(const std::vector<NodeId>& own, NodeId value);
+  const std::unordered_set<std::string>& texts_of(NodeId list);
+  bool admits(const std::vector<NodeId>& own, const StringRules& strings, NodeId value);
+  double remainder(NodeId value, std::uint32_t divisor) const;
+
+  // value_rules.cc
+  Graph value(const std::vector<NodeId>& own);
+  std::optional<Decimal> decimal_of(NodeId value) const;
   std::uint32_t types(NodeId schema);
   std::uint32_t types(const std::vector<NodeId>& own);
   std::uint32_t type_of(NodeId value) const;
@@ -135,6 +142,7 @@ class SchemaCompiler {
   std::vector<OtherNames> other_names(const std::vector<NodeId>& own, const std::vector<Property>& known);
   NodeId others_keyword(NodeId schema) const;
   void check_unevaluated(const std::vector<NodeId>& own);
+  void check_patterns(const std::vector<NodeId>& own);
   bool is_open(const std::vector<NodeId>& own);
   RuleId member(const std::vector<OtherNames>& others);
   void add_known(Nfa& nfa, StateId from, const std::vector<Property>& known, std::optional<RuleId> member, StateId to);
@@ -152,6 +160,7 @@ class SchemaCompiler {
   std::unordered_map<NodeId, bool> checked_;
   std::map<std::string, NodeId, std::less<>> references_;
   std::map<std::string, Graph, std::less<>> patterns_;
+  std::unordered_map<NodeId, std::unordered_set<std::string>> enumerated_;
 };
 
 }  // namespace kl::grammar

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <cstdlib>
 
 #include "base/json.h"
 #include "base/printable.h"
@@ -29,6 +30,10 @@ class SchemaTreeBuilder final : public JsonEvents {
     node.number = static_cast<double>(value);
   }
   void number(double value) override { tree_.nodes_[add(JsonKind::kNumber)].number = value; }
+  void large_integer(std::string_view digits) override {
+    number(std::strtod(std::string(digits).c_str(), nullptr));
+    tree_.nodes_.back().text = tree_.texts_.emplace_back(digits);
+  }
   void string(std::string&& value) override {
     tree_.nodes_[add(JsonKind::kString)].text = tree_.texts_.emplace_back(std::move(value));
   }
@@ -106,7 +111,7 @@ std::string SchemaTree::pointer(NodeId node) const {
   return printable(result, 300);
 }
 
-NodeId SchemaTree::resolve(std::string_view reference) const {
+NodeId SchemaTree::resolve(std::string_view reference, Budget& budget) const {
   if (!reference.starts_with("#")) return kNoNode;
   std::string path;  // %XX decoded
   for (std::size_t i = 1; i < reference.size(); ++i) {
@@ -131,7 +136,10 @@ NodeId SchemaTree::resolve(std::string_view reference) const {
     if (nodes_[node].kind == JsonKind::kArray) {
       const bool index = !step.empty() && step.size() < 8 && step.find_first_not_of("0123456789") == step.npos;
       NodeId child = index ? nodes_[node].first_child : kNoNode;
-      for (int i = index ? std::stoi(step) : 0; i > 0 && child != kNoNode; --i) child = nodes_[child].next;
+      for (int i = index ? std::stoi(step) : 0; i > 0 && child != kNoNode; --i) {
+        budget.spend_steps(1);
+        child = nodes_[child].next;
+      }
       node = child;
     } else {
       node = find(node, step);
@@ -151,7 +159,7 @@ std::string SchemaTree::scalar(NodeId id) const {
     case JsonKind::kUnsigned:
       return std::to_string(node.natural);
     case JsonKind::kNumber:
-      return fmt::format("{}", node.number);
+      return node.text.empty() ? fmt::format("{}", node.number) : std::string(node.text);
     case JsonKind::kString:
       return '"' + canonical(node.text) + '"';
     default:

@@ -7,6 +7,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "grammar/budget.h"
+
 namespace kl::grammar {
 
 using NodeId = std::uint32_t;
@@ -21,7 +23,7 @@ struct JsonNode {
   std::int64_t integer = 0;   ///< of kInteger, below 0
   std::uint64_t natural = 0;  ///< of kUnsigned
   double number = 0;          ///< of all three kinds of number
-  std::string_view text;      ///< of kString
+  std::string_view text;      ///< of kString; of kNumber: the digits of an integer that exceeds 64 bits, else empty
   std::string_view key;       ///< of a member of an object
   NodeId parent = kNoNode, first_child = kNoNode, last_child = kNoNode, next = kNoNode;
   std::uint32_t num_children = 0;
@@ -51,8 +53,8 @@ class SchemaTree {
   /// Where a node is: "/properties/a~1b/items"; the root is "".
   std::string pointer(NodeId node) const;
 
-  /// What "#/..." names, or kNoNode.
-  NodeId resolve(std::string_view reference) const;
+  /// What "#/..." names, or kNoNode.  Spends steps on places in arrays.
+  NodeId resolve(std::string_view reference, Budget& budget) const;
 
   /// The value as compact JSON, strings in canonical form, members in order.
   std::string write(NodeId node) const;

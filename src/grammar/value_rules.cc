@@ -109,74 +109,14 @@ Graph SchemaCompiler::value(const std::vector<NodeId>& own) {
   return nfa.determinise(from, to);
 }
 
-/// The values of const or enum of one schema that all of them admit.
-Graph SchemaCompiler::enumeration(const std::vector<NodeId>& own, NodeId values_of) {
-  const NodeId constant = keyword(values_of, "const"), list = keyword(values_of, "enum");
-  if (constant == kNoNode && tree_[list].kind != JsonKind::kArray) refuse(values_of, "enum", "an array");
-  Nfa nfa(budget_);
-  const StateId from = nfa.add(), to = nfa.add();
-  for (const NodeId value : constant != kNoNode ? std::vector<NodeId>{constant} : tree_.children(list)) {
-    if (admits(own, value)) add_constant(nfa, from, tree_.write(value), to);
-  }
-  return nfa.determinise(from, to);
-}
-
-/// Reads compact JSON with blanks where they may stand.
-void SchemaCompiler::add_constant(Nfa& nfa, StateId from, std::string_view json, StateId to) {
-  bool in_string = false;
-  for (std::size_t i = 0; i < json.size(); ++i) {
-    const char c = json[i];
-    if (c == '"') in_string = !in_string;
-    if (in_string && c == '\\') from = nfa.text(from, json.substr(i++, 1));
-    const bool closes = !in_string && (c == '}' || c == ']') && json[i - 1] != '{' && json[i - 1] != '[';
-    if (closes) from = nfa.call(from, blank_);
-    from = nfa.text(from, json.substr(i, 1));
-    if (!in_string && (c == '{' || c == '[' || c == ',' || c == ':')) from = nfa.call(from, blank_);
-  }
-  nfa.empty(from, to);
-}
-
-bool SchemaCompiler::admits(const std::vector<NodeId>& own, NodeId value) {
-  const std::uint32_t type = type_of(value);
+/// A number as decimal digits, exact for integers; nothing if there are too many.
+std::optional<Decimal> SchemaCompiler::decimal_of(NodeId value) const {
   const JsonNode& node = tree_[value];
-  const std::string text = tree_.write(value);
-  if ((types(own) & type) == 0) return false;
-  for (const NodeId schema : own) {
-    const NodeId constant = keyword(schema, "const"), list = keyword(schema, "enum");
-    const auto is_value = [&](NodeId other) { return tree_.write(other) == text; };
-    if (constant != kNoNode && !is_value(constant)) return false;
-    if (list != kNoNode && tree_[value].parent != list) {
-      const auto values = tree_.children(list);
-      if (std::none_of(values.begin(), values.end(), is_value)) return false;
-      budget_.spend_steps(values.size());
-    }
-    for (const char* name : {"properties", "required", "additionalProperties", "patternProperties", "propertyNames",
-                             "minProperties", "maxProperties"}) {
-      if (type == kObject && keyword(schema, name) != kNoNode)
-        refuse(schema, name, "no such keyword beside an object in enum or const");
-    }
-    for (const char* name : {"items", "prefixItems", "additionalItems", "minItems", "maxItems"}) {
-      if (type == kArray && keyword(schema, name) != kNoNode)
-        refuse(schema, name, "no such keyword beside an array in enum or const");
-    }
-  }
-  if (type == kString) {
-    const StringRules rules = string_rules(own);
-    const std::size_t characters = count_code_points(node.text);
-    if (characters < rules.count.need || characters > rules.count.room) return false;
-    return !rules.contents || reads(*rules.contents, canonical(node.text));
-  }
-  if ((type & (kWhole | kFractional)) != 0) {
-    const auto decimal = to_decimal(node.number);
-    const auto low = bound(own, true), high = bound(own, false);
-    if (!decimal && (low || high)) return false;
-    if (low && compare(*decimal, low->value) < (low->exclusive ? 1 : 0)) return false;
-    if (high && compare(*decimal, high->value) > (high->exclusive ? -1 : 0)) return false;
-    for (const std::uint32_t divisor : divisors(own)) {
-      if (std::fmod(node.number, divisor) != 0) return false;
-    }
-  }
-  return true;
+  if (node.kind == JsonKind::kNumber) return to_decimal(node.number);
+  Decimal decimal;
+  decimal.negative = node.kind == JsonKind::kInteger && node.integer < 0;
+  decimal.whole = tree_.write(value).substr(decimal.negative ? 1 : 0);
+  return decimal.whole.size() > kWholeDigits ? std::nullopt : std::optional(decimal);
 }
 
 /// A keyword that counts, or nothing.
@@ -195,7 +135,7 @@ std::optional<Bound> SchemaCompiler::bound(const std::vector<NodeId>& own, bool 
   std::optional<Bound> tightest;
   const auto add = [&](NodeId schema, const char* name, NodeId value, bool exclusive) {
     if (!tree_[value].is_number()) refuse(schema, name, fmt::format("a number, got {}", tree_.describe(value)));
-    const auto decimal = to_decimal(tree_[value].number);
+    const auto decimal = decimal_of(value);
     if (!decimal)
       refuse(schema, name, fmt::format("at most 18 digits on either side of the point, got {}", tree_.describe(value)));
     const Bound next{*decimal, exclusive};

@@ -6,6 +6,7 @@
 #include <array>
 #include <utility>
 
+#include "base/printable.h"
 #include "jinja/filters.h"
 #include "jinja/number.h"
 #include "jinja/tests.h"
@@ -250,7 +251,7 @@ const Expression* ExpressionParser::number() {
   } else if (const auto value = read_integer(text, 0)) {
     made.constant = Value(*value);
   } else {
-    tokens_.fail_at(line, fmt::format("expected an integer of at most 64 bits, got {}", text));
+    tokens_.fail_at(line, fmt::format("expected an integer of at most 64 bits, got {}", printable(text, 60)));
   }
   return &made;
 }
@@ -387,7 +388,7 @@ const Expression* ExpressionParser::parse_filter(const Expression* input) {
   made.name = tokens_.expect_name("the name of a filter");
   made.filter = find_filter(made.name);
   if (made.filter == nullptr)
-    tokens_.fail_at(made.line, fmt::format("expected a filter that kl has, got {}", made.name));
+    tokens_.fail_at(made.line, fmt::format("expected a filter that kl has, got {}", printable(made.name, 60)));
   if (tokens_.now().is_operator("(")) made.arguments = parse_arguments();
   return finish(made);
 }
@@ -412,7 +413,8 @@ const Expression* ExpressionParser::test(const Expression* object) {
   const bool is_negated = tokens_.skip_name("not");
   made.name = tokens_.expect_name("the name of a test");
   made.test = find_test(made.name);
-  if (made.test == nullptr) tokens_.fail_at(made.line, fmt::format("expected a test that kl has, got {}", made.name));
+  if (made.test == nullptr)
+    tokens_.fail_at(made.line, fmt::format("expected a test that kl has, got {}", printable(made.name, 60)));
   if (tokens_.now().is_operator("(")) {
     made.arguments = parse_arguments();
   } else if (begins_test_argument()) {

@@ -13,17 +13,11 @@
 #include "jinja/tests.h"
 
 namespace kl::jinja {
-namespace {
-
-Value undefined(std::string what) {
-  return Value(Undefined{std::make_shared<const Text>(Text::data(std::move(what)))});
-}
-
-}  // namespace
 
 Value Interpreter::evaluate(const Expression& expression, Scope* scope) {
   using Kind = Expression::Kind;
-  const Inside inside(*this, expression.line);
+  line_ = expression.line;
+  const Heap::Level level(heap_);
   const auto child = [&](std::size_t i) { return evaluate(*expression.children[i], scope); };
   switch (expression.kind) {
     case Kind::kLiteral:
@@ -49,7 +43,7 @@ Value Interpreter::evaluate(const Expression& expression, Scope* scope) {
     case Kind::kTest:
       return evaluate_test(expression, scope);
     case Kind::kNegative:
-      return negative(child(0));
+      return negative(child(0), heap_);
     case Kind::kPositive:
       return positive(child(0));
     case Kind::kNot:
@@ -77,7 +71,7 @@ Value Interpreter::evaluate_name(const Expression& expression, Scope* scope) {
   if (const std::string_view function = find_function(expression.name); !function.empty()) {
     return Value(Function{function});
   }
-  return undefined(fmt::format("'{}' is undefined", expression.name));
+  return heap_.undefined(fmt::format("'{}' is undefined", expression.name));
 }
 
 Value Interpreter::evaluate_list(const Expression& expression, Scope* scope) {
@@ -118,7 +112,8 @@ Value Interpreter::evaluate_slice(const Expression& expression, Scope* scope) {
 Value Interpreter::evaluate_filter(const Expression& expression, Scope* scope) {
   const Expression* child = expression.children[0];
   const Value input = child != nullptr ? evaluate(*child, scope) : *filtered_;
-  const Arguments arguments = evaluate_arguments(expression.arguments, scope);
+  Heap::Held held(heap_);
+  const Arguments arguments = evaluate_arguments(expression.arguments, scope, held);
   line_ = expression.line;
   ArgumentReader reader(expression.name, arguments);
   Value value = expression.filter->apply(input, reader, heap_);
@@ -128,7 +123,8 @@ Value Interpreter::evaluate_filter(const Expression& expression, Scope* scope) {
 
 Value Interpreter::evaluate_test(const Expression& expression, Scope* scope) {
   const Value value = evaluate(*expression.children[0], scope);
-  const Arguments arguments = evaluate_arguments(expression.arguments, scope);
+  Heap::Held held(heap_);
+  const Arguments arguments = evaluate_arguments(expression.arguments, scope, held);
   ArgumentReader reader(expression.name, arguments);
   const bool holds = expression.test->holds(value, reader, heap_);
   reader.finish();
@@ -147,20 +143,39 @@ Value Interpreter::evaluate_compare(const Expression& expression, Scope* scope) 
 }
 
 Value Interpreter::evaluate_concatenation(const Expression& expression, Scope* scope) {
-  Text text;
-  for (const Expression* part : expression.children) write(to_text(evaluate(*part, scope), heap_), text);
-  return Value(heap_.text(std::move(text)));
+  Writer text(heap_);
+  for (const Expression* part : expression.children) text.write(to_text(evaluate(*part, scope), heap_));
+  return Value(heap_.text(text.take()));
 }
 
 Value Interpreter::evaluate_conditional(const Expression& expression, Scope* scope) {
   if (is_true(evaluate(*expression.children[1], scope))) return evaluate(*expression.children[0], scope);
   if (expression.children[2] != nullptr) return evaluate(*expression.children[2], scope);
-  return undefined("the inline if-expression evaluated to false and no else section was defined.");
+  return heap_.undefined("the inline if-expression evaluated to false and no else section was defined.");
 }
 
 // --- calls -----------------------------------------------------------------------------------------------------------
 
-Arguments Interpreter::evaluate_arguments(const std::vector<Argument>& arguments, Scope* scope) {
+/// *list or **dict.
+void Interpreter::add_spread(Argument::Kind kind, const Value& value, Arguments& to, Heap::Held& held) {
+  constexpr std::size_t kLongestName = 256;
+  if (kind == Argument::Kind::kList) {
+    held.add_values(2 * length_of(value).value_or(0));
+    for (Value& item : items_of(value, heap_)) to.positional.push_back(std::move(item));
+    return;
+  }
+  if (value.dict() == nullptr) fail(fmt::format("**: expected a dict, got {}", value.type_name()));
+  held.add_values(4 * value.dict()->size());
+  for (const auto& [key, item] : value.dict()->entries()) {
+    if (key.text() == nullptr) fail("**: expected keys that are strings");
+    if (key.text()->size() > kLongestName) fail(fmt::format("**: expected keys of at most {} bytes", kLongestName));
+    held.add(key.text()->size());
+    to.named.emplace_back(key.text()->bytes(), item);
+  }
+}
+
+/// `held` counts what the arguments take.
+Arguments Interpreter::evaluate_arguments(const std::vector<Argument>& arguments, Scope* scope, Heap::Held& held) {
   Arguments values;
   for (const Argument& argument : arguments) {
     Value value = evaluate(*argument.value, scope);
@@ -168,15 +183,8 @@ Arguments Interpreter::evaluate_arguments(const std::vector<Argument>& arguments
       values.positional.push_back(std::move(value));
     } else if (argument.kind == Argument::Kind::kNamed) {
       values.named.emplace_back(argument.name, std::move(value));
-    } else if (argument.kind == Argument::Kind::kList) {
-      for (Value& item : items_of(value, heap_)) values.positional.push_back(std::move(item));
-    } else if (value.dict() == nullptr) {
-      fail(fmt::format("**: expected a dict, got {}", value.type_name()));
     } else {
-      for (const auto& [key, item] : value.dict()->entries()) {
-        if (key.text() == nullptr) fail("**: expected keys that are strings");
-        values.named.emplace_back(key.text()->bytes(), item);
-      }
+      add_spread(argument.kind, value, values, held);
     }
     heap_.work(values.positional.size() + values.named.size());
   }
@@ -192,7 +200,8 @@ Arguments Interpreter::evaluate_arguments(const std::vector<Argument>& arguments
 
 Value Interpreter::evaluate_call(const Expression& expression, Scope* scope) {
   const Value callee = evaluate(*expression.children[0], scope);
-  const Arguments arguments = evaluate_arguments(expression.arguments, scope);
+  Heap::Held held(heap_);
+  const Arguments arguments = evaluate_arguments(expression.arguments, scope, held);
   line_ = expression.line;
   return call(callee, arguments);
 }
@@ -209,9 +218,9 @@ Value Interpreter::call(const Value& callee, const Arguments& arguments) {
 Value Interpreter::call_macro(const Macro& macro, const Arguments& arguments) {
   Scope* scope = heap_.scope(macro.scope);
   bind_parameters(*macro.definition, arguments, scope);
-  Text text;
+  Writer text(heap_);
   execute(macro.definition->body, scope, text);
-  return Value(heap_.text(std::move(text)));
+  return Value(heap_.text(text.take()));
 }
 
 /// Arguments to parameters; what is left out has its default, evaluated now, or is undefined.
@@ -219,6 +228,7 @@ void Interpreter::bind_parameters(const MacroDefinition& macro, const Arguments&
   ArgumentReader reader(macro.name, arguments);
   const bool takes_caller = std::any_of(macro.parameters.begin(), macro.parameters.end(),
                                         [](const auto& parameter) { return parameter.name == "caller"; });
+  heap_.work(macro.parameters.size() * (arguments.named.size() + macro.parameters.size()));  // all by their names
   std::vector<std::optional<Value>> given;
   for (const MacroDefinition::Parameter& parameter : macro.parameters) given.push_back(reader.take(parameter.name));
   for (std::size_t i = 0; i < given.size(); ++i) {
@@ -228,11 +238,11 @@ void Interpreter::bind_parameters(const MacroDefinition& macro, const Arguments&
     } else if (parameter.default_value != nullptr) {
       set(scope, parameter.name, evaluate(*parameter.default_value, scope));
     } else {
-      set(scope, parameter.name, undefined(fmt::format("parameter '{}' was not provided", parameter.name)));
+      set(scope, parameter.name, heap_.undefined(fmt::format("parameter '{}' was not provided", parameter.name)));
     }
   }
   if (macro.uses_caller && !takes_caller) {
-    set(scope, "caller", reader.take("caller").value_or(undefined("No caller defined")));
+    set(scope, "caller", reader.take("caller").value_or(heap_.undefined("No caller defined")));
   }
   if (macro.uses_kwargs || macro.uses_varargs) {
     Arguments rest = reader.rest();
@@ -255,9 +265,9 @@ Value Interpreter::call_loop(const Loop& loop, const Arguments& arguments) {
   ArgumentReader reader("loop", arguments);
   const Value sequence = reader.require("sequence");
   reader.finish();
-  Text text;
+  Writer text(heap_);
   run_loop(*static_cast<const Statement*>(loop.body), sequence, static_cast<Scope*>(loop.scope), loop.depth0 + 1, text);
-  return Value(heap_.text(std::move(text)));
+  return Value(heap_.text(text.take()));
 }
 
 }  // namespace kl::jinja

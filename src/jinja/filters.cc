@@ -162,16 +162,30 @@ Value filter_float(const Value& input, ArgumentReader& arguments, Heap&) {
   return number ? Value(*number) : otherwise;
 }
 
-Value filter_abs(const Value& input, ArgumentReader&, Heap&) {
+Value filter_abs(const Value& input, ArgumentReader&, Heap& heap) {
   if (!input.is_number()) fail(fmt::format("abs: expected a number, got {}", input.type_name()));
   if (input.is<BigInteger>())
-    return input.get<BigInteger>()->digits->bytes().starts_with('-') ? negative(input) : input;
-  return *input.number() < 0  ? negative(input)
+    return input.get<BigInteger>()->digits->bytes().starts_with('-') ? negative(input, heap) : input;
+  return *input.number() < 0  ? negative(input, heap)
          : input.is<double>() ? Value(std::abs(*input.number()))
                               : positive(input);
 }
 
-/// round(): to the nearest, a tie to the even digit, decided by the exact decimal value.
+/// round() of an integer to a multiple of 10^digits: to the nearest, a tie to the even multiple.
+std::int64_t round_integer(std::int64_t value, std::int64_t digits) {
+  if (digits > 18) fail("round: precision: expected at least -18 for an integer");
+  std::int64_t unit = 1;
+  for (std::int64_t i = 0; i < digits; ++i) unit *= 10;
+  const std::int64_t rest = floor_modulo(value, unit), half = unit / 2;
+  std::int64_t result = 0;
+  bool too_large = __builtin_sub_overflow(value, rest, &result);
+  const bool up = rest > half || (rest == half && result / unit % 2 != 0);
+  too_large = too_large || (up && __builtin_add_overflow(result, unit, &result));
+  if (too_large) fail("round: expected an integer of at most 64 bits, got a larger result");
+  return result;
+}
+
+/// round() of a float: to the nearest, a tie to the even digit, decided by the exact decimal value.
 double round_to(double value, int digits) {
   if (std::isnan(value) || std::isinf(value) || digits > 300) return value;
   if (digits >= 0) return read_float(fmt::format("{:.{}f}", value, digits)).value_or(value);
@@ -186,9 +200,8 @@ Value filter_round(const Value& input, ArgumentReader& arguments, Heap&) {
   if (!input.is_number() || input.is<BigInteger>())
     fail(fmt::format("round: expected a number, got {}", input.type_name()));
   if (name == "common") {
-    if (input.integer() && precision >= 0) return Value(*input.integer());
-    const double rounded = round_to(*input.number(), static_cast<int>(precision));
-    return input.integer() ? Value(static_cast<std::int64_t>(rounded)) : Value(rounded);
+    if (input.integer()) return Value(precision < 0 ? round_integer(*input.integer(), -precision) : *input.integer());
+    return Value(round_to(*input.number(), static_cast<int>(precision)));
   }
   if (name != "ceil" && name != "floor") fail("round: method: expected common, ceil or floor");
   const double unit = std::pow(10.0, static_cast<double>(precision));

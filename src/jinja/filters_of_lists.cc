@@ -17,8 +17,6 @@
 namespace kl::jinja {
 namespace {
 
-Value undefined(const char* what) { return Value(Undefined{std::make_shared<const Text>(Text::data(what))}); }
-
 /// "a.b.0": what the filters with `attribute` look at; nothing given: the item itself.
 class AttributePath {
  public:
@@ -106,7 +104,7 @@ Value extreme(const Value& input, ArgumentReader& arguments, Heap& heap, bool gr
   const bool case_sensitive = arguments.take_bool("case_sensitive", false);
   const AttributePath path(arguments.take("attribute"), heap);
   const std::vector<Value> items = items_of(input, heap);
-  if (items.empty()) return undefined("No aggregated item, sequence was empty.");
+  if (items.empty()) return heap.undefined("No aggregated item, sequence was empty.");
   const auto key_of = [&](const Value& item) {
     return case_sensitive ? path.of(item) : without_case(path.of(item), heap);
   };
@@ -171,12 +169,12 @@ Value filter_unique(const Value& input, ArgumentReader& arguments, Heap& heap) {
 
 Value filter_first(const Value& input, ArgumentReader&, Heap& heap) {
   const std::vector<Value> items = items_of(input, heap);
-  return items.empty() ? undefined("No first item, sequence was empty.") : items.front();
+  return items.empty() ? heap.undefined("No first item, sequence was empty.") : items.front();
 }
 
 Value filter_last(const Value& input, ArgumentReader&, Heap& heap) {
   const std::vector<Value> items = items_of(input, heap);
-  return items.empty() ? undefined("No last item, sequence was empty.") : items.back();
+  return items.empty() ? heap.undefined("No last item, sequence was empty.") : items.back();
 }
 
 Value filter_items(const Value& input, ArgumentReader&, Heap& heap) {
@@ -222,6 +220,9 @@ Value filter_map(const Value& input, ArgumentReader& arguments, Heap& heap) {
   const Text* name = rest.positional[0].text();
   const Filter* filter = name != nullptr ? find_filter(name->bytes()) : nullptr;
   if (filter == nullptr) fail("map: expected the name of a filter that kl has");
+  const Heap::Level level(heap);  // map('map', 'map', ...) calls itself, and each call holds its arguments
+  Heap::Held held(heap);
+  held.add_values(rest.positional.size());
   rest.positional.erase(rest.positional.begin());
   for (const Value& item : items_or_nothing(input, heap)) {
     heap.step();

@@ -67,7 +67,7 @@ Value make_dict(ArgumentReader& arguments, Heap& heap) {
 Value raise_exception(ArgumentReader& arguments, Heap& heap) {
   const Value message = arguments.require("message");
   arguments.finish();
-  fail(to_text(message, heap).bytes().substr(0, 4096));
+  fail(to_text(message, heap).bytes());
 }
 
 Value strftime_now(ArgumentReader& arguments, Heap& heap) {
@@ -78,7 +78,12 @@ Value strftime_now(ArgumentReader& arguments, Heap& heap) {
   ::localtime_r(&now, &parts);
   std::array<char, 4096> buffer;
   const std::size_t bytes = std::strftime(buffer.data(), buffer.size(), (*format)->bytes().c_str(), &parts);
-  return Value(heap.text(Text::own(std::string(buffer.data(), bytes))));
+  // Of the kind of the format: data in it must not become the template's own.
+  Text text;
+  const bool all_own = (*format)->stretch_end(0) == (*format)->size();
+  if (all_own) text.append_like(**format, 0, {buffer.data(), bytes});
+  if (!all_own) text.append_data({buffer.data(), bytes});
+  return Value(heap.text(std::move(text)));
 }
 
 using Call = Value (*)(ArgumentReader&, Heap&);

@@ -20,9 +20,15 @@ void Heap::step(std::size_t count) {
   }
   steps_ += count;
   if (steps_ < next_look_) return;
-  next_look_ = steps_ + 4096;
+  next_look_ = steps_ + 256;
   if (std::chrono::steady_clock::now() < deadline_) return;
   fail(fmt::format("expected a template that ends within {} ms", limits_.time.count()));
+}
+
+Heap::Level::Level(Heap& heap) : heap_(heap) {
+  heap.step();
+  if (heap.depth_ >= heap.limits_.depth) fail(fmt::format("expected calls at most {} levels deep", heap.limits_.depth));
+  ++heap.depth_;
 }
 
 void Heap::check_length(std::size_t bytes) const {

@@ -31,7 +31,7 @@ struct Scope {
 
 /// Owns what one rendering makes, and counts what it costs.
 ///
-/// Strings are counted while they live.  All else lives as long as the heap, which is what makes cycles harmless and
+/// Strings and what a Held says are counted while they live.  All else lives as long as the heap, which is what makes cycles harmless and
 /// destruction flat.
 ///
 /// Throws Failure where a limit would be exceeded.
@@ -57,6 +57,39 @@ class Heap {
   /// Throws if a string of this many bytes would be too long.
   void check_length(std::size_t bytes) const;
 
+  /// What stands for something that was not found; `what` says what was looked for.
+  Value undefined(std::string what) { return Value(Undefined{data(std::move(what))}); }
+
+  /// Counts memory that is held while the object lives.
+  class Held {
+   public:
+    explicit Held(Heap& heap) : heap_(heap) {}
+    ~Held() { heap_.bytes_ -= bytes_; }
+    Held(const Held&) = delete;
+    Held& operator=(const Held&) = delete;
+    void add(std::size_t bytes) {
+      heap_.take(bytes);
+      bytes_ += bytes;
+    }
+    void add_values(std::size_t count) { add(count * sizeof(Value)); }
+
+   private:
+    Heap& heap_;
+    std::size_t bytes_ = 0;
+  };
+
+  /// Counts a level of what calls itself along a template, so that it ends before the stack does.
+  class Level {
+   public:
+    explicit Level(Heap& heap);
+    ~Level() { --heap_.depth_; }
+    Level(const Level&) = delete;
+    Level& operator=(const Level&) = delete;
+
+   private:
+    Heap& heap_;
+  };
+
   const Limits& limits() const { return limits_; }
 
  private:
@@ -67,6 +100,7 @@ class Heap {
   std::size_t steps_ = 0;
   std::size_t next_look_ = 0;  // at the clock
   std::size_t bytes_ = 0;
+  std::size_t depth_ = 0;
   std::deque<List> lists_;
   std::deque<Dict> dicts_;
   std::deque<Namespace> namespaces_;

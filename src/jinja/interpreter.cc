@@ -12,24 +12,17 @@ namespace kl::jinja {
 
 using Kind = Statement::Kind;
 
-Interpreter::Inside::Inside(Interpreter& interpreter, int line) : interpreter_(interpreter) {
-  interpreter.line_ = line;
-  interpreter.heap_.step();
-  const std::size_t limit = interpreter.heap_.limits().depth;
-  if (interpreter.depth_ >= limit) fail(fmt::format("expected calls at most {} levels deep", limit));
-  ++interpreter.depth_;
+void Writer::write(const Text& text) {
+  heap_.work(text.size());
+  heap_.check_length(text_.size() + text.size());
+  held_.add(2 * text.size());
+  text_.append(text);
 }
 
 Text Interpreter::run(const Body& body) {
-  Text out;
+  Writer out(heap_);
   execute(body, &root_, out);
-  return out;
-}
-
-void Interpreter::write(const Text& text, Text& out) {
-  heap_.work(text.size());
-  heap_.check_length(out.size() + text.size());
-  out.append(text);
+  return out.take();
 }
 
 // --- variables -------------------------------------------------------------------------------------------------------
@@ -81,7 +74,7 @@ void Interpreter::assign(const Target& target, const Value& value, Scope* scope)
 
 // --- statements ------------------------------------------------------------------------------------------------------
 
-Interpreter::Flow Interpreter::execute(const Body& body, Scope* scope, Text& out) {
+Interpreter::Flow Interpreter::execute(const Body& body, Scope* scope, Writer& out) {
   for (const Statement* statement : body) {
     const Flow flow = execute(*statement, scope, out);
     if (flow != Flow::kGoOn) return flow;
@@ -89,18 +82,19 @@ Interpreter::Flow Interpreter::execute(const Body& body, Scope* scope, Text& out
   return Flow::kGoOn;
 }
 
-Interpreter::Flow Interpreter::execute(const Statement& statement, Scope* scope, Text& out) {
-  const Inside inside(*this, statement.line);
+Interpreter::Flow Interpreter::execute(const Statement& statement, Scope* scope, Writer& out) {
+  line_ = statement.line;
+  const Heap::Level level(heap_);
   switch (statement.kind) {
     case Kind::kText:
-      write(*statement.text, out);
+      out.write(*statement.text);
       break;
     case Kind::kOutput: {
       const Value value = evaluate(*statement.expression, scope);
       if (const Text* text = value.text()) {
-        write(*text, out);
+        out.write(*text);
       } else {
-        write(to_text(value, heap_), out);
+        out.write(to_text(value, heap_));
       }
       break;
     }
@@ -121,7 +115,7 @@ Interpreter::Flow Interpreter::execute(const Statement& statement, Scope* scope,
       execute_call_block(statement, scope, out);
       break;
     case Kind::kFilterBlock:
-      write(to_text(captured(statement.body, scope, statement.expression), heap_), out);
+      out.write(to_text(captured(statement.body, scope, statement.expression), heap_));
       break;
     case Kind::kWith:
       return execute_with(statement, scope, out);
@@ -133,7 +127,7 @@ Interpreter::Flow Interpreter::execute(const Statement& statement, Scope* scope,
   return Flow::kGoOn;
 }
 
-Interpreter::Flow Interpreter::execute_if(const Statement& statement, Scope* scope, Text& out) {
+Interpreter::Flow Interpreter::execute_if(const Statement& statement, Scope* scope, Writer& out) {
   for (const Statement::Branch& branch : statement.branches) {
     if (branch.condition != nullptr && !is_true(evaluate(*branch.condition, scope))) continue;
     return execute(branch.body, scope, out);
@@ -141,16 +135,18 @@ Interpreter::Flow Interpreter::execute_if(const Statement& statement, Scope* sco
   return Flow::kGoOn;
 }
 
-Interpreter::Flow Interpreter::execute_for(const Statement& statement, Scope* scope, Text& out) {
+Interpreter::Flow Interpreter::execute_for(const Statement& statement, Scope* scope, Writer& out) {
   return run_loop(statement, evaluate(*statement.expression, scope), scope, 0, out);
 }
 
 /// One scope does for all rounds unless a macro has captured it.
 Interpreter::Flow Interpreter::run_loop(const Statement& statement, const Value& sequence, Scope* scope,
-                                        std::int64_t depth, Text& out) {
+                                        std::int64_t depth, Writer& out) {
   std::vector<Value> items = items_of(sequence, heap_);
   Scope* inner = heap_.scope(scope);
   if (statement.condition != nullptr) {
+    Heap::Held held(heap_);
+    held.add_values(2 * items.size());
     std::vector<Value> chosen;
     for (Value& item : items) {
       assign(statement.target, item, inner);
@@ -178,7 +174,7 @@ Interpreter::Flow Interpreter::run_loop(const Statement& statement, const Value&
   return Flow::kGoOn;
 }
 
-Interpreter::Flow Interpreter::execute_with(const Statement& statement, Scope* scope, Text& out) {
+Interpreter::Flow Interpreter::execute_with(const Statement& statement, Scope* scope, Writer& out) {
   Scope* inner = heap_.scope(scope);
   for (const Statement::Assignment& assignment : statement.assignments) {
     assign(assignment.target, evaluate(*assignment.value, scope), inner);
@@ -188,9 +184,9 @@ Interpreter::Flow Interpreter::execute_with(const Statement& statement, Scope* s
 
 /// What `body` writes, through the filters of a block, if any.
 Value Interpreter::captured(const Body& body, Scope* scope, const Expression* filters) {
-  Text text;
+  Writer text(heap_);
   execute(body, heap_.scope(scope), text);
-  Value value(heap_.text(std::move(text)));
+  Value value(heap_.text(text.take()));
   if (filters == nullptr) return value;
   const Value* outer = std::exchange(filtered_, &value);
   Value result = evaluate(*filters, scope);
@@ -207,13 +203,14 @@ void Interpreter::define_macro(const Statement& statement, Scope* scope) {
   set(scope, statement.macro.name, Value(heap_.macro({&statement.macro, scope})));
 }
 
-void Interpreter::execute_call_block(const Statement& statement, Scope* scope, Text& out) {
+void Interpreter::execute_call_block(const Statement& statement, Scope* scope, Writer& out) {
   capture(scope);
   const Expression& expression = *statement.expression;
   const Value callee = evaluate(*expression.children[0], scope);
-  Arguments arguments = evaluate_arguments(expression.arguments, scope);
+  Heap::Held held(heap_);
+  Arguments arguments = evaluate_arguments(expression.arguments, scope, held);
   arguments.named.emplace_back("caller", Value(heap_.macro({&statement.macro, scope})));
-  write(to_text(call(callee, arguments), heap_), out);
+  out.write(to_text(call(callee, arguments), heap_));
 }
 
 }  // namespace kl::jinja

@@ -10,6 +10,20 @@
 
 namespace kl::jinja {
 
+/// A text in the making, counted while it lives.
+class Writer {
+ public:
+  /// `heap` must outlive the writer.
+  explicit Writer(Heap& heap) : heap_(heap), held_(heap) {}
+  void write(const Text& text);
+  Text take() { return std::move(text_); }
+
+ private:
+  Heap& heap_;
+  Heap::Held held_;
+  Text text_;
+};
+
 /// Runs a template once.
 ///
 /// Role  walks the tree: statements write text, expressions give values.  Depth is counted, so that a macro that calls
@@ -27,30 +41,17 @@ class Interpreter {
  private:
   enum class Flow : std::uint8_t { kGoOn, kBreak, kContinue };
 
-  /// Counts the depth and notes the line of what is inside.
-  class Inside {
-   public:
-    Inside(Interpreter& interpreter, int line);
-    ~Inside() { --interpreter_.depth_; }
-    Inside(const Inside&) = delete;
-    Inside& operator=(const Inside&) = delete;
-
-   private:
-    Interpreter& interpreter_;
-  };
-
   // Statements: interpreter.cc.
-  Flow execute(const Body& body, Scope* scope, Text& out);
-  Flow execute(const Statement& statement, Scope* scope, Text& out);
-  Flow execute_if(const Statement& statement, Scope* scope, Text& out);
-  Flow execute_for(const Statement& statement, Scope* scope, Text& out);
-  Flow run_loop(const Statement& statement, const Value& sequence, Scope* scope, std::int64_t depth, Text& out);
-  Flow execute_with(const Statement& statement, Scope* scope, Text& out);
+  Flow execute(const Body& body, Scope* scope, Writer& out);
+  Flow execute(const Statement& statement, Scope* scope, Writer& out);
+  Flow execute_if(const Statement& statement, Scope* scope, Writer& out);
+  Flow execute_for(const Statement& statement, Scope* scope, Writer& out);
+  Flow run_loop(const Statement& statement, const Value& sequence, Scope* scope, std::int64_t depth, Writer& out);
+  Flow execute_with(const Statement& statement, Scope* scope, Writer& out);
   void execute_set_block(const Statement& statement, Scope* scope);
   void define_macro(const Statement& statement, Scope* scope);
-  void execute_call_block(const Statement& statement, Scope* scope, Text& out);
+  void execute_call_block(const Statement& statement, Scope* scope, Writer& out);
   Value captured(const Body& body, Scope* scope, const Expression* filters);
-  void write(const Text& text, Text& out);
   void assign(const Target& target, const Value& value, Scope* scope);
   void set(Scope* scope, std::string_view name, Value value);
   static const Value* find(const Scope* scope, std::string_view name);
@@ -69,7 +70,8 @@ class Interpreter {
   Value evaluate_conditional(const Expression& expression, Scope* scope);
   Value evaluate_call(const Expression& expression, Scope* scope);
   Value evaluate_binary(const Expression& expression, Scope* scope);
-  Arguments evaluate_arguments(const std::vector<Argument>& arguments, Scope* scope);
+  Arguments evaluate_arguments(const std::vector<Argument>& arguments, Scope* scope, Heap::Held& held);
+  void add_spread(Argument::Kind kind, const Value& value, Arguments& to, Heap::Held& held);
   Value call(const Value& callee, const Arguments& arguments);
   Value call_macro(const Macro& macro, const Arguments& arguments);
   void bind_parameters(const MacroDefinition& macro, const Arguments& arguments, Scope* scope);
@@ -78,7 +80,6 @@ class Interpreter {
   Heap& heap_;
   Scope root_;
   int line_ = 0;
-  std::size_t depth_ = 0;
   const Value* filtered_ = nullptr;  // what the filters of a block work on
 };
 

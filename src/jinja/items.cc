@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/printable.h"
 #include "jinja/characters.h"
 #include "jinja/failure.h"
 #include "jinja/methods.h"
@@ -11,10 +12,6 @@
 
 namespace kl::jinja {
 namespace {
-
-Value undefined(std::string what) {
-  return Value(Undefined{std::make_shared<const Text>(Text::data(std::move(what)))});
-}
 
 [[noreturn]] void fail_undefined(const Undefined& value) {
   fail(value.what ? value.what->bytes() : "expected a value, got an undefined one");
@@ -30,7 +27,7 @@ std::vector<Value> characters_of(const Text& text, Heap& heap) {
   return items;
 }
 
-Value loop_attribute(const Loop& loop, std::string_view name) {
+Value loop_attribute(const Loop& loop, std::string_view name, Heap& heap) {
   const auto count = static_cast<std::int64_t>(loop.items.size());
   const auto index = static_cast<std::int64_t>(loop.index0);
   if (name == "index") return Value(index + 1);
@@ -42,9 +39,10 @@ Value loop_attribute(const Loop& loop, std::string_view name) {
   if (name == "length") return Value(count);
   if (name == "depth") return Value(loop.depth0 + 1);
   if (name == "depth0") return Value(loop.depth0);
-  if (name == "previtem") return index > 0 ? loop.items[loop.index0 - 1] : undefined("there is no previous item");
-  if (name == "nextitem") return index + 1 < count ? loop.items[loop.index0 + 1] : undefined("there is no next item");
-  return undefined(fmt::format("'loop' has no attribute '{}'", name));
+  if (name == "previtem") return index > 0 ? loop.items[loop.index0 - 1] : heap.undefined("there is no previous item");
+  if (name == "nextitem")
+    return index + 1 < count ? loop.items[loop.index0 + 1] : heap.undefined("there is no next item");
+  return heap.undefined(fmt::format("'loop' has no attribute '{}'", name));
 }
 
 /// What Jinja's getattr finds; nothing if there is no such attribute.
@@ -58,7 +56,7 @@ std::optional<Value> find_attribute(const Value& value, std::string_view name, H
     heap.step();
     return Value(std::make_shared<const Method>(Method{value, method}));
   }
-  if (value.is<Loop*>()) return loop_attribute(**value.get<Loop*>(), name);
+  if (value.is<Loop*>()) return loop_attribute(**value.get<Loop*>(), name, heap);
   return std::nullopt;
 }
 
@@ -140,9 +138,9 @@ Value item_of(const Value& value, const Value& key, Heap& heap) {
   if (auto found = find_item(value, key, heap)) return *found;
   if (const Text* name = key.text()) {
     if (auto found = find_attribute(value, name->bytes(), heap)) return *found;
-    return undefined(fmt::format("'{}' has no attribute '{}'", describe(value), name->bytes().substr(0, 100)));
+    return heap.undefined(fmt::format("'{}' has no attribute '{}'", describe(value), printable(name->bytes(), 100)));
   }
-  return undefined(fmt::format("'{}' has no such element", describe(value)));
+  return heap.undefined(fmt::format("'{}' has no such element", describe(value)));
 }
 
 Value attribute_of(const Value& value, std::string_view name, Heap& heap) {
@@ -150,7 +148,7 @@ Value attribute_of(const Value& value, std::string_view name, Heap& heap) {
   if (const Dict* dict = value.dict()) {
     if (const Value* found = dict->find(name)) return *found;
   }
-  return undefined(fmt::format("'{}' has no attribute '{}'", describe(value), name));
+  return heap.undefined(fmt::format("'{}' has no attribute '{}'", describe(value), name));
 }
 
 Value slice_of(const Value& value, const Value& first, const Value& last, const Value& step, Heap& heap) {

@@ -68,7 +68,7 @@ Value find_text(const Text& text, ArgumentReader& arguments, Heap& heap) {
   const auto part = arguments.take_text("sub");
   if (!part) fail("find: expected a string");
   heap.work(text.size());
-  const std::size_t place = text.bytes().find((*part)->bytes());
+  const std::size_t place = find_bytes(text.bytes(), (*part)->bytes());
   if (place == std::string::npos) return Value(std::int64_t{-1});
   return Value(static_cast<std::int64_t>(count_characters(std::string_view(text.bytes()).substr(0, place))));
 }
@@ -79,8 +79,8 @@ Value count_text(const Text& text, ArgumentReader& arguments, Heap& heap) {
   if ((*part)->empty()) return Value(static_cast<std::int64_t>(count_characters(text.bytes()) + 1));
   heap.work(text.size());
   std::int64_t count = 0;
-  for (std::size_t at = text.bytes().find((*part)->bytes()); at != std::string::npos;
-       at = text.bytes().find((*part)->bytes(), at + (*part)->size())) {
+  for (std::size_t at = find_bytes(text.bytes(), (*part)->bytes()); at != std::string::npos;
+       at = find_bytes(text.bytes(), (*part)->bytes(), at + (*part)->size())) {
     ++count;
   }
   return Value(count);

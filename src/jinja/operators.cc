@@ -9,6 +9,7 @@
 #include "jinja/characters.h"
 #include "jinja/failure.h"
 #include "jinja/number.h"
+#include "jinja/strings.h"
 
 namespace kl::jinja {
 namespace {
@@ -204,6 +205,7 @@ Value add(const Value& a, const Value& b, Heap& heap) {
 
 bool is_true(const Value& value) {
   if (value.is_undefined() || value.is_none()) return false;
+  if (const Text* text = value.text()) return !text->empty();
   if (const auto* number = value.get<double>()) return *number != 0;
   if (const auto integer = value.integer()) return *integer != 0;
   return length_of(value).value_or(1) > 0;
@@ -217,7 +219,7 @@ bool contains(const Value& container, const Value& item, Heap& heap) {
   if (const Text* text = container.text()) {
     if (item.text() == nullptr) fail_types(Operator::kIn, item, container);
     heap.work(text->size());
-    return text->bytes().find(item.text()->bytes()) != std::string::npos;
+    return find_bytes(text->bytes(), item.text()->bytes()) != std::string::npos;
   }
   if (const List* list = container.list()) {
     return std::any_of(list->items.begin(), list->items.end(),
@@ -267,12 +269,11 @@ Value calculate(Operator op, const Value& a, const Value& b, Heap& heap) {
   return add(a, b, heap);
 }
 
-Value negative(const Value& value) {
+Value negative(const Value& value, Heap& heap) {
   if (const auto* number = value.get<double>()) return Value(-*number);
   if (const auto* big = value.get<BigInteger>()) {
     const std::string& digits = big->digits->bytes();
-    return Value(BigInteger{
-        std::make_shared<const Text>(Text::data(digits.starts_with('-') ? digits.substr(1) : '-' + digits))});
+    return Value(BigInteger{heap.data(digits.starts_with('-') ? digits.substr(1) : '-' + digits)});
   }
   if (!value.integer()) fail(fmt::format("-: expected a number, got {}", value.type_name()));
   return calculate_integers(Operator::kSubtract, 0, *value.integer());

@@ -26,7 +26,7 @@ bool compare(Operator op, const Value& a, const Value& b, Heap& heap);
 
 /// a op b for arithmetic.
 Value calculate(Operator op, const Value& a, const Value& b, Heap& heap);
-Value negative(const Value& value);
+Value negative(const Value& value, Heap& heap);
 Value positive(const Value& value);
 
 /// len(value), nothing if it has none.

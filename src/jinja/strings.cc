@@ -3,19 +3,36 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
+#include <unordered_set>
 
 #include "jinja/failure.h"
 
 namespace kl::jinja {
 namespace {
 
-/// Does the character at the start of `text` belong to `characters`, or is it whitespace without them?
-std::size_t strippable(std::string_view text, const Text* characters) {
-  if (text.empty()) return 0;
-  if (characters == nullptr) return space_length(text);
-  const std::size_t bytes = character_length(text[0]);
-  return characters->bytes().find(text.substr(0, bytes)) != std::string::npos ? bytes : 0;
-}
+/// What strip() takes away: some characters, or whitespace.
+class Strippable {
+ public:
+  explicit Strippable(const Text* characters) : is_space_(characters == nullptr) {
+    if (is_space_) return;
+    const std::string_view bytes = characters->bytes();
+    for (std::size_t i = 0; i < bytes.size(); i += character_length(bytes[i])) {
+      characters_.insert(first_character(bytes.substr(i)));
+    }
+  }
+
+  /// Length in bytes of the character at the start of `text` if it is one of them, else 0.
+  std::size_t length(std::string_view text) const {
+    if (text.empty()) return 0;
+    if (is_space_) return space_length(text);
+    return characters_.contains(first_character(text)) ? character_length(text[0]) : 0;
+  }
+
+ private:
+  bool is_space_;
+  std::unordered_set<std::uint32_t> characters_;
+};
 
 std::size_t last_character(std::string_view text) {
   std::size_t last = text.size() - 1;
@@ -96,17 +113,26 @@ void check_separator(const Text& separator) {
 
 }  // namespace
 
+std::size_t find_bytes(std::string_view text, std::string_view part, std::size_t from) {
+  if (from > text.size()) return std::string_view::npos;
+  if (part.empty()) return from;
+  const void* found = ::memmem(text.data() + from, text.size() - from, part.data(), part.size());
+  if (found == nullptr) return std::string_view::npos;
+  return static_cast<std::size_t>(static_cast<const char*>(found) - text.data());
+}
+
 Text strip(const Text& text, const Text* characters, bool left, bool right) {
+  const Strippable strippable(characters);
   std::string_view rest = text.bytes();
   while (left) {
-    const std::size_t bytes = strippable(rest, characters);
+    const std::size_t bytes = strippable.length(rest);
     if (bytes == 0) break;
     rest.remove_prefix(bytes);
   }
   const std::size_t begin = text.size() - rest.size();
   while (right && !rest.empty()) {
     const std::size_t last = last_character(rest);
-    if (strippable(rest.substr(last), characters) == 0) break;
+    if (strippable.length(rest.substr(last)) == 0) break;
     rest = rest.substr(0, last);
   }
   return text.substr(begin, rest.size());
@@ -122,7 +148,7 @@ Text replace(const Text& text, const Text& from, const Text& to, std::int64_t co
   std::size_t at = 0;
   for (std::int64_t done = 0; count < 0 || done < count; ++done) {
     // An empty string stands before every character, and at the end.
-    const std::size_t place = from.empty() ? at : text.bytes().find(from.bytes(), at);
+    const std::size_t place = from.empty() ? at : find_bytes(text.bytes(), from.bytes(), at);
     if (place == std::string::npos) break;
     add(text.substr(at, place - at));
     add(to);
@@ -167,7 +193,7 @@ std::vector<Text> split(const Text& text, const Text* separator, std::int64_t co
   std::vector<Text> parts;
   std::size_t at = 0;
   while (count < 0 || parts.size() < static_cast<std::size_t>(count)) {
-    const std::size_t place = text.bytes().find(separator->bytes(), at);
+    const std::size_t place = find_bytes(text.bytes(), separator->bytes(), at);
     if (place == std::string::npos) break;
     parts.push_back(text.substr(at, place - at));
     at = place + separator->size();
@@ -181,15 +207,17 @@ std::vector<Text> rsplit(const Text& text, const Text* separator, std::int64_t c
   heap.work(text.size());
   if (separator == nullptr) return rsplit_at_spaces(text, count, heap);
   check_separator(*separator);
+  // Looked for forwards in what is written backwards: find_bytes() has no counterpart.
+  const std::string reversed(text.bytes().rbegin(), text.bytes().rend());
+  const std::string reversed_separator(separator->bytes().rbegin(), separator->bytes().rend());
   std::vector<Text> parts;
   std::size_t end = text.size();
   while (count < 0 || parts.size() < static_cast<std::size_t>(count)) {
-    if (end < separator->size()) break;
-    const std::size_t place = text.bytes().rfind(separator->bytes(), end - separator->size());
+    const std::size_t place = find_bytes(reversed, reversed_separator, text.size() - end);
     if (place == std::string::npos) break;
-    const std::size_t begin = place + separator->size();
+    const std::size_t begin = text.size() - place;
     parts.push_back(text.substr(begin, end - begin));
-    end = place;
+    end = begin - separator->size();
     heap.grow(1);
   }
   parts.push_back(text.substr(0, end));

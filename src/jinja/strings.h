@@ -11,6 +11,10 @@ namespace kl::jinja {
 
 // What filters and methods of strings share.  Marks go with the characters.
 
+/// Where `part` begins in `text`, from `from` on, or npos.  As std::string::find, but in time that does not grow with the
+/// product of both lengths: a template chooses both.
+std::size_t find_bytes(std::string_view text, std::string_view part, std::size_t from = 0);
+
 /// str.strip of the given sides; `characters` nullptr: whitespace.
 Text strip(const Text& text, const Text* characters, bool left, bool right);
 

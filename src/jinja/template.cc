@@ -11,6 +11,20 @@
 
 namespace kl::jinja {
 
+namespace {
+
+/// A message may quote any string of a template; an error's should be readable.
+std::string shortened(std::string message) {
+  constexpr std::size_t kMost = 4096;
+  if (message.size() <= kMost) return message;
+  std::size_t end = kMost;
+  while ((static_cast<unsigned char>(message[end]) & 0xC0) == 0x80) --end;  // not inside a character
+  message.resize(end);
+  return message + "...";
+}
+
+}  // namespace
+
 Template::Template(std::string_view source, std::string name) : name_(std::move(name)), ast_(parse(source, name_)) {}
 Template::~Template() = default;
 Template::Template(Template&&) noexcept = default;
@@ -24,7 +38,8 @@ Text Template::render(const std::vector<Variable>& variables, const Limits& limi
     }
     return interpreter.run(ast_->body);
   } catch (const Failure& failure) {
-    throw Error(ErrorCode::kInvalidArgument, fmt::format("{}:{}: {}", name_, interpreter.line(), failure.what()));
+    throw Error(ErrorCode::kInvalidArgument,
+                fmt::format("{}:{}: {}", name_, interpreter.line(), shortened(failure.what())));
   }
 }
 

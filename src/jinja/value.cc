@@ -40,9 +40,8 @@ const char* Value::type_name() const {
   return std::visit(Names{}, value_);
 }
 
-/// Keys that are equal in Python (1, 1.0 and True) give the same text.
+/// Of a key that is no string: keys that are equal in Python (1, 1.0 and True) give the same text.
 std::optional<std::string> Dict::index_key(const Value& key) {
-  if (const Text* text = key.text()) return 's' + text->bytes();
   if (key.is_none()) return "none";
   if (key.is_undefined()) return "undefined";  // all of them are equal
   if (const auto integer = key.integer()) return 'n' + std::to_string(*integer);
@@ -57,39 +56,54 @@ std::optional<std::string> Dict::index_key(const Value& key) {
   return std::nullopt;
 }
 
-const Value* Dict::find(const Value& key) const {
+std::optional<std::size_t> Dict::place_of(const Value& key) const {
+  const auto place_in = [](const auto& index, const auto& name) {
+    const auto found = index.find(name);
+    return found != index.end() ? std::optional(found->second) : std::nullopt;
+  };
+  if (const Text* text = key.text()) return place_in(texts_, std::string_view(text->bytes()));
   const auto name = index_key(key);
-  if (!name) return nullptr;
-  const auto found = index_.find(*name);
-  return found == index_.end() ? nullptr : &entries_[found->second].second;
+  return name ? place_in(others_, *name) : std::nullopt;
+}
+
+const Value* Dict::find(const Value& key) const {
+  const auto place = place_of(key);
+  return place ? &entries_[*place].second : nullptr;
 }
 
 const Value* Dict::find(std::string_view key) const {
-  const auto found = index_.find('s' + std::string(key));
-  return found == index_.end() ? nullptr : &entries_[found->second].second;
+  const auto found = texts_.find(key);
+  return found == texts_.end() ? nullptr : &entries_[found->second].second;
 }
 
 bool Dict::put(const Value& key, Value value) {
-  auto name = index_key(key);
-  if (!name) return false;
-  const auto [place, is_new] = index_.try_emplace(std::move(*name), entries_.size());
-  if (is_new) {
-    entries_.emplace_back(key, std::move(value));
-  } else {
-    entries_[place->second].second = std::move(value);
+  if (const auto place = place_of(key)) {
+    entries_[*place].second = std::move(value);
+    return true;
   }
+  if (const Text* text = key.text()) {
+    texts_.emplace(text->bytes(), entries_.size());
+  } else if (auto name = index_key(key)) {
+    others_.emplace(std::move(*name), entries_.size());
+  } else {
+    return false;
+  }
+  entries_.emplace_back(key, std::move(value));
   return true;
 }
 
 std::optional<Value> Dict::take(const Value& key) {
-  const auto name = index_key(key);
-  const auto found = name ? index_.find(*name) : index_.end();
-  if (found == index_.end()) return std::nullopt;
-  const std::size_t place = found->second;
-  Value value = std::move(entries_[place].second);
-  entries_.erase(entries_.begin() + static_cast<std::ptrdiff_t>(place));
-  index_.erase(found);
-  for (auto& [other, position] : index_) position -= position > place;
+  const auto place = place_of(key);
+  if (!place) return std::nullopt;
+  Value value = std::move(entries_[*place].second);
+  const Value own_key = std::move(entries_[*place].first);  // texts_ refers to it
+  entries_.erase(entries_.begin() + static_cast<std::ptrdiff_t>(*place));
+  const auto forget = [&](auto& index) {
+    std::erase_if(index, [&](const auto& entry) { return entry.second == *place; });
+    for (auto& [name, position] : index) position -= position > *place;
+  };
+  forget(texts_);
+  forget(others_);
   return value;
 }
 

@@ -116,9 +116,12 @@ class Dict {
 
  private:
   static std::optional<std::string> index_key(const Value& key);
+  std::optional<std::size_t> place_of(const Value& key) const;
 
   std::vector<Entry> entries_;
-  std::unordered_map<std::string, std::size_t> index_;  // what index_key() makes of a key -> its place
+  std::unordered_map<std::string_view, std::size_t>
+      texts_;                                            // keys that are strings, which entries_ hold -> their places
+  std::unordered_map<std::string, std::size_t> others_;  // what index_key() makes of other keys -> their places
 };
 
 /// What namespace() makes: the one thing whose members `set` can change.

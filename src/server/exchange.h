@@ -24,13 +24,13 @@ struct HttpRequest {
 
 /// One request and its reply: what an endpoint sees of HTTP.
 ///
-/// All methods but post() belong to the I/O thread, on which endpoints run; none of them blocks.  An endpoint answers
+/// All methods but post(), request() and is_open() belong to the I/O thread, on which endpoints run; none of them blocks.  An endpoint answers
 /// with reply(), or with begin_stream(), any number of write()s and end(); it may do so later, keeping the shared_ptr.
 class Exchange {
  public:
   virtual ~Exchange() = default;
 
-  virtual const HttpRequest& request() const = 0;
+  virtual const HttpRequest& request() const = 0;  ///< never changes.  May be called from any thread.
 
   /// The whole reply at once.
   virtual void reply(int status, std::string content_type, std::string body, Headers extra = {}) = 0;
@@ -41,7 +41,8 @@ class Exchange {
   virtual bool is_full() const = 0;           ///< the client reads too slowly: write no more until on_drained
   virtual void end() = 0;
 
-  virtual bool is_open() const = 0;  ///< false once the client has gone; everything else does nothing then
+  /// False once the client has gone; everything else does nothing then.  May be called from any thread.
+  virtual bool is_open() const = 0;
 
   /// Runs `work` on the I/O thread.  May be called from any thread.
   virtual void post(std::function<void()> work) = 0;

@@ -5,27 +5,27 @@
 #include "server/api_error.h"
 
 namespace kl {
-namespace {
 
-std::chrono::steady_clock::duration silence(const EngineStats& stats) {
-  return std::chrono::steady_clock::now() - stats.last_progress;
+bool Health::is_silent_for(std::chrono::milliseconds limit, const EngineStats& stats) {
+  const Clock::time_point now = Clock::now();
+  const std::lock_guard lock(mutex_);
+  if (now - std::exchange(asked_, now) > kGap) steady_since_ = now;
+  return now - stats.last_progress > limit && now - steady_since_ >= kSteady;
 }
 
-}  // namespace
-
-std::string Health::problem() const {
+std::string Health::problem() {
   const EngineStats stats = look_();
   if (!stats.healthy) return "engine: expected it to run, but it has failed";
-  if (silence(stats) > limits_.stalled) return "engine: expected it to make progress, but it hangs";
+  if (is_silent_for(limits_.stalled, stats)) return "engine: expected it to make progress, but it hangs";
   return {};
 }
 
-bool Health::is_lost() const {
+bool Health::is_lost() {
   const EngineStats stats = look_();
-  return !stats.healthy || silence(stats) > limits_.lost;
+  return !stats.healthy || is_silent_for(limits_.lost, stats);
 }
 
-std::vector<Route> health_routes(const Health& health, const Metrics& metrics, std::function<bool()> is_draining) {
+std::vector<Route> health_routes(Health& health, const Metrics& metrics, std::function<bool()> is_draining) {
   const auto reply_ok = [](Exchange& exchange) { exchange.reply(200, "application/json", R"({"status":"ok"})"); };
   const Endpoint live = [reply_ok](const std::shared_ptr<Exchange>& exchange) { reply_ok(*exchange); };
   const Endpoint ready = [reply_ok, &health, is_draining](const std::shared_ptr<Exchange>& exchange) {

@@ -69,7 +69,7 @@ void write_engine(std::string& out, const EngineStats& engine) {
   counter("kl_engine_prompt_seconds_total", engine.prompt_seconds, "Time spent reading prompts.");
   counter("kl_engine_decode_seconds_total", engine.decode_seconds, "Time spent generating.");
   counter("kl_requests_total", engine.requests, "Requests the engine took.");
-  counter("kl_requests_refused_total", engine.refused, "Requests refused because the queue was full.");
+  counter("kl_requests_refused_total", engine.refused, "Requests the engine refused.");
   counter("kl_requests_cancelled_total", engine.cancelled, "Requests whose client left or whose time was up.");
   counter("kl_requests_failed_total", engine.failed, "Requests that failed.");
 }
@@ -102,7 +102,7 @@ Metrics::Metrics()
       decode_(request_bounds()),
       prompt_tokens_(token_bounds()),
       generated_tokens_(token_bounds()) {
-  for (const char* reason : {"stop", "length", "tool_calls", "abort", "error"}) finished_[reason] = 0;
+  for (const char* reason : {"stop", "length", "abort", "error"}) finished_[reason] = 0;
 }
 
 void Metrics::first_token(double seconds) { time_to_first_token_.observe(seconds); }

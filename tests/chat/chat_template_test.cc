@@ -137,6 +137,7 @@ TEST(RenderIds, LetNoMessageForgeATurn) {
                            "kw",
                            "messages[0].name",
                            "c.splitlines()|join",
+                           "strftime_now(c)",
                            "b"}) {
     const ChatTemplate chat = ChatTemplate::parse(
         "{% macro m(a) %}{{ a }}{% endmacro %}{% set c = messages[0].content %}{% set b %}{{ c }}{% endset %}"

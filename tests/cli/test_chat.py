@@ -67,6 +67,26 @@ def test_regenerating_draws_anew(ok):
     assert both == answers(ok, "Who is there?", "/regen", flags=flags), "and the same way for the same seed"
 
 
+@pytest.mark.parametrize("flags", [["--temp", "0"], ["--temp", "0.2", "--seed", "7"]])
+def test_speculation_changes_counts_and_not_the_conversation(ok, flags):
+    flags = ["-n", "40", "--ignore-eos", "-v", *flags]
+    lines = f"{4 * 'To be, or not to be: '}\n/regen\nWho is there?\n{4 * 'Speak! Speak! '}\n"
+    plain, fast = (ok("chat", *flags, *more, stdin=lines) for more in ([], ["--speculate", "ngram", "--max-draft", "4"]))
+    assert fast.out == plain.out and len(plain.out) > 100
+    assert "drafted were right" in fast.err and "drafted" not in plain.err
+    states = [re.findall(r"(\d+) in the state", r.err) for r in (plain, fast)]
+    assert states[0] == states[1] and len(states[0]) == 4
+
+
+def test_a_session_goes_on_with_and_without_speculation(ok, tmp_path):
+    flags = ["-n", "40", "--ignore-eos", "--temp", "0", "-v"]
+    first, second = 4 * "To be, or not to be: ", 4 * "Speak! Speak! "
+    whole = ok("chat", *flags, stdin=f"{first}\n{second}\n").out
+    path = tmp_path / "talk.session"
+    begun = ok("chat", *flags, "--speculate", "ngram", "--session", path, stdin=f"{first}\n").out
+    assert begun + ok("chat", *flags, "--session", path, stdin=f"{second}\n").out == whole
+
+
 def test_reset_forgets(ok):
     first = answers(ok, "Who is there?")
     assert answers(ok, "Who is there?", "/reset", "Who is there?") == first * 2
@@ -129,6 +149,18 @@ def test_a_template_that_writes_the_past_anew_is_read_again(ok, kl, tmp_path):
     result = kl("chat", *SHORT, "--chat-template", path, "-v", stdin="Hello\nHello\nHello\n")
     assert result.status == EXIT_OK
     assert "too long" in result.err and len(re.findall(r"prompt (\d+) tokens", result.err)) == 2
+
+
+def test_what_cannot_be_answered_leaves_the_conversation_as_it_was(ok, tmp_path):
+    path, session = tmp_path / "talk.jsonl", tmp_path / "talk.session"
+    flags = [*SHORT, "-v"]
+    failed = ok("chat", *flags, "--logit-bias", "99999999=1", stdin=f"Hello\nHello\n/save {path}\n")
+    assert failed.err.count("logit_bias: ") == 2 and json.loads(path.read_text())["messages"] == []
+    answer = ok("chat", *flags, "--session", session, stdin="Who is there?\n").out
+    small = ok("chat", *flags, "--session", session, "-c", "4", stdin=f"/regen\nHello\n/save {path}\n")
+    assert "answer: expected room" in small.err and "message: expected at most 0 tokens" in small.err
+    assert [m["content"] for m in json.loads(path.read_text())["messages"]] == ["Who is there?", answer[:-1]]
+    assert ok("chat", *flags, "--session", session, stdin="/regen\n").out == answer, "and so does the file"
 
 
 def test_exit_and_end_of_input_both_leave(ok):

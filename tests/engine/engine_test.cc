@@ -307,14 +307,18 @@ TEST_F(EngineTest, DraftsChangeTheSpeedAndNothingElse) {
     r.n = i == 5 ? 3 : 1;
     requests.push_back(r);
   }
-  std::vector<std::unique_ptr<Generation>> running;
-  for (const EngineRequest& r : requests) running.push_back(e->submit(r));
-  for (std::size_t i = 0; i < requests.size(); ++i) {
-    const Result result = read_all(*running[i]);
-    for (int k = 0; k < requests[i].n; ++k) {
-      EngineRequest one = requests[i];
-      one.options.sampling.seed += static_cast<std::uint64_t>(k);
-      EXPECT_EQ(result.ids.at(k), alone(one)) << i << ", " << k;
+  // Whether a draft pays is measured, and on a busy machine it may seem not to for a while.
+  constexpr int kMostRounds = 20;
+  for (int round = 0; round < kMostRounds && e->stats().accepted_tokens == 0; ++round) {
+    std::vector<std::unique_ptr<Generation>> running;
+    for (const EngineRequest& r : requests) running.push_back(e->submit(r));
+    for (std::size_t i = 0; i < requests.size(); ++i) {
+      const Result result = read_all(*running[i]);
+      for (int k = 0; k < requests[i].n; ++k) {
+        EngineRequest one = requests[i];
+        one.options.sampling.seed += static_cast<std::uint64_t>(k);
+        EXPECT_EQ(result.ids.at(k), alone(one)) << i << ", " << k;
+      }
     }
   }
   EXPECT_GT(e->stats().accepted_tokens, 0u);

@@ -19,7 +19,7 @@ bool fits(const Automaton& automaton, const std::string& text) {
 }
 
 struct Case {
-  const char* schema;
+  std::string schema;
   std::vector<std::string> good, bad;
 };
 
@@ -68,6 +68,25 @@ TEST(Schema, Numbers) {
   check({R"({"type":"number","maximum":-0.5})",
          {"-0.5", "-0.51", "-7", "-100.25"},
          {"-0.49", "0", "-0", "-0.4999", "5"}});
+}
+
+/// Those who check a text read numbers as doubles, and integers exactly.
+TEST(Schema, BoundsHoldForWhatIsRead) {
+  check({R"({"type":"number","exclusiveMaximum":1})", {"0.9999999999999999"}, {"0.99999999999999999", "1", "1.0"}});
+  check({R"({"type":"number","exclusiveMinimum":0.1})", {"0.1000000000000001"}, {"0.1", "0.10000000000000001"}});
+  check({R"({"type":"number","exclusiveMinimum":0.001})", {"0.0010000000000001"}, {"0.001", "0.00100000000000000"}});
+  check({R"({"type":"number","exclusiveMaximum":-100000000000000000})",
+         {"-100000000000000020", "-100000000000000020.5"},
+         {"-100000000000000000", "-100000000000000000.5", "-100000000000000001.0"}});
+  check({R"({"type":"integer","minimum":9007199254740993})", {"9007199254740993"}, {"9007199254740992"}});
+  check({R"({"type":"integer","maximum":-9007199254740993})", {"-9007199254740993"}, {"-9007199254740992"}});
+  check({R"({"enum":[9007199254740993,9007199254740992],"maximum":9007199254740992})",
+         {"9007199254740992"},
+         {"9007199254740993"}});
+  check({R"({"enum":[9007199254740993,9007199254740992],"multipleOf":3})", {"9007199254740993"}, {"9007199254740992"}});
+  check({R"({"const":123456789012345678901234567890})",
+         {"123456789012345678901234567890"},
+         {"1.2345678901234568e+29", "123456789012345680000000000000"}});
 }
 
 TEST(Schema, EveryDecimalOfManyRanges) {
@@ -119,6 +138,9 @@ TEST(Schema, PatternsAreFoundAnywhereUnlessAnchored) {
           "A-.\""},
          {"\"\xC3\xA9"
           "A-x\""}});
+  check({R"({"pattern":"^(^[a-z]+$|^[0-9]$)$$","type":"string"})", {R"("ab")", R"("7")"}, {R"("a7")", R"("77")"}});
+  check({R"({"pattern":"(?:^|^a|x^)(?:$$)*b","type":"string"})", {R"("b")", R"("abc")"}, {R"("cb")", R"("xb")"}});
+  check({R"({"patternProperties":{"^^a$$":false},"additionalProperties":true})", {R"({"b":1})"}, {R"({"a":1})"}});
   check({R"({"pattern":"^(?:ab){2,3}$","type":"string","maxLength":4})", {R"("abab")"}, {R"("ababab")", R"("ab")"}});
   check({R"({"pattern":"^(?<year>\\d{4})$","type":"string"})", {R"("2024")"}, {R"("202")"}});
 }
@@ -230,12 +252,18 @@ TEST(Schema, WhatIsRefusedNamesPlaceAndKeyword) {
            {R"({"$ref":"#/nowhere"})", {"/$ref", "#/nowhere"}},
            {R"({"oneOf":[{"type":"integer"},{"type":"number"}]})", {"/oneOf", "exclude each other"}},
            {R"({"type":"integer","minimum":"3"})", {"/minimum"}},
+           {R"({"type":"number","minimum":5e-324})", {"/minimum", "18 digits"}},
+           {R"({"type":"number","maximum":1e-310})", {"/maximum", "18 digits"}},
            {R"({"type":"number","multipleOf":0.01})", {"/multipleOf"}},
            {R"({"type":"string","minLength":-1})", {"/minLength"}},
            {R"({"type":"object","minProperties":2})", {"/minProperties"}},
            {R"({"type":"integer","minimum":3,"maximum":2})", {"satisfies it"}},
            {R"({"type":"string","minLength":3,"maxLength":2})", {"satisfies it"}},
            {R"({"$ref":"#"})", {"refer to itself"}},
+           {R"({"const":{"a":1},"unevaluatedProperties":false})", {"/unevaluatedProperties"}},
+           {R"({"type":"object","patternProperties":3})", {"/patternProperties", "an object"}},
+           {R"({"$defs":{"a":{"$id":"http://x/a","items":{"$ref":"#/$defs/b"}},"b":{}},"$ref":"#/$defs/a"})",
+            {"/$defs/a/$id"}},
            {R"({"allOf":[{"properties":{"a":true}},{"unevaluatedProperties":false}]})",
             {"/allOf/1/unevaluatedProperties"}},
            {R"({"type":"object","properties":{"a":{"$ref":"#"}},"required":["a"]})", {"satisfies it"}},
@@ -257,6 +285,14 @@ std::string repeated(const std::string& text, int times) {
   return result;
 }
 
+TEST(Schema, ALongEnumBesideAFormatIsRead) {
+  std::string values;
+  for (int i = 0; i < 3'000; ++i) values += "\"2024-01-01T00:00:00." + std::to_string(i) + "Z\",";
+  check({R"({"type":"string","format":"date-time","enum":[)" + values + R"("x"]})",
+         {R"("2024-01-01T00:00:00.2999Z")"},
+         {R"("x")", R"("2024-01-01T00:00:00.3000Z")"}});
+}
+
 TEST(Schema, HostileOnesAreRefusedOrHandledInTime) {
   std::string branches, properties, enumeration, references;
   for (int i = 0; i < 1'000'000; ++i) enumeration += std::to_string(i) + ",";
@@ -265,6 +301,13 @@ TEST(Schema, HostileOnesAreRefusedOrHandledInTime) {
   for (int i = 0; i < 20'000; ++i) properties += "\"p" + std::to_string(i) + "\":{},";
   for (int i = 0; i < 15'000; ++i)
     references += "\"p" + std::to_string(i) + R"(":{"$ref":"#/properties/p)" + std::to_string(i + 1) + "\"},";
+  std::string patterns, all_of, places, indices, tags;
+  for (int i = 0; i < 10'000; ++i) patterns += "\"p" + std::to_string(i) + "\":{},";
+  for (int i = 0; i < 25'000; ++i) all_of += R"({"properties":{"p)" + std::to_string(i) + R"(":{}}},)";
+  for (int i = 0; i < 99'000; ++i) places += "{},";
+  for (int i = 0; i < 20'000; ++i) indices += R"({"$ref":"#/$defs/x/)" + std::to_string(98'000 - i) + "\"},";
+  for (int i = 0; i < 16'000; ++i)
+    tags += R"({"required":["t"],"properties":{"t":{"const":)" + std::to_string(i) + "}}},";
   const std::string any_of =
       R"({"anyOf":[{"$ref":"#/$defs/x"},{"type":"null"},{"type":"integer"},{"type":"string"}]},)";
   const std::vector<std::string> schemas = {
@@ -289,6 +332,14 @@ TEST(Schema, HostileOnesAreRefusedOrHandledInTime) {
       R"({"type":"string","pattern":")" + repeated("[^a]*", 100'000) + "\"}",
       R"({"type":"string","pattern":"a{99999999999999999999}"})",
       R"({"$ref":"#/$defs/a","$defs":{"a":{"$ref":"#/$defs/b"},"b":{"$ref":"#/$defs/a"}}})",
+      R"({"type":"object","patternProperties":{)" + patterns + R"("z":{}},"properties":{)" + properties + R"("z":{}}})",
+      R"({"type":"object","allOf":[)" + all_of + "{}]}",
+      R"({"allOf":[)" + indices + R"({}],"$defs":{"x":[)" + places + "{}]}}",
+      R"({"oneOf":[)" + tags + "false]}",
+      R"({"allOf":[{"enum":[)" + enumeration.substr(0, 400'000) + R"(0]},{"enum":[)" + enumeration.substr(9, 400'000) +
+          "0]}]}",
+      R"({"enum":[)" + enumeration.substr(0, 200'000) + R"(0],"allOf":[)" + repeated(R"({"type":"integer"},)", 20'000) +
+          R"({}]})",
       R"({"allOf":[{"$ref":"#"}]})",
       R"({"anyOf":[{"$ref":"#"},{"$ref":"#"}]})",
       R"({"type":"array","items":{"$ref":"#"}})",

@@ -71,8 +71,19 @@ TEST(Numbers, PrintAsInPython) {
                "[1.0, 1e+16, 1e-07, -0.0, 123456789012345678901234567890, 18446744073709551615, 0.1, 1e+22, 100000.0]"},
               {"{{ x[4] > 5 }} {{ x[4] == x[4] }} {{ 9223372036854775807 < x[5] }}", "True True True"},
               {"{{ 5.0 // 2 }} {{ 2 ** -1 }} {{ 2.5|round }} {{ 2.675|round(2) }} {{ 7|round }}", "2.0 0.5 2.0 2.67 7"},
+              {"{{ 1234567890123456789|round(-1) }} {{ 9223372036854775807|round(-18) }} {{ 25|round(-1) }} {{ "
+               "35|round(-1) }} "
+               "{{ -25|round(-1) }} {{ -26|round(-1) }} {{ 5|round(-1) }} {{ 15|round(-2) }}",
+               "1234567890123456790 9000000000000000000 20 40 -20 -30 0 0"},
               {"{{ '42.7'|int }} {{ 'x'|int(3) }} {{ 'ff'|int(base=16) }} {{ '1e3'|float }}", "42 3 255 1000.0"}},
              "[1.0, 1e16, 1e-7, -0.0, 123456789012345678901234567890, 18446744073709551615, 0.1, 1e22, 1E5]");
+}
+
+TEST(Numbers, ThatBecomeTooLargeAreErrors) {
+  for (const char* source : {"{{ 9223372036854775807|round(-1) }}", "{{ (-9223372036854775807)|round(-1) }}",
+                             "{{ 9223372036854775807|round(-19) }}"}) {
+    EXPECT_TRUE(error_of([&] { render(source); }).mentions("round: ")) << source;
+  }
 }
 
 TEST(Strings, CountCharactersNotBytes) {
@@ -132,6 +143,8 @@ TEST(Undefined, PrintsNothingAndIsFalseUntilItIsUsed) {
                              "{{ q|tojson }}", "{{ x.a.b }}"}) {
     EXPECT_TRUE(error_of([&] { render(source); }).thrown) << source;
   }
+  expect_all({{"{{ {p: 1, q: 2} }} {{ {p: 1, q: 2}[r] }}", "{Undefined: 2} 2"},
+              {"{% set d = {p: 1} %}{{ d[q] }} {{ q in d }} {{ [1, p, 2, q]|unique|list|length }}", "1 True 3"}});
   EXPECT_EQ(error_of([] { render("a\n{{ q.a }}"); }).message, "t:2: 'q' is undefined");
 }
 

@@ -91,6 +91,27 @@ TEST_F(ApiCompletions, EchoWithScoresOfThePrompt) {
   EXPECT_EQ(tokens, total);
 }
 
+TEST_F(ApiCompletions, ScoresAPromptFromWhereItIsAskedTo) {
+  backend->script = [](const EngineRequest& request) {
+    std::vector<EngineEvent> events = spoken(request, {}, FinishReason::kLength);
+    for (auto i = static_cast<std::size_t>(request.score_from); i < request.prompt.size(); ++i)
+      events[0].prompt_logprobs.push_back({request.prompt[i], -2, {}});
+    return events;
+  };
+  json body = {{"prompt", {5, 6, 7}}, {"echo", true}, {"logprobs", 0}, {"max_tokens", 0}};
+  const auto scores = [&](int from) {
+    body["score_from"] = from;
+    return ok(kPath, body)["choices"][0]["logprobs"];
+  };
+  EXPECT_EQ(scores(1)["token_logprobs"], json::array({nullptr, -2.0, -2.0}));
+  EXPECT_EQ(scores(2)["token_logprobs"], json::array({nullptr, nullptr, -2.0}));
+  EXPECT_EQ(scores(2)["tokens"], scores(1)["tokens"]);
+  EXPECT_EQ(scores(2)["text_offset"], scores(1)["text_offset"]);
+  EXPECT_EQ(scores(9)["token_logprobs"], json::array({nullptr, nullptr, nullptr}));
+  body["score_from"] = 0;
+  EXPECT_EQ(refused(kPath, body)["param"], "score_from");
+}
+
 TEST_F(ApiCompletions, ScoresAPromptWithoutDrawing) {
   backend->script = [](const EngineRequest& request) {
     EXPECT_EQ(request.options.max_tokens, 0);

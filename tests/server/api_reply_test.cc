@@ -1,5 +1,10 @@
 // What happens to a request between client and engine: slow clients, clients that go, failures.
+#include <future>
+#include <map>
+#include <sstream>
+
 #include "server/api/stop_filter.h"
+#include "server/metrics.h"
 #include "tests/server/api_fixture.h"
 
 namespace kl {
@@ -82,12 +87,90 @@ TEST_F(ApiReply, AClientThatGoesStopsTheEngine) {
   }
 }
 
+TEST_F(ApiReply, ARequestWhoseClientHasGoneIsNotRead) {
+  make({.workers = 1});
+  std::promise<void> gate;
+  int erased = 0;
+  backend->on_erase = [&erased, wait = gate.get_future().share()] {
+    ++erased;
+    wait.wait();
+  };
+  const auto first = begin("POST", "/slots/0?action=erase", "");
+  const auto second = begin("POST", "/slots/0?action=erase", "");
+  second->close();
+  const auto third = begin("POST", "/slots/0?action=erase", "");
+  gate.set_value();
+  EXPECT_TRUE(third->run_until([&] { return third->ended; }));
+  EXPECT_EQ(erased, 2);
+  first->run_until([&] { return first->ended; });
+  EXPECT_TRUE(second->run_until([&] { return second.use_count() == 1; }));
+}
+
 TEST_F(ApiReply, NothingKeepsAnAnsweredExchangeAlive) {
   const auto exchange = begin_chat(true);
   backend->say(finished(FinishReason::kStop));
-  exchange->run_until([&] { return exchange->on_closed == nullptr; });
+  EXPECT_TRUE(exchange->run_until([&] { return exchange->on_closed == nullptr; }));
+  EXPECT_EQ(exchange.use_count(), 1);
   EXPECT_EQ(backend->alive, 0);
   EXPECT_EQ(backend->abandoned, 0);
+}
+
+TEST_F(ApiReply, TellsTheLogWhatTextsCost) {
+  backend->script = [](const EngineRequest& request) { return spoken(request, {"Hello", " world"}); };
+  const json body = {{"prompt", {"Hi", "Ho"}}};
+  const auto exchange = post("/v1/completions", body);
+  const json usage = json::parse(exchange->body)["usage"];
+  ASSERT_TRUE(exchange->tokens);
+  EXPECT_EQ(exchange->tokens->prompt, usage["prompt_tokens"]);
+  EXPECT_EQ(exchange->tokens->cached, usage["prompt_tokens_details"]["cached_tokens"]);
+  EXPECT_EQ(exchange->tokens->generated, usage["completion_tokens"]);
+}
+
+TEST_F(ApiReply, ATextWhoseClientHasGoneCountsAsAborted) {
+  Metrics metrics;
+  make({.metrics = &metrics});
+  backend->script = nullptr;
+  const auto exchange = begin_chat(true);
+  backend->say(text("one"));
+  exchange->run_until([&] { return has(*exchange, "one"); });
+  exchange->close();
+  EXPECT_NE(metrics.text({}, true).find("kl_request_success_total{finished_reason=\"abort\"} 1\n"), std::string::npos);
+  ASSERT_TRUE(exchange->tokens);
+  EXPECT_EQ(exchange->tokens->generated, std::ssize(demo_tokenizer().encode("one")));
+}
+
+/// How many texts ended for each reason, as /metrics shows them.
+std::map<std::string, int> finished_by_reason(const Metrics& metrics) {
+  constexpr std::string_view kSeries = "kl_request_success_total{finished_reason=\"";
+  std::map<std::string, int> counts;
+  std::istringstream lines(metrics.text({}, true));
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with(kSeries)) continue;
+    const std::size_t end = line.find('"', kSeries.size());
+    counts[line.substr(kSeries.size(), end - kSeries.size())] = std::stoi(line.substr(line.find("} ") + 2));
+  }
+  return counts;
+}
+
+TEST_F(ApiReply, MetricsSayWhatTheClientWasTold) {
+  Metrics metrics;
+  make({.metrics = &metrics});
+  const json tools = json::array({{{"type", "function"}, {"function", {{"name", "f"}}}}});
+  json body = {{"messages", hello()}, {"tools", tools}, {"stop", "two"}};
+  backend->script = nullptr;  // the stop string of a text that may call tools is found here, while the engine goes on
+  auto exchange = begin("POST", "/v1/chat/completions", body.dump());
+  EXPECT_TRUE(exchange->run_until([&] { return backend->requests.size() == 1; }));
+  backend->say(text("one two three"));
+  EXPECT_TRUE(exchange->run_until([&] { return exchange->ended; }));
+  EXPECT_EQ(json::parse(exchange->body)["choices"][0]["finish_reason"], "stop");
+
+  for (const auto reason : {FinishReason::kTimeout, FinishReason::kLength, FinishReason::kStop}) {
+    backend->script = [reason](const EngineRequest& request) { return spoken(request, {"x"}, reason); };
+    const json reply = ok("/v1/chat/completions", {{"messages", hello()}});
+    EXPECT_EQ(reply["choices"][0]["finish_reason"], reason == FinishReason::kStop ? "stop" : "length");
+  }
+  EXPECT_EQ(finished_by_reason(metrics),
+            (std::map<std::string, int>{{"stop", 2}, {"length", 2}, {"abort", 0}, {"error", 0}}));
 }
 
 TEST_F(ApiReply, AFailureIsAnEventInAStreamAndAStatusElsewhere) {

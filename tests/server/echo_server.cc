@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "server/http/http_server.h"
+#include "tests/server/failing_new.h"
 
 namespace {
 
@@ -99,7 +100,10 @@ void fail(const Pointer& exchange) {
 
 void count(const Pointer& exchange) {
   exchange->reply(200, "application/json",
-                  nlohmann::json{{"closed", counters.closed}, {"streams", counters.streams}}.dump());
+                  nlohmann::json{{"closed", counters.closed},
+                                 {"streams", counters.streams},
+                                 {"next_large_fails", kl::next_large_allocation_fails.load()}}
+                      .dump());
 }
 
 /// Limits by name from $ECHO_LIMITS, a JSON object; other options likewise from $ECHO_OPTIONS.
@@ -154,6 +158,7 @@ int main() {
     for (int c = std::getchar(); c != EOF; c = std::getchar()) {
       if (c == 'd') server.drain();
       if (c == 'c') server.cut_short();
+      if (c == 'm') kl::next_large_allocation_fails = true;  // a connection's, which has a buffer
     }
     server.stop();
   } catch (const kl::Error& error) {

@@ -59,11 +59,15 @@ class FakeBackend final : public Backend {
     files.push_back(file);
     throw Error(ErrorCode::kNotFound, file.string() + ": expected a session, got no such file");
   }
-  std::int64_t erase_slot(int) override { return 12; }
+  std::int64_t erase_slot(int) override {
+    if (on_erase) on_erase();
+    return 12;
+  }
   const EngineOptions& options() const override { return options_; }
   const ModelArgs& args() const override { return args_; }
 
   bool busy = false;
+  std::function<void()> on_erase;            ///< called by the worker that reads the request
   std::vector<EngineRequest> requests;       ///< submitted so far
   std::vector<std::filesystem::path> files;  ///< that sessions went to
   int abandoned = 0;                         ///< generations dropped before they were over

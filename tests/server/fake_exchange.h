@@ -1,4 +1,5 @@
 #pragma once
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -77,7 +78,8 @@ class FakeExchange final : public Exchange {
   int writes = 0;
 
   // What the client does.
-  bool full = false, open = true;
+  bool full = false;
+  std::atomic<bool> open{true};
 
  private:
   HttpRequest request_;

@@ -1,6 +1,9 @@
 // The parts of the HTTP layer that need no socket.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <random>
 #include <string>
 
@@ -122,6 +125,41 @@ TEST(Access, ComparesWholeTexts) {
   EXPECT_FALSE(equal_in_constant_time("abc", "abd"));
   EXPECT_FALSE(equal_in_constant_time("abc", "ab"));
   EXPECT_TRUE(equal_in_constant_time("", ""));
+}
+
+TEST(RequestLog, NeverWaitsAndSaysHowManyLinesAreLost) {
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  ::fcntl(ends[0], F_SETFL, O_NONBLOCK);  // of this end alone: it is the other one that nobody may wait at
+  const auto read_all = [&] {
+    std::string text(1 << 20, '\0');
+    text.resize(static_cast<std::size_t>(std::max<ssize_t>(0, ::read(ends[0], text.data(), text.size()))));
+    return text;
+  };
+  RequestLog::Sink sink = RequestLog::to_descriptor(ends[1]);
+  const std::string line = std::string(1023, 'x') + '\n';
+  const auto capacity = static_cast<std::size_t>(::fcntl(ends[1], F_GETPIPE_SZ));
+  const std::size_t more_than_fit = capacity / line.size() + 3;
+  const auto lines_lost = [&] {  // while nobody reads
+    for (std::size_t i = 0; i < more_than_fit; ++i) sink(line);
+    return more_than_fit - read_all().size() / line.size();
+  };
+  const auto confession = [](std::size_t lost) {
+    return "kl: " + std::to_string(lost) + " lines are missing here, as nobody read them\n";
+  };
+  std::size_t lost = lines_lost();
+  EXPECT_GE(lost, 3u);
+  sink("next\n");
+  EXPECT_EQ(read_all(), confession(lost) + "next\n");
+  lost = lines_lost();
+  sink = nullptr;  // the end
+  EXPECT_EQ(read_all(), confession(lost));
+
+  sink = RequestLog::to_descriptor(ends[0]);  // which cannot be written to
+  sink("lost\n");
+  sink = nullptr;
+  ::close(ends[0]);
+  ::close(ends[1]);
 }
 
 /// An exchange without a connection.

@@ -158,6 +158,10 @@ def test_origins_can_be_allowed(start_echo):
     assert "POST" in preflight.headers["access-control-allow-methods"]
     assert server.post("/echo", "x", "Origin: https://evil.example\r\n" + key).status == 403
     assert "access-control-allow-origin" not in server.get("/echo", key).headers
+    for lines, body, status in ((f"Content-Length: {1 << 30}\r\n", "", 413), ("Transfer-Encoding: chunked\r\n", "x\r\n", 400),
+                                ("Content-Length: 1\r\nContent-Length: 2\r\n", "", 400)):
+        refused = server.ask(f"POST /echo HTTP/1.1\r\nHost: localhost\r\n{good}{key}{lines}\r\n{body}")
+        assert refused.status == status and refused.headers["access-control-allow-origin"] == "https://good.example"
 
 
 def test_all_origins_can_be_allowed(start_echo):

@@ -97,6 +97,20 @@ def test_more_connections_than_allowed_push_out_the_idlest(start_echo):
         wire.socket.close()
 
 
+def test_who_sends_a_body_is_not_the_idlest(start_echo):
+    """Although its connection is the oldest, and was idle before."""
+    server = start_echo(connections=20, connections_per_address=0)
+    sender = server.wire()
+    idle = [server.wire() for _ in range(19)]
+    assert idle[-1].send(f"GET /echo HTTP/1.1\r\n{HOST}\r\n").reply().status == 200  # all are there
+    assert sender.send(post("/echo", "Content-Length: 5\r\nExpect: 100-continue\r\n")).reply().status == 100
+    newcomers = [server.wire() for _ in range(10)]
+    assert eventually(lambda: all(wire.is_closed(within=0.01) for wire in idle[:10]))
+    assert sender.send("hello").reply().status == 200
+    for wire in (*idle, *newcomers):
+        wire.socket.close()
+
+
 def test_when_all_are_being_answered_one_more_is_told_at_once(start_echo):
     server = start_echo(connections=4)
     busy = [server.wire().send(post("/slow?ms=800")) for _ in range(4)]
@@ -106,6 +120,18 @@ def test_when_all_are_being_answered_one_more_is_told_at_once(start_echo):
     assert reply.status == 503 and reply.error()["code"] == "too_many_connections" and "retry-after" in reply.headers
     assert time.monotonic() - start < 0.2
     assert [wire.reply().status for wire in busy] == [200] * 4
+
+
+def test_memory_that_runs_out_costs_one_connection_and_no_more(start_echo):
+    server = start_echo()
+    with server.wire() as wire:
+        will_fail = lambda: wire.send(f"GET /count HTTP/1.1\r\n{HOST}\r\n").reply().json()["next_large_fails"]
+        assert not will_fail()  # this connection is there
+        server.send("m")
+        assert eventually(will_fail)
+        assert server.wire().is_closed()
+    assert server.get("/echo").status == 200
+    assert "problem: connection: expected to take one more" in server.stop()
 
 
 def test_one_address_cannot_take_all_connections(start_echo):
@@ -166,6 +192,15 @@ def test_bodies_together_have_a_limit(start_echo):
     assert reply.status == 503 and "retry-after" in reply.headers and reply.error()["code"] == "busy"
     for wire in held:
         assert wire.send("x").reply().status == 200
+    assert eventually(lambda: server.post("/echo", b"x" * MB).status == 200)
+
+
+def test_a_body_counts_as_long_as_somebody_may_look_at_it(start_echo):
+    """The client has gone, the endpoint has not noticed yet: the body is still there."""
+    server = start_echo(bodies_bytes=3 * MB // 2)
+    server.wire().send(post("/slow?ms=1000", f"Content-Length: {MB}\r\n", "x" * MB)).socket.close()
+    assert eventually(lambda: server.get("/count").json()["closed"] == 1, within=0.5)
+    assert server.post("/echo", b"x" * MB).status == 503
     assert eventually(lambda: server.post("/echo", b"x" * MB).status == 200)
 
 
@@ -316,5 +351,5 @@ def test_a_log_that_nobody_reads_stops_nobody(start_echo):
     half = server.process.stderr.read1(1 << 20)
     assert server.get("/count").status == 200
     log = server.stop()
-    assert "lines before this one are missing" in log
+    assert "lines are missing here" in log
     assert 500 < len(half.splitlines()) < 2000

@@ -111,6 +111,14 @@ def test_flags_come_from_the_environment():
     assert refused(env={"KL_PARALLEL": "many"})[0] == 2
 
 
+def test_np_is_parallel():
+    server = serve("-np", "3")
+    assert server.get("/props").json()["total_slots"] == 3
+    server.stop()
+    status, message = refused("-np", "0")
+    assert status == 2 and "--parallel: expected a whole number from 1 to 1024, got 0" in message
+
+
 def test_keys_come_from_a_file(tmp_path):
     (tmp_path / "keys").write_text("# team\nsk-one\r\n\nsk-two\n")
     server = serve("--api-key-file", tmp_path / "keys", "--api-key", "sk-three")
@@ -158,6 +166,13 @@ def test_few_descriptors_mean_few_connections():
     assert b"200 descriptors are allowed (ulimit -n), so 136 instead of 4096" in process.communicate(timeout=10)[1]
 
 
+def test_what_does_not_fit_is_refused_and_the_flags_to_lower_are_named():
+    status, message = refused("-c", 1_000_000_000, "--parallel", 3)
+    assert status == 4
+    assert re.search(r"memory: expected .* free for 3 texts of 1000000000 tokens, got .* GB; lower -c to \d+, --parallel \(3\), "
+                     r"--cache-bytes \(.*\), or take --cache-type int8", message), message
+
+
 def test_a_folder_for_sessions_that_is_not_there_is_named(tmp_path):
     run = subprocess.run([KL, "serve", "--port", "0", "--slot-save-path", tmp_path / "absent"], capture_output=True, text=True,
                          timeout=20)
@@ -174,6 +189,38 @@ def test_a_signal_ends_it_in_good_order(number):
         assert wire.is_closed()
         assert server.process.wait(5) == 0
         assert time.monotonic() - start < 2
+
+
+def test_the_log_says_what_a_request_cost():
+    server = serve("--log-format", "json")
+    usage = server.post("/v1/completions", json.dumps({"prompt": "ROMEO:", "max_tokens": 5})).json()["usage"]
+    assert eventually(lambda: server.get("/metrics").body.count(b"kl_generation_tokens_total 5"))
+    line = next(line for line in map(json.loads, server.stop().splitlines()) if line["method"] == "POST")
+    assert line["prompt_tokens"] == usage["prompt_tokens"] > 0 and line["generated_tokens"] == usage["completion_tokens"] == 5
+    assert line["cached_tokens"] == usage["prompt_tokens_details"]["cached_tokens"]
+
+
+def test_a_client_that_goes_counts_as_aborted():
+    server = serve()
+    with server.wire() as wire:
+        body = json.dumps({"prompt": "ROMEO:", "max_tokens": 4000, "stream": True, "ignore_eos": True})
+        wire.send(f"POST /v1/completions HTTP/1.1\r\n{HOST}Content-Length: {len(body)}\r\n\r\n{body}")
+        assert wire.socket.recv(1000)
+    assert eventually(lambda: b'kl_request_success_total{finished_reason="abort"} 1\n' in server.get("/metrics").body)
+    assert re.search(r" /v1/completions 200 .* generated=\d+ client-gone\n", server.stop())
+
+
+def test_a_prompt_is_scored_from_where_it_is_asked_to_and_the_rest_comes_from_the_cache(server):
+    head, tail = (server.post("/tokenize", json.dumps({"content": text})).json()["tokens"]
+                  for text in ("KING HENRY: Once more unto the breach, dear friends, once more", " Or close the wall up"))
+    ask = lambda **more: server.post("/v1/completions", json.dumps({"max_tokens": 0, "echo": True, "logprobs": 2, **more})).json()
+    server.post("/v1/completions", json.dumps({"prompt": head, "max_tokens": 1}))  # leaves a checkpoint
+    whole, some = ask(prompt=head + tail), ask(prompt=head + tail, score_from=len(head))
+    cached = [reply["usage"]["prompt_tokens_details"]["cached_tokens"] for reply in (whole, some)]
+    assert cached[0] == 0 and 0 < cached[1] < len(head)
+    for name in ("token_logprobs", "top_logprobs"):
+        known, found = (reply["choices"][0]["logprobs"][name] for reply in (whole, some))
+        assert found[:len(head)] == [None] * len(head) and found[len(head):] == known[len(head):] and None not in known[1:]
 
 
 # --- health -------------------------------------------------------------------------------------------------------------
@@ -217,6 +264,34 @@ def test_health_tells_when_the_engine_hangs_and_the_program_ends():
     assert server.process.returncode == 1
     assert 3 < time.monotonic() - start < 8
     assert "has failed or hangs" in server.process.stderr.read().decode()
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_a_signal_ends_it_although_the_engine_hangs(is_busy):
+    server = serve("--lost-timeout", "2")
+    with server.wire() as wire:
+        if is_busy:
+            body = json.dumps({"prompt": "ROMEO:", "max_tokens": 4000, "stream": True, "ignore_eos": True})
+            wire.send(f"POST /v1/completions HTTP/1.1\r\n{HOST}Content-Length: {len(body)}\r\n\r\n{body}")
+            assert wire.socket.recv(1000)
+        [engine] = threads(server.process.pid, "kl-engine")
+        halt(engine)
+        server.process.send_signal(signal.SIGTERM)
+        assert eventually(lambda: reap(engine) or server.process.poll() is not None, within=10)
+    assert server.process.returncode == 1
+    assert "has failed or hangs" in server.process.stderr.read().decode()
+
+
+def test_a_process_that_stood_still_is_not_taken_for_one_that_hangs():
+    server = serve("--stall-timeout", "0.8", "--lost-timeout", "0.8")
+    assert server.get("/readyz").status == 200
+    for _ in range(3):
+        server.process.send_signal(signal.SIGSTOP)
+        time.sleep(1)  # is what is tested
+        server.process.send_signal(signal.SIGCONT)
+        assert server.get("/readyz").status == 200
+    server.stop()
+    assert server.process.returncode == 0
 
 
 def test_limits_of_health_hold_by_default():

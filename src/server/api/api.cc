@@ -39,12 +39,11 @@ Endpoint Api::endpoint(ErrorSchema schema, Handler handler) {
   // A worker reads the request; what is to be done with the exchange, the I/O thread does.
   return [this, schema,
           handler = std::make_shared<const Handler>(std::move(handler))](std::shared_ptr<Exchange> exchange) {
-    const auto request = std::make_shared<const HttpRequest>(exchange->request());
     Exchange& here = *exchange;
-    const bool accepted = workers_ && workers_->run([schema, handler, request, exchange]() mutable {
+    const bool accepted = workers_ && workers_->run([schema, handler, exchange]() mutable {
       Answer answer;
       try {
-        answer = (*handler)(*request);
+        if (exchange->is_open()) answer = (*handler)(exchange->request());  // else nobody waits for it any more
       } catch (...) {
         answer = [error = current_api_error(), schema](const std::shared_ptr<Exchange>& to) {
           reply_error(*to, error, schema);

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -44,6 +45,7 @@ CompletionRequest read_request(const ApiContext& context, const Fields& body) {
     request.logprobs = true;
     engine.options.sampling.logprobs = static_cast<int>(*top);
     engine.prompt_logprobs = request.echo;
+    engine.score_from = *body.integer("score_from");
   }
   engine.options.grammar = read_text_format(*context.grammars, body, {});
   const auto max_tokens = read_alias(body, {"max_tokens", "n_predict"});
@@ -107,10 +109,11 @@ class CompletionReply final : public Reply {
 
   /// The prompt as the beginning of the text.
   void echo(std::size_t prompt, Choice& choice) {
-    const std::vector<Token>& ids = request_.prompts[prompt].prompt;
-    choice.text = context().tokenizer->decode(ids);
+    const EngineRequest& asked = request_.prompts[prompt];
+    choice.text = context().tokenizer->decode(asked.prompt);
     if (!request_.logprobs) return;
-    choice.logprobs.add_unscored(ids.front());
+    const std::int64_t unscored = std::min(asked.score_from, std::ssize(asked.prompt));
+    for (std::int64_t i = 0; i < unscored; ++i) choice.logprobs.add_unscored(asked.prompt[static_cast<std::size_t>(i)]);
     choice.logprobs.add(scores_[prompt], true);
   }
 
@@ -174,7 +177,7 @@ class CompletionReply final : public Reply {
   }
 
   const CompletionRequest request_;
-  std::vector<std::vector<SampledToken>> scores_;  // of each prompt, from its second token on
+  std::vector<std::vector<SampledToken>> scores_;  // of each prompt, from its token score_from on
   const std::string id_ = new_id("cmpl-");
   const std::int64_t created_ = unix_time();
   std::vector<Choice> choices_;

@@ -7,14 +7,15 @@ namespace {
 
 double seconds(std::chrono::steady_clock::duration time) { return std::chrono::duration<double>(time).count(); }
 
+/// As clients are told, but that a tool call is an end like others: the time a text may take is a limit of its length.
 const char* name_of(FinishReason reason) {
   switch (reason) {
     case FinishReason::kStop:
       return "stop";
     case FinishReason::kLength:
+    case FinishReason::kTimeout:
       return "length";
     case FinishReason::kCancelled:
-    case FinishReason::kTimeout:
       break;
   }
   return "abort";
@@ -42,6 +43,8 @@ void Meter::take(const EngineEvent& event) {
       return;
   }
 }
+
+void Meter::stop(int index) { finish(texts_.at(static_cast<std::size_t>(index)), {.reason = "stop"}); }
 
 void Meter::close() {
   for (Text& text : texts_) finish(text, {.reason = "abort"});

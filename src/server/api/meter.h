@@ -17,6 +17,9 @@ class Meter {
 
   void take(const EngineEvent& event);
 
+  /// Text `index` has ended, by a stop string that the engine does not know of.
+  void stop(int index);
+
   /// Nobody listens any more: texts that are not over count as aborted.
   void close();
 

@@ -65,6 +65,9 @@ constexpr Parameter kTable[] = {
      .description = "The model does not fill in."},
     {.name = "echo", .in = only(kCompletion), .types = kBoolean, .fallback = "false",
      .description = "The text begins with the prompt; with logprobs, the prompt is scored too."},
+    {.name = "score_from", .in = only(kCompletion), .types = kInteger, .min = 1, .max = kMaxCount, .fallback = "1",
+     .description = "With echo and logprobs: the first token of the prompt that is scored, counted from 0. What lies "
+                    "before has scores of null and may come from the cache; token 0 never has one."},
 
     // --- how long -------------------------------------------------------------------------------------------------
     {.name = "max_tokens", .in = only(kCompletion), .types = kInteger, .min = 0, .max = kMaxCount, .fallback = "16",

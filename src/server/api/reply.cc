@@ -68,6 +68,7 @@ void Reply::take(std::size_t prompt, const EngineEvent& event) {
   }
   const bool over = on_event(prompt, event);
   source.is_over[index] = over || event.kind == EngineEvent::Kind::kFinished;
+  if (over && event.kind != EngineEvent::Kind::kFinished) source.meter.stop(event.index);
   if (std::find(source.is_over.begin(), source.is_over.end(), false) == source.is_over.end()) source.generation.reset();
   if (!all_over()) return;
   on_over();
@@ -90,12 +91,20 @@ void Reply::on_error(const ApiError& error) {
   exchange_->write(fmt::format("data: {}\n\n", error_body(error, schema_)));
 }
 
-/// Drops the generations, which stops them, and lets go of the exchange.
+/// Drops the generations, which stops them, says what they cost, and lets go of the exchange.
 void Reply::finish() {
   if (finished_) return;
   const std::shared_ptr<Reply> self = shared_from_this();  // the exchange's callbacks may be the last to hold it
   finished_ = true;
   hang_up();
+  Exchange::Tokens total;
+  for (Source& source : sources_) {
+    source.meter.close();
+    total.prompt += source.meter.tokens().prompt;
+    total.cached += source.meter.tokens().cached;
+    total.generated += source.meter.tokens().generated;
+  }
+  exchange_->tokens = total;
   sources_.clear();
   exchange_->on_drained = nullptr;
   exchange_->on_closed = nullptr;

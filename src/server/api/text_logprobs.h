@@ -15,7 +15,7 @@ class TextLogprobs {
  public:
   explicit TextLogprobs(const Tokenizer& tokenizer);
 
-  /// The first token of an echoed prompt, which nothing predicts: null.
+  /// A token of an echoed prompt without a score: null.  The first one has none, as nothing predicts it.
   void add_unscored(Token token);
 
   /// Tokens with their scores; control tokens that a text leaves out are left out.  `with_control`: they are not,
@@ -29,7 +29,7 @@ class TextLogprobs {
   struct Place {
     Token token;
     std::int64_t offset;                // characters before it
-    std::optional<SampledToken> score;  // nothing: nothing predicts it
+    std::optional<SampledToken> score;  // nothing: null
   };
   void add_place(Token token, std::optional<SampledToken> score);
 

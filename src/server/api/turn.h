@@ -22,9 +22,6 @@ class Turn {
 
   bool over() const { return reason_.has_value(); }
 
-  /// The text ended here, by a stop string, while the engine goes on.
-  bool stopped_early() const { return filter_.hit(); }
-
   FinishReason reason() const { return reason_.value(); }
   const std::string& stop_string() const { return stop_string_; }
   bool calls_tools() const { return parser_ && parser_->calls_tools(); }  ///< once over

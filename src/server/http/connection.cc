@@ -64,17 +64,18 @@ struct Connection::Sleep {
 /// While a connection answers, it is not among those that may be pushed out, and the server waits for it when it drains.
 struct Connection::Busy {
   Connection& self;
+  std::list<Connection*> place;  ///< its element of context.waiting meanwhile
 
   Busy(Connection& connection, std::shared_ptr<HttpExchange> exchange) : self(connection) {
     self.exchange_ = std::move(exchange);
-    self.context_.waiting.erase(self.turn_);
+    place.splice(place.end(), self.context_.waiting, self.turn_);
     ++self.context_.exchanges;
   }
   Busy(const Busy&) = delete;
   ~Busy() {
     self.exchange_->finish();
     self.exchange_.reset();
-    self.turn_ = self.context_.waiting.insert(self.context_.waiting.end(), &self);
+    self.context_.waiting.splice(self.context_.waiting.end(), place);
     --self.context_.exchanges;
   }
 };
@@ -148,10 +149,10 @@ struct Connection::Protocol {
     co_return sent && !exchange.closes();
   }
 
-  /// The same where nothing is left to go on with.
+  /// The same for a request that is not read to its end: nothing is left to go on with.
   asio::awaitable<void> refuse(const RequestHead& head, ApiError error) {
-    Headers none;
-    co_await refuse(head, std::move(error), std::move(none), false);
+    Headers fields = context.access.cors_fields(head.request);
+    co_await refuse(head, std::move(error), std::move(fields), false);
   }
 
   /// Reads a head; nothing if none comes, or one that was refused.
@@ -183,7 +184,7 @@ struct Connection::Protocol {
   }
 
   /// Reads the body into head.request; false if it does not come, or was refused.
-  asio::awaitable<bool> read_body(RequestHead& head, std::size_t max_bytes) {
+  asio::awaitable<bool> read_body(RequestHead& head, std::size_t max_bytes, BodyCharge& charge) {
     BodyReader reader(head, max_bytes, limits);
     std::string& body = head.request.body;
     const auto deadline = Clock::now() + limits.body_timeout;
@@ -191,7 +192,7 @@ struct Connection::Protocol {
     while (true) {
       const std::size_t before = body.size();
       const Reading outcome = reader.read(self.in_, body);
-      context.bodies_bytes += body.size() - before;
+      charge.add(body.size() - before);
       std::optional<ApiError> why;
       if (outcome == Reading::kRefused) {
         why = reader.refusal();
@@ -237,10 +238,12 @@ struct Connection::Protocol {
   }
 
   /// Has an endpoint answer; false if the connection ends with that.
-  asio::awaitable<bool> answer(HttpRequest request, HttpExchange::Form form, const Endpoint& endpoint) {
+  asio::awaitable<bool> answer(HttpRequest request, BodyCharge charge, HttpExchange::Form form,
+                               const Endpoint& endpoint) {
     const auto start = Clock::now();
+    const auto wake = [this] { self.notify(); };
     const auto exchange =
-        std::make_shared<HttpExchange>(std::move(request), std::move(form), context, [this] { self.notify(); });
+        std::make_shared<HttpExchange>(std::move(request), std::move(form), context, wake, std::move(charge));
     const Busy busy(self, exchange);
     exchange->guard([&] { endpoint(exchange); });
     const bool is_whole = co_await transmit(*exchange);
@@ -257,6 +260,7 @@ struct Connection::Protocol {
   asio::awaitable<bool> serve_one(bool is_first, bool is_last) {
     std::optional<RequestHead> head = co_await read_head(is_first);
     if (!head) co_return false;
+    self.to_the_end_of_waiting();
     HttpRequest& request = head->request;
     request.request_id = request_id(request.headers);
     const bool has_body = head->is_chunked || head->content_length > 0;
@@ -267,15 +271,11 @@ struct Connection::Protocol {
       ApiError why = *refusal;
       co_return co_await refuse(*head, std::move(why), std::move(fields), goes_on && !has_body);
     }
-    const bool has_come = co_await read_body(*head, match.route->max_body);
-    const std::size_t body_bytes = request.body.size();
-    if (has_come) {
-      fields.emplace_back("X-Request-Id", request.request_id);
-      HttpExchange::Form form{request.method == "HEAD", head->is_http_1_0, !goes_on, std::move(fields)};
-      goes_on = co_await answer(std::move(request), std::move(form), match.route->endpoint);
-    }
-    context.bodies_bytes -= body_bytes;
-    co_return has_come&& goes_on;
+    BodyCharge charge(context.bodies_bytes);
+    if (!co_await read_body(*head, match.route->max_body, charge)) co_return false;
+    fields.emplace_back("X-Request-Id", request.request_id);
+    HttpExchange::Form form{request.method == "HEAD", head->is_http_1_0, !goes_on, std::move(fields)};
+    co_return co_await answer(std::move(request), std::move(charge), std::move(form), match.route->endpoint);
   }
 
   /// Why no endpoint is asked, or the 204 that answers OPTIONS; `fields` of that reply are added.
@@ -337,9 +337,12 @@ Connection::Connection(asio::io_context& io, std::unique_ptr<Socket> socket, std
       client_(std::move(client)),
       context_(context),
       sleep_(std::make_unique<Sleep>(Sleep{asio::steady_timer(io)})) {
-  place_ = context_.connections.insert(context_.connections.end(), this);
-  turn_ = context_.waiting.insert(context_.waiting.end(), this);
+  std::list<Connection*> place = {this}, turn = {this};  // all that may fail comes first
   if (!client_.empty()) ++context_.per_address[client_];
+  place_ = place.begin();
+  context_.connections.splice(context_.connections.end(), place);
+  turn_ = turn.begin();
+  context_.waiting.splice(context_.waiting.end(), turn);
   context_.metrics.connections = static_cast<std::int64_t>(context_.connections.size());
 }
 
@@ -357,10 +360,12 @@ void Connection::notify() {
 
 void Connection::drop() {
   if (std::exchange(is_closed_, true)) return;
-  if (!exchange_) context_.waiting.splice(context_.waiting.end(), context_.waiting, turn_);  // has had its turn
+  if (!exchange_) to_the_end_of_waiting();  // has had its turn
   socket_->close();
   notify();
 }
+
+void Connection::to_the_end_of_waiting() { context_.waiting.splice(context_.waiting.end(), context_.waiting, turn_); }
 
 void Connection::cut_short() {
   if (exchange_) exchange_->cut_short({503, "server: expected to finish the reply, but it is about to stop"});

@@ -46,6 +46,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   struct Busy;
 
   void read_ahead();
+  void to_the_end_of_waiting();  ///< it is not idle.  REQUIRES: nothing is being answered
   bool is_gone() const { return is_at_end_ || is_closed_; }
   void log(const HttpExchange& exchange, Clock::time_point start, bool is_whole) const;
 

@@ -16,7 +16,7 @@ namespace kl {
 
 class Connection;
 
-/// What all connections share.  I/O thread only, but for post() and `exchanges`.
+/// What all connections share.  I/O thread only, but for post() and what is atomic.
 struct HttpContext {
   const HttpLimits limits;
   const Router router;
@@ -25,11 +25,11 @@ struct HttpContext {
   Metrics& metrics;
   const std::function<void(std::function<void()>)> post;  ///< runs work on the I/O thread
 
-  bool is_draining = false;               ///< no new work; connections close after what they answer
-  std::size_t bodies_bytes = 0;           ///< of bodies being read or answered
-  std::atomic<std::size_t> exchanges{0};  ///< requests being answered
+  bool is_draining = false;                  ///< no new work; connections close after what they answer
+  std::atomic<std::size_t> bodies_bytes{0};  ///< of bodies held: the sum of all BodyCharges
+  std::atomic<std::size_t> exchanges{0};     ///< requests being answered
   std::list<Connection*> connections;
-  std::list<Connection*> waiting;                  ///< those that answer nothing just now, longest first
+  std::list<Connection*> waiting;                  ///< those that answer nothing, the idlest first
   std::map<std::string, std::size_t> per_address;  ///< connections
 };
 

@@ -10,8 +10,13 @@
 
 namespace kl {
 
-HttpExchange::HttpExchange(HttpRequest request, Form form, HttpContext& context, std::function<void()> wake)
-    : request_(std::move(request)), form_(std::move(form)), context_(context), wake_(std::move(wake)) {}
+HttpExchange::HttpExchange(HttpRequest request, Form form, HttpContext& context, std::function<void()> wake,
+                           BodyCharge charge)
+    : request_(std::move(request)),
+      charge_(std::move(charge)),
+      form_(std::move(form)),
+      context_(context),
+      wake_(std::move(wake)) {}
 
 void HttpExchange::reply(int status, std::string content_type, std::string body, Headers extra) {
   if (!is_open_ || status_ != 0) return;

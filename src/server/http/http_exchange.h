@@ -1,10 +1,12 @@
 #pragma once
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
 
 #include "server/exchange.h"
+#include "server/http/body_charge.h"
 #include "server/http/http_context.h"
 
 namespace kl {
@@ -20,8 +22,9 @@ class HttpExchange final : public Exchange {
     Headers fields;            ///< for every reply: request id, CORS
   };
 
-  /// `wake` is called when there is something to send or the reply has ended.
-  HttpExchange(HttpRequest request, Form form, HttpContext& context, std::function<void()> wake);
+  /// `wake` is called when there is something to send or the reply has ended; `charge` is that of the request's body.
+  HttpExchange(HttpRequest request, Form form, HttpContext& context, std::function<void()> wake,
+               BodyCharge charge = {});
 
   const HttpRequest& request() const override { return request_; }
   void reply(int status, std::string content_type, std::string body, Headers extra = {}) override;
@@ -49,7 +52,8 @@ class HttpExchange final : public Exchange {
   void guard(const std::function<void()>& work);
 
  private:
-  HttpRequest request_;
+  const HttpRequest request_;
+  const BodyCharge charge_;
   Form form_;
   const HttpContext& context_;
   std::function<void()> wake_;
@@ -57,7 +61,8 @@ class HttpExchange final : public Exchange {
   std::size_t in_flight_ = 0;
   std::uint64_t body_bytes_ = 0;
   int status_ = 0;  ///< 0: no reply yet
-  bool is_chunked_ = false, is_event_stream_ = false, has_ended_ = false, is_open_ = true;
+  bool is_chunked_ = false, is_event_stream_ = false, has_ended_ = false;
+  std::atomic<bool> is_open_{true};
 };
 
 }  // namespace kl

@@ -270,6 +270,7 @@ struct HttpServer::Impl {
     Connection::start(io, std::move(socket), std::move(client), *context);
   }
 
+  /// Takes connections as long as `acceptor` listens, whatever goes wrong with one of them.
   asio::awaitable<void> accept(asio::basic_socket_acceptor<asio::generic::stream_protocol>& acceptor) {
     constexpr auto kPause = std::chrono::milliseconds(50);
     asio::steady_timer pause(io);
@@ -277,12 +278,19 @@ struct HttpServer::Impl {
       error_code error;
       Stream stream(io);
       co_await acceptor.async_accept(stream, asio::redirect_error(asio::use_awaitable, error));
+      std::string problem = error ? error.message() : "";
       if (!error) {
-        admit(std::move(stream));
-      } else if (acceptor.is_open()) {  // out of descriptors, most likely: some will come back
-        pause.expires_after(kPause);
-        co_await pause.async_wait(asio::redirect_error(asio::use_awaitable, error));
+        try {
+          admit(std::move(stream));
+        } catch (const std::exception& exception) {
+          problem = exception.what();
+        }
       }
+      if (problem.empty() || !acceptor.is_open()) continue;
+      // Out of descriptors or memory, most likely: some will come back.
+      context->log.problem(fmt::format("connection: expected to take one more, got {}", problem));
+      pause.expires_after(kPause);
+      co_await pause.async_wait(asio::redirect_error(asio::use_awaitable, error));
     }
   }
 

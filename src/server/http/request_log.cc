@@ -59,24 +59,49 @@ std::string as_text(const LogLine& line) {
   return text + '\n';
 }
 
+/// Lines to a descriptor whose reader is never waited for.  Those that do not fit are lost, and the next one that does, or
+/// the end, says how many.
+class HastyLines {
+ public:
+  explicit HastyLines(int fd) : fd_(fd) {}
+  HastyLines(const HastyLines&) = delete;
+  ~HastyLines() { confess(); }
+
+  void write(std::string_view line) {
+    confess();
+    if (!put(line)) ++lost_;
+  }
+
+ private:
+  void confess() {
+    if (lost_ > 0 && put(fmt::format("kl: {} lines are missing here, as nobody read them\n", lost_))) lost_ = 0;
+  }
+
+  /// A pipe that poll() calls writable takes PIPE_BUF bytes at once, and no line is longer.
+  bool put(std::string_view line) const {
+    pollfd descriptor{fd_, POLLOUT, 0};
+    return ::poll(&descriptor, 1, 0) == 1 && (descriptor.revents & POLLOUT) != 0 &&
+           ::write(fd_, line.data(), line.size()) == static_cast<ssize_t>(line.size());
+  }
+
+  const int fd_;
+  std::uint64_t lost_ = 0;
+};
+
 }  // namespace
 
 RequestLog::Sink RequestLog::to_descriptor(int fd) {
-  // A pipe that poll() calls writable takes PIPE_BUF bytes at once, and no line is longer.
-  return [fd, dropped = std::make_shared<std::uint64_t>(0)](std::string_view line) {
-    pollfd descriptor{fd, POLLOUT, 0};
-    if (::poll(&descriptor, 1, 0) != 1 || (descriptor.revents & POLLOUT) == 0) {
-      ++*dropped;
-      return;
-    }
-    std::string text(line);
-    if (*dropped > 0) text += fmt::format("kl: {} lines before this one are missing, as nobody read them\n", *dropped);
-    if (::write(fd, text.data(), text.size()) >= 0) *dropped = 0;
-  };
+  return [lines = std::make_shared<HastyLines>(fd)](std::string_view line) { lines->write(line); };
 }
 
 void RequestLog::write(const LogLine& line) const {
   sink_(format_ == LogFormat::kJson ? as_json(line) : as_text(line));
+}
+
+void RequestLog::problem(std::string_view what) const {
+  const std::string text = printable(what, kMostOfPath);
+  sink_(format_ == LogFormat::kJson ? nlohmann::ordered_json{{"time", timestamp()}, {"problem", text}}.dump() + '\n'
+                                    : fmt::format("{} problem: {}\n", timestamp(), text));
 }
 
 }  // namespace kl

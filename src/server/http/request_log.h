@@ -24,7 +24,7 @@ struct LogLine {
   std::optional<Exchange::Tokens> tokens;
 };
 
-/// Writes a line of at most 4 KiB for each request.
+/// Writes a line of at most 4 KiB for each request, and for what goes wrong outside of requests.
 class RequestLog {
  public:
   using Sink = std::function<void(std::string_view line)>;
@@ -34,6 +34,7 @@ class RequestLog {
 
   RequestLog(LogFormat format, Sink sink) : format_(format), sink_(std::move(sink)) {}
   void write(const LogLine& line) const;
+  void problem(std::string_view what) const;
 
  private:
   LogFormat format_;

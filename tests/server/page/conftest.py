@@ -27,11 +27,9 @@ class Server:
     """The mock server as one test uses it."""
 
     def __init__(self, process):
-        self.url, self.mock = process.url, process.mock
-        self.set()
-        self.mock.requests.clear()
-        self.mock.seen.clear()
-        self.mock.cancelled = 0
+        self.url = process.url
+        self.mock = process.RequestHandlerClass.mock = mock_server.Mock()
+        self.mock.patience = 60
 
     def set(self, **values):
         """key=..., busy=number of refusals"""

@@ -21,8 +21,10 @@ POLICY = "".join(re.findall(r'"([^"]*)"', POLICY[1]))
 TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8",
          ".svg": "image/svg+xml"}
 
-ORDERS = {"slow": "slow", "break": "break", "busy": "busy", "refuse": "refuse",  # a word of the message, and what follows
-          "remember": "markdown", "weather": "tool"}                             # tools must be in the settings
+# A word of the message, and what follows.  "silent" comes to nothing, "break" breaks off after two words, each once the test
+# says so (Mock.go); "weather" needs tools in the settings.
+ORDERS = {"slow": "slow", "silent": "silent", "break": "break", "busy": "busy", "refuse": "refuse", "remember": "markdown",
+          "weather": "tool"}
 
 MARKDOWN = """KDA keeps a **memory of fixed size** per head and *corrects* it with every token:
 
@@ -55,6 +57,9 @@ class Mock:
         self.cancelled = 0     # streams whose reader went away
         self.busy_left = 0     # refusals still to come
         self.seen = []         # prompts read before, as lists of words
+        self.go = threading.Event()  # what "silent" and "break" wait for; who plays by hand waits for `patience`
+        self.patience = 5
+        self.has_broken = False  # a second try is answered
 
 
 def words_of(messages):
@@ -84,6 +89,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+    def parse_request(self):
+        self.mock = type(self).mock  # what a test began it ends with: what is left of it is not told to the next one
+        return super().parse_request()
 
     def reply(self, status, body, kind="application/json", **headers):
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -177,6 +186,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         after_tool = messages[-1]["role"] == "tool"
         cached, total, miss = self.read_prompt(messages)
         time.sleep(0.4 if order == "slow" else 0.02)
+        if order == "silent":
+            self.mock.go.wait(self.mock.patience)
         chunk({"role": "assistant", "content": ""})
         first = time.monotonic()
         if order == "tool" and body.get("tools") and not after_tool:
@@ -213,7 +224,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if order == "markdown":
             return MARKDOWN
         if order == "slow":
-            return " ".join(f"word{i}" for i in range(200))
+            return " ".join(f"word{i}" for i in range(2000))
         return "You said: " + messages[-1]["content"]
 
     def say(self, text, body, order, chunk):
@@ -223,7 +234,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if body.get("logprobs"):
                 more["logprobs"] = {"content": [logprobs_of(token, i, body.get("top_logprobs", 0))], "refusal": None}
             chunk({"content": token}, **more)
-            if order == "break" and i == 1:
+            if order == "break" and i == 1 and not self.mock.has_broken:
+                self.mock.go.wait(self.mock.patience)  # a browser throws away what the page has not read when the end comes
+                self.mock.has_broken = True
                 self.connection.shutdown(socket.SHUT_RDWR)
                 return None
             time.sleep(0.03 if order == "slow" else 0.002)

@@ -38,6 +38,17 @@ class Chat:
         self.page.click(selector)
 
 
+def stored_messages(page):
+    """The messages in the browser's database, by conversation: [[node, ...], ...]."""
+    return page.evaluate("""(async () => {
+        const come = (request) => new Promise((done, fail) => { request.onsuccess = () => done(request.result); request.onerror = fail; });
+        const database = await come(indexedDB.open("kl-chat"));
+        const conversations = await come(database.transaction("conversations").objectStore("conversations").getAll());
+        database.close();
+        return conversations.map((conversation) => conversation.nodes);
+    })()""")
+
+
 def set_fields(page, **values):
     """Types values into the settings panel."""
     if page.evaluate("document.getElementById('settings').hidden"):

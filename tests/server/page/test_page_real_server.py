@@ -5,8 +5,9 @@ import signal
 import subprocess
 
 import pytest
+from raw_http import eventually
 
-from .page_driver import set_fields
+from .page_driver import set_fields, stored_messages
 
 URL, PROGRAM = os.environ.get("KL_PAGE_URL"), os.environ.get("KL_PROGRAM")
 
@@ -58,16 +59,9 @@ def test_tokens_make_up_the_answer(real_chat):
     page = real_chat.page
     page.press("P", alt=True)
     real_chat.ask("Who is there?")
-    kept = page.evaluate("""(async () => {
-        const open = indexedDB.open("kl-chat");
-        await new Promise((done) => open.onsuccess = done);
-        await new Promise((done) => setTimeout(done, 900));
-        const all = open.result.transaction("conversations").objectStore("conversations").getAll();
-        await new Promise((done) => all.onsuccess = done);
-        const node = all.result[0].nodes[1];
-        return { content: node.content, tokens: node.tokens.map((token) => token.text).join("") };
-    })()""")
-    assert kept["content"] != "" and kept["tokens"].startswith(kept["content"])
+    assert eventually(lambda: [nodes[-1].get("state") for nodes in stored_messages(page)] == ["done"], within=20)
+    [[_, kept]] = stored_messages(page)
+    assert kept["content"] != "" and "".join(token["text"] for token in kept["tokens"]).startswith(kept["content"])
     assert page.count(".token") > 0
     page.hover(".token")
     page.wait("document.querySelectorAll('#token-tip tr').length >= 5")

@@ -1,6 +1,8 @@
 """Hostile text stays text; the policy holds; Markdown is what it should be."""
 import json
 
+from raw_http import eventually
+
 ATTACKS = [
     "<script>window.hacked = 1</script>",
     "<img src=x onerror='window.hacked = 1'>",
@@ -44,6 +46,8 @@ def test_policy_refuses_what_the_page_never_does(chat):
         return outcome;
     })()""")
     assert outcome == []
+    page.evaluate("console.error('no more')")  # what the browser has to say comes in order, and later than the answer
+    assert eventually(lambda: page.evaluate("true") and "no more" in page.problems, within=20)
     assert any("content security policy" in text.lower() for text in page.problems)
     page.problems.clear()
     page.requests.clear()
