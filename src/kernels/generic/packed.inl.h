@@ -6,8 +6,8 @@
 // a time.  Either way an output is one sequence of operations, the same for every number of tokens and every instruction set.
 //
 // Blocking.  Blocks of 16 outputs are contiguous, so one block after the other is one ascending stream: the order for one and
-// two tokens, without prefetch.  More tokens take two blocks at a time, kPackedTokens tokens in registers, and pull the next
-// blocks into L2 while the last tokens pass by.
+// two tokens, without prefetch (two tokens and groups of 16: with).  More tokens take two blocks at a time, kPackedTokens
+// tokens in registers, and pull the next blocks into L2 while the last tokens pass by.
 #include "kernels/generic/matmul.inl.h"
 #include "kernels/generic/quantize_row.inl.h"
 
@@ -274,13 +274,14 @@ void packed_blocks(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) {
   const PackedFormat& f = a.w.format;
   const std::ptrdiff_t block_bytes = f.block_bytes(a.w.K), blocks = V / kParts;
   const std::ptrdiff_t tiles = (a.M + kPackedTokens - 1) / kPackedTokens;
+  constexpr std::ptrdiff_t kUnaided = F::kGroup == 16 ? 1 : 2;  // most tokens that need no prefetch
   const auto* first = static_cast<const std::byte*>(a.w.data) + n0 / kTileOutputs * block_bytes;
   std::ptrdiff_t n = n0;
   for (; n + (blocks - 1) * kTileOutputs < n1; n += blocks * kTileOutputs, first += blocks * block_bytes) {
     PackedPanel panel{first, block_bytes, f.tile_bytes(), f.tiles(a.w.K), ScaleLayout(f), nullptr};
     for (std::ptrdiff_t tile = 0; tile < tiles; ++tile) {  // of equal size, or one token less
       const std::ptrdiff_t m = a.M * tile / tiles, end = a.M * (tile + 1) / tiles;
-      if (tile + 1 == tiles && a.M > 2) {
+      if (tile + 1 == tiles && a.M > kUnaided) {
         panel.ahead =
             n + blocks * kTileOutputs < n1 ? first + blocks * block_bytes : static_cast<const std::byte*>(a.next);
       }
