@@ -11,6 +11,7 @@ import argparse
 import http.client
 import json
 import pathlib
+import socket
 import statistics
 import threading
 import time
@@ -25,13 +26,13 @@ class Stream:
         self.connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=3600)
         path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
         body = body | {"stream": True, "stream_options": {"include_usage": True}, "ignore_eos": True, "temperature": 0}
-        self.start, self.times, self.usage = time.perf_counter(), [], None
+        self.start, self.times, self.usage, self.has_hung_up = time.perf_counter(), [], None, False
         self.connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
 
     def run(self):
         reply = self.connection.getresponse()
         assert reply.status == 200, reply.read()
-        for line in reply:
+        for line in self.lines(reply):
             if not line.startswith(b"data: ") or line.startswith(b"data: [DONE]"):
                 continue
             chunk = json.loads(line[6:])
@@ -39,6 +40,17 @@ class Stream:
             if any(text(choice) for choice in chunk["choices"]):
                 self.times.append(time.perf_counter())
         return self
+
+    def lines(self, reply):
+        try:
+            yield from reply
+        except (http.client.HTTPException, OSError):
+            if not self.has_hung_up:
+                raise
+
+    def hang_up(self):
+        self.has_hung_up = True
+        self.connection.sock.shutdown(socket.SHUT_RDWR)
 
     def first(self):
         return self.times[0] - self.start
@@ -81,8 +93,8 @@ def beside(a):
     start = time.perf_counter()
     reader = Stream(a.url, {"prompt": long_text(a.prompt_tokens // a.tokens_per_word), "max_tokens": 1}).run()
     end = reader.times[0]
-    user.connection.sock.close()
-    thread.join(1)
+    user.hang_up()
+    thread.join()
     quiet, busy = gaps(user, user.times[1], start), gaps(user, start, end)
     return {"prompt_tokens": reader.usage["prompt_tokens"], "prompt_seconds": reader.first(), "quiet_ms": 1e3 * statistics.mean(quiet),
             "busy_ms": 1e3 * statistics.mean(busy), "busy_max_ms": 1e3 * max(busy), "ratio": statistics.mean(busy) / statistics.mean(quiet)}
