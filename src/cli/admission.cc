@@ -33,7 +33,7 @@ std::int64_t admit_text(const ModelArgs& args, const MemoryPlan& plan, std::int6
 
 std::int64_t admit_conversation(const ModelArgs& args, const MemoryPlan& plan, std::int64_t ctx_size,
                                 std::int64_t least) {
-  constexpr std::size_t kSnapshots = 2;  // before the last answer, and before the one in the making
+  constexpr std::size_t kSnapshots = 3;  // before the last answer and behind it, and before the one in the making
   const std::size_t kept = kSnapshots * plan.state_fixed, available = available_bytes();
   const std::int64_t limit = limit_of(args, ctx_size);
   const std::int64_t needed = ctx_size > 0 ? ctx_size : std::min(least, limit);
