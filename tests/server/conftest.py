@@ -1,5 +1,12 @@
+import signal
+
 import pytest
 import raw_http
+
+# As tests/cli/conftest.py: what ran in the background hands ignored signals on, and the server leaves them ignored.
+for name in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+    if signal.getsignal(name) == signal.SIG_IGN:
+        signal.signal(name, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="module")

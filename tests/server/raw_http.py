@@ -123,7 +123,7 @@ class Wire:
                 return Reply(status, headers, bytes(body), True)
         return Reply(status, headers, bytes(body), False)
 
-    def is_closed(self, within=5):
+    def is_closed(self, within=30):
         """Whether the server closes the connection, sending nothing more, within so many seconds."""
         self.socket.settimeout(within)
         try:

@@ -27,7 +27,7 @@ FLAGS = ["--headless=new", "--no-sandbox", "--remote-debugging-pipe", "--no-firs
          "--disable-features=BackForwardCache",  # a page left is a page gone
          # A desktop's mouse: Chromium without a screen has none, and media queries would say so.
          "--blink-settings=primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4"]
-TIMEOUT = 40  # seconds that any one thing may take
+TIMEOUT = 120  # seconds that any one thing may take: a busy machine is slow
 
 KEY_CODES = {"Enter": 13, "Escape": 27, "Tab": 9, "ArrowUp": 38, "ArrowDown": 40, "ArrowLeft": 37, "ArrowRight": 39,
              "Delete": 46, "F2": 113, "Home": 36, "End": 35}
