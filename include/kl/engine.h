@@ -17,9 +17,8 @@ namespace kl {
 
 /// How an engine shares the model among many texts.
 struct EngineOptions {
-  int parallel = 4;  ///< texts in the making at once ("slots"); a request with n > 1 takes n of them
-  std::int64_t ctx_size =
-      0;  ///< most tokens of one text, prompt included; 0: what the model was trained for, if memory has room
+  int parallel = 4;               ///< texts in the making at once ("slots"); a request with n > 1 takes n of them
+  std::int64_t ctx_size = 0;      ///< most tokens of one text; 0: what the model was trained for, if memory has room
   int max_queue = 512;            ///< requests that may wait; one more is refused with Error(kBusy)
   std::size_t cache_bytes = 0;    ///< memory for checkpoints of texts that are over; 0: an eighth of what is free
   double step_seconds = 0.1;      ///< while somebody decodes, prompts are read in pieces that take about so long

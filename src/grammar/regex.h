@@ -18,7 +18,8 @@ class PatternError : public std::runtime_error {
 /// The contents of JSON strings (canonical form, without quotes) in which the ECMA-262 pattern is found.
 ///
 /// Supported: literals, ., classes, \d \w \s \D \W \S, escapes of characters, groups, |, * + ? {n,m} (lazy ones read the
-/// same), ^ and $ anywhere, any number of them.  Refused: back references, look-around, \b, \p, and what the language does not know.
+/// same), ^ and $ anywhere, any number of them.  Refused: back references, look-around, \b, \p, and what the language does
+/// not know.
 /// Throws PatternError and Budget::Exceeded.  REQUIRES: well-formed UTF-8.
 Graph compile_pattern(std::string_view pattern, Budget& budget);
 

@@ -31,8 +31,8 @@ struct Scope {
 
 /// Owns what one rendering makes, and counts what it costs.
 ///
-/// Strings and what a Held says are counted while they live.  All else lives as long as the heap, which is what makes cycles harmless and
-/// destruction flat.
+/// Strings and what a Held says are counted while they live.  All else lives as long as the heap, which is what makes
+/// cycles harmless and destruction flat.
 ///
 /// Throws Failure where a limit would be exceeded.
 class Heap {

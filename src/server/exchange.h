@@ -24,8 +24,9 @@ struct HttpRequest {
 
 /// One request and its reply: what an endpoint sees of HTTP.
 ///
-/// All methods but post(), request() and is_open() belong to the I/O thread, on which endpoints run; none of them blocks.  An endpoint answers
-/// with reply(), or with begin_stream(), any number of write()s and end(); it may do so later, keeping the shared_ptr.
+/// All methods but post(), request() and is_open() belong to the I/O thread, on which endpoints run; none of them blocks.
+/// An endpoint answers with reply(), or with begin_stream(), any number of write()s and end(); it may do so later, keeping
+/// the shared_ptr.
 class Exchange {
  public:
   virtual ~Exchange() = default;

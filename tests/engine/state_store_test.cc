@@ -140,8 +140,8 @@ TEST_F(StateStoreTest, ForgetsAForkThatHoldsNothingItself) {
 TEST_F(StateStoreTest, TextsOfEvictedStatesDoNotEatTheBudget) {
   const std::size_t one = state("a").bytes();
   StateStore store(one * 3);
-  SequenceState s = state("a");
-  for (int i = 0; i < 200; ++i) {  // long texts that differ from the first token on
+  const SequenceState s = state("a");  // of one token, whatever the text: only its bytes count here
+  for (int i = 0; i < 200; ++i) {      // long texts that differ from the first token on
     std::vector<ReadToken> t = text(std::string(one / 64, 'b'));
     t[0] = ReadToken(static_cast<Token>(1000 + i), false);
     store.keep(t, s);

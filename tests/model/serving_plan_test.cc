@@ -14,7 +14,8 @@ constexpr MemoryPlan kModel = {.weights_mapped = 900'000'000,
                                .weights_copied = 100'000'000,
                                .scratch = 50'000'000,
                                .state_fixed = 10'000'000,
-                               .state_per_token = 1000};
+                               .state_per_token = 1000,
+                               .state_per_tentative = 3000};
 
 TEST(ServingPlan, CountsWhatEachSlotTakes) {
   const ServingPlan plan = plan_serving(kModel, 1000, 4, 7);
@@ -23,6 +24,10 @@ TEST(ServingPlan, CountsWhatEachSlotTakes) {
   EXPECT_EQ(plan.states, 40'000'000u);
   EXPECT_EQ(plan.latents, 4u * 1024 * 1000) << "latents lie in blocks of 128 tokens";
   EXPECT_EQ(plan.total(), 1'000'000'000u + 50'000'000 + 40'000'000 + 4'096'000 + 7);
+}
+
+TEST(ServingPlan, DraftsAreHeldBesideEachState) {
+  EXPECT_EQ(plan_serving(kModel, 1000, 4, 7, 8).states, 4u * (10'000'000 + 8 * 3000));
 }
 
 TEST(ServingPlan, TheContextThatFitsIsTheLargestThatDoes) {

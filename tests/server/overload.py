@@ -90,9 +90,7 @@ def check(result, clients, rounds, refusal_ms):
     assert result["accepted"] + result["refused"] == clients * rounds and result["logged"] == result["refused"], result
     assert result["accepted"] >= (PARALLEL + MAX_QUEUE) * rounds, result
     assert result["refusal_p99_ms"] < refusal_ms, result
-    assert result["descriptors_after"] <= result["descriptors"] + 2, result
-    assert result["rss_after"] <= result["rss"] * 1.05 + 8, result
-    assert result["exit"] == 0, result
+    soak.check_nothing_is_left(result)
 
 
 def main():

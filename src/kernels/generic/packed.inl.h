@@ -2,8 +2,9 @@
 // Products with packed weights (packed.h): 16 outputs lie in the lanes, inputs ascend, nothing crosses lanes.
 //
 // Two ways to multiply.  In integers, where the activations come quantised: the bytes of four inputs of 16 outputs meet four
-// bytes of a token, and sums of 32 inputs (16 where they share a scale) are exact whatever the order.  In f32 otherwise: weights are unpacked one input at
-// a time.  Either way an output is one sequence of operations, the same for every number of tokens and every instruction set.
+// bytes of a token, and sums of 32 inputs (16 where they share a scale) are exact whatever the order.  In f32 otherwise:
+// weights are unpacked one input at a time.  Either way an output is one sequence of operations, the same for every number of
+// tokens and every instruction set.
 //
 // Blocking.  Blocks of 16 outputs are contiguous, so one block after the other is one ascending stream: the order for one and
 // two tokens, without prefetch (two tokens and groups of 16: with).  More tokens take two blocks at a time, kPackedTokens
@@ -20,8 +21,8 @@ struct Format {
   static constexpr int kBits = Bits, kGroup = Group;
   static constexpr bool kMinimum = Minimum;
   static constexpr float kMiddle = static_cast<float>(1 << (Bits - 1));  // times the scale: without a minimum, minus it
-  static constexpr std::ptrdiff_t kSpan =
-      Group < 32 ? Group : 32;  // inputs that share the weights' and the token's scale
+  // Inputs that share the weights' scale and the token's.
+  static constexpr std::ptrdiff_t kSpan = Group < kActivationGroup ? Group : kActivationGroup;
   static constexpr std::ptrdiff_t kQuantBytes = kTileOutputs * kTileInputs * Bits / 8;
 };
 

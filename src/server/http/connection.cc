@@ -47,7 +47,7 @@ std::string_view trace_id(const Headers& headers) {
   return value.substr(kTraceAt, kTraceLength);
 }
 
-/// Methods that exist, so that a path may refuse them; others are not implemented.
+/// Methods that HTTP knows: a path may refuse them with 405.  Any other is answered with 501.
 bool is_known_method(std::string_view method) {
   for (const char* known : {"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "QUERY"}) {
     if (method == known) return true;
