@@ -62,11 +62,11 @@ forced_isa() {
       return 77
     fi
   done
-  KL_ISA=$isa GTEST_FILTER='-Tables/*:Checkpoints/*:Folders/*' run_ctest release -R '^(model|runtime)$'
+  KL_ISA=$isa GTEST_FILTER='-Tables/*:Checkpoints/*:Folders/*' run_ctest release -R '^(model|generation)$'
 }
 
 # What is given bytes of strangers, and what many threads share.
-sanitized=(gguf checkpoint weights text jinja chat grammar session model engine server)
+sanitized=(gguf checkpoint encodings packing config weights inspect synth text jinja chat grammar session model engine server)
 
 # One clang build serves three purposes: a second compiler's warnings, the sanitizers, and the fuzz targets.  The program's own
 # files are only looked at: no sanitized test runs them.

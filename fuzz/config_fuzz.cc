@@ -6,9 +6,9 @@
 #include <string>
 #include <string_view>
 
+#include "config/tensor_table.h"
 #include "kl/error.h"
 #include "kl/model_args.h"
-#include "weights/tensor_table.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   kl::ModelArgs args;

@@ -5,12 +5,12 @@
 #include <string_view>
 #include <vector>
 
+#include "config/gguf_config.h"
 #include "gguf/decode.h"
 #include "gguf/gguf_file.h"
 #include "kl/error.h"
 #include "kl/tokenizer.h"
 #include "text/gguf_tokenizer.h"
-#include "weights/gguf_config.h"
 
 namespace {
 

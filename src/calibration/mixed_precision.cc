@@ -10,10 +10,10 @@
 #include "calibration/module_packer.h"
 #include "calibration/trial.h"
 #include "checkpoint/checkpoint.h"
+#include "config/quantization_config.h"
 #include "convert/conversion.h"
 #include "kl/error.h"
-#include "weights/packed_name.h"
-#include "weights/quantization_config.h"
+#include "packing/packed_name.h"
 #include "weights/sanitize.h"
 
 namespace kl {

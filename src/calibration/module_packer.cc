@@ -8,7 +8,7 @@
 
 #include "calibration/pack_for_inputs.h"
 #include "kl/error.h"
-#include "weights/packed_name.h"
+#include "packing/packed_name.h"
 
 namespace kl {
 namespace {

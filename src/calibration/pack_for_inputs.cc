@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "weights/group_fit.h"
+#include "packing/group_fit.h"
 
 namespace kl {
 namespace {

@@ -5,7 +5,7 @@
 #include "convert/packed_model.h"
 #include "kl/convert.h"
 #include "kl/quantize.h"
-#include "weights/predicates.h"
+#include "packing/predicates.h"
 
 namespace kl {
 

@@ -14,9 +14,9 @@
 #include "convert/model_output.h"
 #include "convert/target_config.h"
 #include "convert/tokenizer_texts.h"
+#include "folder/model_folder.h"
 #include "kl/error.h"
 #include "kl/version.h"
-#include "weights/model_folder.h"
 
 namespace kl {
 namespace {

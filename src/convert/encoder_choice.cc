@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "kl/error.h"
-#include "weights/packed_name.h"
+#include "packing/packed_name.h"
 
 namespace kl {
 namespace {

@@ -7,7 +7,7 @@
 #include "convert/row_encoder.h"
 #include "convert/target_layout.h"
 #include "kl/convert.h"
-#include "weights/predicates.h"
+#include "packing/predicates.h"
 
 namespace kl {
 

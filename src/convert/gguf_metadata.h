@@ -19,7 +19,7 @@ struct GgufMetadataParts {
 /// Throws Error(kUnsupported), naming every field, if llama.cpp would compute something else than config.json says.
 void require_gguf_model(const ModelArgs& args, const std::string& name);
 
-/// The metadata that llama.cpp's loader of kimi-linear wants; gguf_config_json() (weights/gguf_config.h) reads them back.
+/// The metadata that llama.cpp's loader of kimi-linear wants; gguf_config_json() (config/gguf_config.h) reads them back.
 /// Source    convert_hf_to_gguf.py and llama-model.cpp.
 GgufMetadata gguf_metadata(const ModelArgs& args, const GgufMetadataParts& parts);
 

@@ -3,9 +3,9 @@
 #include <cstring>
 
 #include "convert/row_encoder.h"
-#include "weights/encodings/bit_rows.h"
-#include "weights/encodings/require_tensor.h"
-#include "weights/encodings/small_floats.h"
+#include "encodings/bit_rows.h"
+#include "encodings/require_tensor.h"
+#include "encodings/small_floats.h"
 
 namespace kl {
 namespace {

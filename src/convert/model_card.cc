@@ -4,9 +4,9 @@
 
 #include <map>
 
+#include "encodings/mlx_matrices.h"
 #include "kl/version.h"
-#include "weights/encodings/mlx_matrices.h"
-#include "weights/packed_name.h"
+#include "packing/packed_name.h"
 
 namespace kl {
 namespace {

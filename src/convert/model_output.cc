@@ -8,10 +8,10 @@
 #include "base/sha256.h"
 #include "convert/module_writer.h"
 #include "convert/resumable_folder.h"
+#include "folder/checksums.h"
+#include "folder/model_folder.h"
 #include "gguf/gguf_writer.h"
 #include "kl/error.h"
-#include "weights/checksums.h"
-#include "weights/model_folder.h"
 
 namespace kl {
 namespace {

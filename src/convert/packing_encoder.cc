@@ -3,8 +3,8 @@
 #include <cstring>
 
 #include "convert/row_encoder.h"
-#include "weights/pack.h"
-#include "weights/packed_name.h"
+#include "packing/pack.h"
+#include "packing/packed_name.h"
 
 namespace kl {
 namespace {

@@ -14,8 +14,8 @@
 
 #include "base/output_file.h"
 #include "base/read_file.h"
+#include "folder/checksums.h"
 #include "kl/error.h"
-#include "weights/checksums.h"
 
 namespace kl {
 namespace {

@@ -11,10 +11,10 @@
 #include "base/dtype.h"
 #include "convert/packed_model.h"
 #include "convert/source_matrix.h"
+#include "encodings/mlx.h"
 #include "gguf/ggml_type.h"
 #include "kernels/packed.h"
 #include "kl/safetensors.h"
-#include "weights/encodings/mlx.h"
 
 namespace kl {
 

@@ -4,9 +4,9 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/widen.h"
 #include "kernels/select.h"
-#include "weights/pack.h"
-#include "weights/widen.h"
+#include "packing/pack.h"
 
 namespace kl {
 namespace {

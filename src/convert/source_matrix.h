@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "weights/encodings/stored_matrix.h"
+#include "encodings/stored_matrix.h"
 
 namespace kl {
 

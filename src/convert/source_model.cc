@@ -5,10 +5,10 @@
 
 #include <utility>
 
-#include "weights/packed_name.h"
-#include "weights/quantization_config.h"
+#include "base/widen.h"
+#include "config/quantization_config.h"
+#include "packing/packed_name.h"
 #include "weights/sanitize.h"
-#include "weights/widen.h"
 
 namespace kl {
 namespace {

@@ -7,10 +7,10 @@
 #include <string_view>
 
 #include "checkpoint/checkpoint.h"
+#include "config/tensor_table.h"
 #include "convert/source_matrix.h"
+#include "encodings/encoding.h"
 #include "kl/model_args.h"
-#include "weights/encodings/encoding.h"
-#include "weights/tensor_table.h"
 
 namespace kl {
 

@@ -6,7 +6,7 @@
 #include <tuple>
 
 #include "base/read_file.h"
-#include "weights/model_folder.h"
+#include "folder/model_folder.h"
 
 namespace kl {
 namespace {

@@ -8,9 +8,9 @@
 #include <unordered_map>
 #include <vector>
 
+#include "generation/reading.h"
 #include "kl/engine.h"
 #include "kl/model.h"
-#include "runtime/reading.h"
 
 namespace kl {
 

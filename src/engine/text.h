@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "engine/mailbox.h"
+#include "generation/reading.h"
+#include "generation/speculation.h"
 #include "kl/engine.h"
-#include "runtime/reading.h"
-#include "runtime/speculation.h"
 
 namespace kl {
 

@@ -2,8 +2,8 @@
 
 #include "base/cpu_topology.h"
 #include "checkpoint/checkpoint.h"
+#include "config/quantization_config.h"
 #include "layers/delta_attention.h"
-#include "weights/quantization_config.h"
 #include "weights/sanitize.h"
 
 namespace kl {

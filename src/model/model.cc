@@ -10,13 +10,13 @@
 #include "base/float_environment.h"
 #include "base/mapped_file.h"
 #include "checkpoint/checkpoint.h"
+#include "config/quantization_config.h"
 #include "kernels/select.h"
 #include "kl/error.h"
 #include "model/fingerprint.h"
 #include "model/kimi_linear_model.h"
 #include "model/memory_plan.h"
 #include "model/open_weights.h"
-#include "weights/quantization_config.h"
 #include "weights/sanitize.h"
 
 namespace kl {

@@ -13,10 +13,10 @@
 #include "base/read_file.h"
 #include "base/run_tasks.h"
 #include "checkpoint/checkpoint.h"
+#include "folder/checksums.h"
 #include "kl/inspect.h"
 #include "kl/verify.h"
 #include "verify/suspicions.h"
-#include "weights/checksums.h"
 #include "weights/sanitize.h"
 
 namespace kl {

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "base/dtype.h"
-#include "weights/packed_name.h"
+#include "packing/packed_name.h"
 
 namespace kl {
 namespace {

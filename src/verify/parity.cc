@@ -7,11 +7,11 @@
 
 #include "kl/inspect.h"
 #include "kl/verify.h"
+#include "packing/packed_name.h"
 #include "verify/dump.h"
 #include "verify/judge.h"
 #include "verify/measurement.h"
 #include "verify/switches.h"
-#include "weights/packed_name.h"
 
 namespace kl {
 namespace {

@@ -9,8 +9,8 @@
 
 #include "base/dtype.h"
 #include "base/printable.h"
-#include "weights/packed_name.h"
-#include "weights/widen.h"
+#include "base/widen.h"
+#include "packing/packed_name.h"
 
 namespace kl {
 namespace {

@@ -9,11 +9,11 @@
 
 #include "base/aligned_buffer.h"
 #include "checkpoint/checkpoint.h"
+#include "config/tensor_table.h"
+#include "encodings/encoding.h"
+#include "packing/repack.h"
 #include "weights/complaints.h"
-#include "weights/encodings/encoding.h"
-#include "weights/repack.h"
 #include "weights/sanitize.h"
-#include "weights/tensor_table.h"
 #include "weights/weights.h"
 
 namespace kl {

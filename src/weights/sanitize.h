@@ -4,9 +4,9 @@
 
 #include "base/problems.h"
 #include "checkpoint/checkpoint.h"
+#include "config/tensor_table.h"
+#include "encodings/encoding.h"
 #include "kl/model_args.h"
-#include "weights/encodings/encoding.h"
-#include "weights/tensor_table.h"
 #include "weights/weights.h"
 
 namespace kl {

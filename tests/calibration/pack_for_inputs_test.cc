@@ -8,8 +8,8 @@
 
 #include "calibration/input_moments.h"
 #include "kernels/kernels.h"
+#include "packing/pack.h"
 #include "tests/support/random.h"
-#include "weights/pack.h"
 
 namespace kl {
 namespace {

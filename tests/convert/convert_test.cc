@@ -5,17 +5,17 @@
 #include <numeric>
 
 #include "convert/row_encoder.h"
+#include "encodings/bit_rows.h"
 #include "gguf/gguf_file.h"
 #include "gguf/gguf_writer.h"
 #include "kl/error.h"
+#include "packing/pack.h"
+#include "packing/packed_name.h"
 #include "tests/support/random.h"
 #include "tests/support/temp_dir.h"
 #include "text/base64.h"
 #include "text/gpt2_bytes.h"
 #include "text/tokenizer_export.h"
-#include "weights/encodings/bit_rows.h"
-#include "weights/pack.h"
-#include "weights/packed_name.h"
 
 namespace kl {
 namespace {

@@ -4,11 +4,11 @@
 #include <chrono>
 #include <set>
 
+#include "config/tensor_table.h"
 #include "kl/model.h"
 #include "tests/model/recorder.h"
 #include "tests/support/error_of.h"
 #include "tests/support/golden.h"
-#include "weights/tensor_table.h"
 
 namespace kl::test {
 namespace {

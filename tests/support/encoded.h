@@ -6,9 +6,9 @@
 #include <utility>
 #include <vector>
 
+#include "encodings/encoding.h"
 #include "tests/support/random.h"
 #include "tests/support/tensor_file.h"
-#include "weights/encodings/encoding.h"
 
 namespace kl::test {
 

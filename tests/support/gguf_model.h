@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "config/tensor_table.h"
 #include "kl/model_args.h"
 #include "tests/support/gguf_bytes.h"
 #include "tests/support/random.h"
-#include "weights/tensor_table.h"
 
 namespace kl::test {
 

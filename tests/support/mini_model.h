@@ -2,9 +2,9 @@
 #include <filesystem>
 #include <string>
 
+#include "config/tensor_table.h"
 #include "kl/model_args.h"
 #include "tests/support/tensor_file.h"
-#include "weights/tensor_table.h"
 
 namespace kl {
 

@@ -4,10 +4,10 @@
 #include <fstream>
 #include <random>
 
+#include "folder/checksums.h"
 #include "kl/verify.h"
 #include "tests/support/error_of.h"
 #include "tests/support/mini_model.h"
-#include "weights/checksums.h"
 
 namespace kl {
 namespace {

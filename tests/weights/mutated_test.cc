@@ -10,11 +10,11 @@
 #include <string>
 
 #include "checkpoint/checkpoint.h"
+#include "config/quantization_config.h"
 #include "kl/model_args.h"
 #include "tests/support/error_of.h"
 #include "tests/support/random.h"
 #include "tests/support/temp_dir.h"
-#include "weights/quantization_config.h"
 #include "weights/sanitize.h"
 
 namespace kl {
