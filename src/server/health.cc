@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "server/api_error.h"
+#include "server/exchange/api_error.h"
 
 namespace kl {
 

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "kl/engine.h"
-#include "server/metrics.h"
-#include "server/route.h"
+#include "server/exchange/metrics.h"
+#include "server/exchange/route.h"
 
 namespace kl {
 

@@ -7,7 +7,7 @@
 
 #include "kl/structured.h"
 #include "server/api/api.h"
-#include "server/page.h"
+#include "server/page/page.h"
 
 namespace kl {
 namespace {

@@ -4,7 +4,7 @@
 #include <sstream>
 
 #include "server/api/stop_filter.h"
-#include "server/metrics.h"
+#include "server/exchange/metrics.h"
 #include "tests/server/api_fixture.h"
 
 namespace kl {

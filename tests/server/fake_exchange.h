@@ -8,7 +8,7 @@
 #include <mutex>
 #include <string>
 
-#include "server/exchange.h"
+#include "server/exchange/exchange.h"
 
 namespace kl {
 

@@ -1,4 +1,4 @@
-#include "server/page.h"
+#include "server/page/page.h"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@
 #include <sstream>
 #include <string>
 
-#include "server/page_files.h"
+#include "server/page/page_files.h"
 
 namespace kl {
 namespace {

@@ -7,8 +7,8 @@
 #include "kl/tokenizer.h"
 #include "server/api/context.h"
 #include "server/api/workers.h"
-#include "server/api_error.h"
-#include "server/route.h"
+#include "server/exchange/api_error.h"
+#include "server/exchange/route.h"
 
 namespace kl {
 

@@ -7,7 +7,7 @@
 
 #include "base/printable.h"
 #include "kl/version.h"
-#include "server/api_error.h"
+#include "server/exchange/api_error.h"
 
 namespace kl {
 namespace {

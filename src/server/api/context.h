@@ -13,7 +13,7 @@
 #include "kl/structured.h"
 #include "kl/tokenizer.h"
 #include "server/api/backend.h"
-#include "server/exchange.h"
+#include "server/exchange/exchange.h"
 
 namespace kl {
 

@@ -6,7 +6,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
-#include "server/api_error.h"
+#include "server/exchange/api_error.h"
 
 namespace kl {
 namespace {

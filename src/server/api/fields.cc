@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/printable.h"
-#include "server/api_error.h"
+#include "server/exchange/api_error.h"
 
 namespace kl {
 namespace {

@@ -8,7 +8,7 @@
 
 #include "base/json.h"
 #include "base/printable.h"
-#include "server/api_error.h"
+#include "server/exchange/api_error.h"
 
 namespace kl {
 namespace {

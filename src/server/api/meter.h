@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "kl/engine.h"
-#include "server/exchange.h"
-#include "server/metrics.h"
+#include "server/exchange/exchange.h"
+#include "server/exchange/metrics.h"
 
 namespace kl {
 

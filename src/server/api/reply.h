@@ -9,7 +9,7 @@
 #include "server/api/context.h"
 #include "server/api/json.h"
 #include "server/api/meter.h"
-#include "server/api_error.h"
+#include "server/exchange/api_error.h"
 
 namespace kl {
 

@@ -9,7 +9,7 @@
 #include "server/api/generate_options.h"
 #include "server/api/response_store.h"
 #include "server/api/tools.h"
-#include "server/api_error.h"
+#include "server/exchange/api_error.h"
 
 namespace kl {
 namespace {

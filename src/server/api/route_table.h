@@ -4,7 +4,7 @@
 
 #include "server/api/context.h"
 #include "server/api/parameters.h"
-#include "server/api_error.h"
+#include "server/exchange/api_error.h"
 
 namespace kl {
 

@@ -10,7 +10,7 @@
 #include "server/api/fields.h"
 #include "server/api/llama_settings.h"
 #include "server/api/reply.h"
-#include "server/api_error.h"
+#include "server/exchange/api_error.h"
 
 namespace kl {
 namespace {

@@ -4,8 +4,8 @@
 #include <string_view>
 #include <vector>
 
-#include "server/api_error.h"
-#include "server/exchange.h"
+#include "server/exchange/api_error.h"
+#include "server/exchange/exchange.h"
 
 namespace kl {
 

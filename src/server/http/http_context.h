@@ -6,11 +6,11 @@
 #include <map>
 #include <string>
 
+#include "server/exchange/metrics.h"
 #include "server/http/access.h"
 #include "server/http/limits.h"
 #include "server/http/request_log.h"
 #include "server/http/router.h"
-#include "server/metrics.h"
 
 namespace kl {
 

@@ -5,7 +5,7 @@
 #include <memory>
 #include <string>
 
-#include "server/exchange.h"
+#include "server/exchange/exchange.h"
 #include "server/http/body_charge.h"
 #include "server/http/http_context.h"
 

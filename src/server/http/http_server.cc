@@ -29,7 +29,7 @@
 
 #include "base/read_file.h"
 #include "base/thread_name.h"
-#include "server/api_error.h"
+#include "server/exchange/api_error.h"
 #include "server/http/connection.h"
 #include "server/http/http_context.h"
 #include "server/http/response_head.h"

@@ -5,11 +5,11 @@
 #include <string>
 #include <vector>
 
+#include "server/exchange/metrics.h"
+#include "server/exchange/route.h"
 #include "server/http/access.h"
 #include "server/http/limits.h"
 #include "server/http/request_log.h"
-#include "server/metrics.h"
-#include "server/route.h"
 
 namespace kl {
 

@@ -4,8 +4,8 @@
 #include <string>
 #include <string_view>
 
-#include "server/api_error.h"
-#include "server/exchange.h"
+#include "server/exchange/api_error.h"
+#include "server/exchange/exchange.h"
 #include "server/http/limits.h"
 
 namespace kl {

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "server/exchange.h"
+#include "server/exchange/exchange.h"
 
 namespace kl {
 

@@ -3,7 +3,7 @@
 #include <optional>
 #include <string>
 
-#include "server/exchange.h"
+#include "server/exchange/exchange.h"
 
 namespace kl {
 

@@ -3,7 +3,7 @@
 #include <string_view>
 #include <vector>
 
-#include "server/route.h"
+#include "server/exchange/route.h"
 
 namespace kl {
 

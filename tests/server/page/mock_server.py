@@ -16,7 +16,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PAGE = ROOT / "src/server/page"
-POLICY = re.search(r'kPolicy\s*=\s*((?:"[^"]*"\s*)+);', (ROOT / "src/server/page.cc").read_text())
+POLICY = re.search(r'kPolicy\s*=\s*((?:"[^"]*"\s*)+);', (ROOT / "src/server/page/page.cc").read_text())
 POLICY = "".join(re.findall(r'"([^"]*)"', POLICY[1]))
 TYPES = {".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8",
          ".svg": "image/svg+xml"}

@@ -1,4 +1,4 @@
-#include "server/api_error.h"
+#include "server/exchange/api_error.h"
 
 #include <algorithm>
 #include <exception>

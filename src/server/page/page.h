@@ -1,7 +1,7 @@
 #pragma once
 #include <vector>
 
-#include "server/route.h"
+#include "server/exchange/route.h"
 
 namespace kl {
 

@@ -1,4 +1,4 @@
-#include "server/metrics.h"
+#include "server/exchange/metrics.h"
 
 #include <fmt/format.h>
 

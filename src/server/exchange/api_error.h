@@ -6,7 +6,7 @@
 #include <string>
 
 #include "kl/error.h"
-#include "server/exchange.h"
+#include "server/exchange/exchange.h"
 
 namespace kl {
 

@@ -1,11 +1,11 @@
-#include "server/page.h"
+#include "server/page/page.h"
 
 #include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
 
-#include "server/page_files.h"
+#include "server/page/page_files.h"
 
 namespace kl {
 namespace {

@@ -2,7 +2,7 @@
 #include <cstddef>
 #include <string>
 
-#include "server/exchange.h"
+#include "server/exchange/exchange.h"
 
 namespace kl {
 
