@@ -70,9 +70,8 @@ void read_and_continue(std::shared_ptr<kl::AlignedBuffer> memory, std::span<std:
   } catch (const kl::Error&) {
     return;
   }
-  if (image.tokens.size() != image.expanded.size()) std::abort();
   for (kl::SequenceState& state : image.checkpoints) {
-    if (state.num_tokens() > static_cast<std::int64_t>(image.tokens.size())) std::abort();
+    if (state.num_tokens() > static_cast<std::int64_t>(image.text.size())) std::abort();
     const kl::Token next = 1;
     model.forward(state, {&next, 1});
   }

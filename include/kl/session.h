@@ -8,23 +8,21 @@
 #include <vector>
 
 #include "kl/model.h"
-#include "kl/tokenizer.h"
+#include "kl/read_token.h"
 
 namespace kl {
 
 /// What a session file is made of; see docs/serving.md#sessions and docs/formats.md#sessions.
 struct SessionParts {
-  std::span<const Token> tokens;           ///< the whole text, at least as long as the last checkpoint
-  std::span<const std::uint8_t> expanded;  ///< [tokens] 1: MLA took the token in its expanded form, 0: absorbed
-  std::span<const SequenceState* const>
-      checkpoints;        ///< states of beginnings of that text, settled, each longer than the one before
+  std::span<const ReadToken> text;  ///< all of it, at least as long as the last checkpoint
+  /// States of beginnings of that text, settled, each longer than the one before.
+  std::span<const SequenceState* const> checkpoints;
   std::string_view note;  ///< whatever the caller wants to find again, such as the conversation's messages
 };
 
 /// What was in a session file.
 struct SessionImage {
-  std::vector<Token> tokens;
-  std::vector<std::uint8_t> expanded;
+  std::vector<ReadToken> text;
   std::vector<SequenceState> checkpoints;  ///< independent of each other; they keep the file mapped
   std::string note;
 };

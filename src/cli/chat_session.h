@@ -59,15 +59,12 @@ class ChatSession {
   /// Where the conversation stands.
   struct Moment {
     SequenceState state;
-    std::vector<Token> read;             // what the state has read
-    std::vector<std::uint8_t> expanded;  // [read] 1: in MLA's expanded form
-    std::vector<Token> pending;          // to be fed before anything else
-    std::string text;                    // that state and pending hold
-
-    void note_read(std::span<const Token> tokens, std::span<const std::uint8_t> forms);
+    std::vector<ReadToken> read;  // what the state has read
+    std::vector<Token> pending;   // to be fed before anything else
+    std::string text;             // that state and pending hold
   };
 
-  Moment nothing_read() const { return {loaded_.model.make_cache(), {}, {}, {}, {}}; }
+  Moment nothing_read() const { return {loaded_.model.make_cache(), {}, {}, {}}; }
   Moment with_prompt() const;
   GenerateResult answer(Moment& m, const GenerateHooks& hooks);
   std::int64_t room(const Moment& m) const { return ctx_size_ - m.state.num_tokens() - std::ssize(m.pending); }

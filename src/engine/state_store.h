@@ -8,7 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "generation/reading.h"
+#include "kl/read_token.h"
 #include "kl/engine.h"
 #include "kl/model.h"
 

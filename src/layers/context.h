@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "base/thread_pool.h"
 #include "kernels/kernels.h"
+#include "kl/model.h"
 #include "layers/profiler.h"
 
 namespace kl {
@@ -27,8 +28,8 @@ struct LayerContext {
 struct Segment {
   std::ptrdiff_t first = 0;
   std::ptrdiff_t count = 0;
-  bool expanded = false;         ///< the form of MLA it takes, the same for all passes of a call (mla_attention.h)
-  std::ptrdiff_t tentative = 0;  ///< the last so many rows may be taken back (KdaHeldTokens)
+  MlaForm form = MlaForm::kAbsorbed;  ///< kAbsorbed or kExpanded, the same for all passes of a call (mla_attention.h)
+  std::ptrdiff_t tentative = 0;       ///< the last so many rows may be taken back (KdaHeldTokens)
 };
 
 /// Up to so many tokens are few: their task may compute kMostForFew outputs of a matrix, otherwise kMostOutputs.

@@ -23,7 +23,7 @@ namespace kl {
 ///           expanded  keys and values of each head are computed block by block and thrown away: N + P + V
 ///                     multiply-adds, after an expansion that all queries of the pass share.  For many.
 /// Shapes    x, y: [T, D].
-/// Numerics  the forms round differently; Segment::expanded says which one runs.  Within a form neither
+/// Numerics  the forms round differently; Segment::form says which one runs.  Within a form neither
 ///           passes, batch nor threads change a bit (docs/numerics.md).
 /// Source    modeling_kimi.py KimiMLAAttention; DeepSeek-V2 for the absorption.
 class KimiMLAAttention {

@@ -149,10 +149,11 @@ void Model::Impl::check(std::span<const SequenceInput> batch) const {
 namespace {
 
 /// Looks at the call, not at the pass: neither the size of passes nor what else is in the batch may change the form.
-bool expands(MlaForm of_model, const SequenceInput& input) {
+MlaForm form_of(MlaForm of_model, const SequenceInput& input) {
   const MlaForm form = of_model == MlaForm::kAuto ? input.form : of_model;
+  if (form != MlaForm::kAuto) return form;
   const bool few = input.tokens.size() < kExpandFrom || input.tentative > 0;
-  return form == MlaForm::kExpanded || (form == MlaForm::kAuto && !few);
+  return few ? MlaForm::kAbsorbed : MlaForm::kExpanded;
 }
 
 }  // namespace
@@ -165,7 +166,7 @@ void Model::Impl::fill_pass(std::span<const SequenceInput> batch, std::span<std:
     const std::int64_t count = std::min<std::int64_t>(left, max_tokens - pass.T());
     if (count == 0) continue;
     const std::int64_t tentative = std::clamp<std::int64_t>(batch[s].tentative - (left - count), 0, count);
-    pass.segments.push_back({pass.T(), static_cast<std::ptrdiff_t>(count), expands(options.mla_form, batch[s]),
+    pass.segments.push_back({pass.T(), static_cast<std::ptrdiff_t>(count), form_of(options.mla_form, batch[s]),
                              static_cast<std::ptrdiff_t>(tentative)});
     pass.states.push_back(&batch[s].state->impl());
     pass.sequences.push_back(static_cast<int>(s));

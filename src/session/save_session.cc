@@ -71,8 +71,6 @@ bool is_beginning_of(const MlaCache& shorter, const MlaCache& longer) {
 
 void check(const SequenceState& empty, const SessionParts& parts) {
   const auto& own = empty.impl().owner;
-  if (parts.expanded.size() != parts.tokens.size())
-    refuse(fmt::format("a form for each of {} tokens, got {}", parts.tokens.size(), parts.expanded.size()));
   std::int64_t before = 0;
   for (const SequenceState* state : parts.checkpoints) {
     if (state == nullptr || !state->has_value() || state->impl().owner != own)
@@ -83,8 +81,8 @@ void check(const SequenceState& empty, const SessionParts& parts) {
       refuse(fmt::format("checkpoints of more and more tokens, got {} after {}", state->num_tokens(), before));
     before = state->num_tokens();
   }
-  if (before > static_cast<std::int64_t>(parts.tokens.size()))
-    refuse(fmt::format("checkpoints of at most {} tokens, got one of {}", parts.tokens.size(), before));
+  if (before > static_cast<std::int64_t>(parts.text.size()))
+    refuse(fmt::format("checkpoints of at most {} tokens, got one of {}", parts.text.size(), before));
   for (const SequenceState* state : parts.checkpoints) {
     const auto &layers = state->impl().layers, &last = parts.checkpoints.back()->impl().layers;
     for (std::size_t i = 0; i < layers.size(); ++i) {
@@ -129,13 +127,19 @@ std::size_t save_session(const std::filesystem::path& path, const Model& model, 
   std::vector<std::uint64_t> lengths;
   for (const SequenceState* state : parts.checkpoints)
     lengths.push_back(static_cast<std::uint64_t>(state->num_tokens()));
+  std::vector<Token> tokens;
+  std::vector<std::uint8_t> forms;
+  for (const ReadToken t : parts.text) {
+    tokens.push_back(t.token());
+    forms.push_back(t.form() == MlaForm::kExpanded ? 1 : 0);
+  }
 
   std::array<Section, kNumSections> sections;
   const auto section = [&](SessionSection s) -> Section& { return sections[static_cast<std::size_t>(s)]; };
   section(SessionSection::kFingerprint).add(bytes_of(fingerprint.data(), fingerprint.size()));
   section(SessionSection::kNote).add(bytes_of(parts.note.data(), parts.note.size()));
-  section(SessionSection::kTokens).add(bytes_of(parts.tokens.data(), parts.tokens.size()));
-  section(SessionSection::kExpanded).add(bytes_of(parts.expanded.data(), parts.expanded.size()));
+  section(SessionSection::kTokens).add(bytes_of(tokens.data(), tokens.size()));
+  section(SessionSection::kForms).add(bytes_of(forms.data(), forms.size()));
   section(SessionSection::kCheckpoints).add(bytes_of(lengths.data(), lengths.size()));
   add_states(parts.checkpoints, section(SessionSection::kStates));
   if (!parts.checkpoints.empty()) add_latents(*parts.checkpoints.back(), section(SessionSection::kLatents));
@@ -143,7 +147,7 @@ std::size_t save_session(const std::filesystem::path& path, const Model& model, 
   SessionHeader header;
   header.fingerprint_bytes = fingerprint.size();
   header.note_bytes = parts.note.size();
-  header.num_tokens = parts.tokens.size();
+  header.num_tokens = parts.text.size();
   header.num_checkpoints = lengths.size();
   header.num_rows = lengths.empty() ? 0 : lengths.back();
   header.file_bytes = SessionLayout(header, StateShape(empty.impl())).borders.back();

@@ -17,7 +17,7 @@ enum class SessionSection : std::uint8_t {
   kFingerprint,  ///< Model::fingerprint()
   kNote,
   kTokens,       ///< i32 each
-  kExpanded,     ///< one byte per token, 0 or 1
+  kForms,        ///< of MLA, one byte per token: 0 absorbed, 1 expanded
   kCheckpoints,  ///< u64 each: tokens of the checkpoint, ascending
   kStates,       ///< per checkpoint, per KDA layer: S, then the convolution's rows
   kLatents,      ///< per MLA layer: the rows of the last checkpoint

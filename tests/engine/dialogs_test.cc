@@ -172,7 +172,7 @@ TEST_F(Dialogs, SayTheSameHoweverTheyAreServed) {
     }
     for (std::thread& client : clients) client.join();
     EXPECT_EQ(different, 0) << way.name;
-    EXPECT_GT(e->stats().cached_tokens, 0u) << way.name;
+    EXPECT_GT(e->stats().tokens.cached, 0) << way.name;
     if (way.slowly && num_dialogs >= 100) {  // few may end before anybody is parked
       EXPECT_GT(e->stats().preemptions, 0u) << way.name;
     }
@@ -188,7 +188,7 @@ TEST_F(Dialogs, GoOnAfterARestartFromASessionFile) {
       const auto e = engine(64, options);
       if (std::filesystem::exists(dir_ / "session")) e->restore_slot(0, dir_ / "session");
       ASSERT_TRUE(same(answer(*e->submit(request(turn, true)), false), turn.answer));
-      cached += static_cast<std::int64_t>(e->stats().cached_tokens);
+      cached += e->stats().tokens.cached;
       e->save_slot(0, dir_ / "session");
     }
   }

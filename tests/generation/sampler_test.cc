@@ -198,6 +198,23 @@ TEST(Sampler, NamesTheParameterThatIsOutOfRange) {
   EXPECT_EQ(message_of({.logit_bias = {{-7, 1.0f}}}), "logit_bias: expected token ids of at least 0, got -7");
 }
 
+TEST(Sampler, DrawsAlikeWithEveryTableAndRefusesAnUnknownOne) {
+  SamplingParams params;
+  params.top_p = 0.9f;
+  params.seed = 7;
+  std::vector<float> logits(1000);
+  for (std::size_t i = 0; i < logits.size(); ++i) logits[i] = static_cast<float>(i % 37) / 5;
+  std::vector<Token> first;
+  for (const std::string& isa : available_isas()) {
+    Sampler sampler(params, isa);
+    std::vector<Token> tokens;
+    for (int i = 0; i < 50; ++i) tokens.push_back(sampler.sample(logits).token);
+    if (first.empty()) first = tokens;
+    EXPECT_EQ(tokens, first) << isa;
+  }
+  EXPECT_THROW(Sampler(params, "mmx"), Error);
+}
+
 TEST(Sampler, ReportsLogprobsOfTheUntouchedLogits) {
   SamplingParams params;
   params.temperature = 0;
