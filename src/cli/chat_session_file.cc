@@ -98,7 +98,8 @@ void ChatSession::save(const std::filesystem::path& path) const {
   checkpoints.push_back(&moment_.state);
   std::erase_if(checkpoints, [](const SequenceState* state) { return state->num_tokens() == 0; });
   std::vector<ReadToken> text = moment_.read;
-  for (const Token t : moment_.pending) text.emplace_back(t, MlaForm::kAbsorbed);  // the form is decided when it is read
+  for (const Token t : moment_.pending)
+    text.emplace_back(t, MlaForm::kAbsorbed);  // the form is decided when it is read
   save_session(path, loaded_.model, {text, checkpoints, note.json_text()});
 }
 

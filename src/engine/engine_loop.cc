@@ -21,9 +21,8 @@ std::int64_t EngineLoop::num_running() const {
 }
 
 std::unique_ptr<Text> EngineLoop::make_text(std::shared_ptr<Submission> submission, int index) const {
-  const TextMachine::Setting setting{.isa = model_.isa(),
-                                     .max_draft = options_.speculate ? options_.max_draft : 0,
-                                     .ctx_size = options_.ctx_size};
+  const TextMachine::Setting setting{
+      .isa = model_.isa(), .max_draft = options_.speculate ? options_.max_draft : 0, .ctx_size = options_.ctx_size};
   return std::make_unique<Text>(std::move(submission), index, tokenizer_, form_rule_, setting);
 }
 

@@ -8,9 +8,9 @@
 #include <unordered_map>
 #include <vector>
 
-#include "kl/read_token.h"
 #include "kl/engine.h"
 #include "kl/model.h"
+#include "kl/read_token.h"
 
 namespace kl {
 

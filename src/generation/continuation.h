@@ -40,8 +40,8 @@ class Continuation {
 
   const GenerateOptions& options() const { return options_; }
   const std::string& text() const { return text_; }
-  const std::vector<Token>& ids() const { return ids_; }                      ///< all tokens drawn, a stop token too
-  const std::vector<SampledToken>& logprobs() const { return logprobs_; }     ///< one per id, if asked for
+  const std::vector<Token>& ids() const { return ids_; }                         ///< all tokens drawn, a stop token too
+  const std::vector<SampledToken>& logprobs() const { return logprobs_; }        ///< one per id, if asked for
   const std::string& stop_string() const { return stop_filter_.stop_string(); }  ///< that ended the text, or empty
 
  private:

@@ -7,6 +7,7 @@
 #include <limits>
 #include <numeric>
 
+#include "base/random.h"
 #include "kernels/select.h"
 #include "kl/error.h"
 
@@ -128,7 +129,8 @@ void forbid_others(std::span<float> logits, std::span<const std::uint64_t> allow
 }
 
 /// What top_p, min_p and top_k leave of the tokens, in the order of their ids; valid until the thread's next step.
-const std::vector<Candidate>& cut(const Kernels& kernels, const SamplingParams& params, std::span<const float> logits, float top) {
+const std::vector<Candidate>& cut(const Kernels& kernels, const SamplingParams& params, std::span<const float> logits,
+                                  float top) {
   const bool by_top_p = params.top_p > 0 && params.top_p < 1, by_mass = by_top_p || params.min_p > 0;
   std::vector<Candidate>& candidates = scratch().candidates;
   std::vector<std::uint64_t>& masses = scratch().masses;
@@ -194,11 +196,9 @@ void validate(const SamplingParams& p) {
 
 }  // namespace
 
-std::uint64_t CounterRng::mix(std::uint64_t x) {
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-  return x ^ (x >> 31);
-}
+CounterRng::CounterRng(std::uint64_t seed) : key_(splitmix64(seed)) {}
+
+std::uint64_t CounterRng::next() { return splitmix64(key_ + kGoldenRatio64 * ++count_); }
 
 std::uint64_t CounterRng::below(std::uint64_t bound) {
   __extension__ using Wide = unsigned __int128;

@@ -66,7 +66,7 @@ class TextMachine {
 
   /// The text's share of the pass.  `all_logits`: of every token, not only where one is drawn.
   SequenceInput input(bool all_logits = false) const;
-  std::int64_t pass_first() const { return pass_first_; }        ///< position of its first token
+  std::int64_t pass_first() const { return pass_first_; }       ///< position of its first token
   std::int64_t pass_size() const { return std::ssize(pass_); }  ///< tokens
 
   // What comes of it.
@@ -112,7 +112,7 @@ class TextMachine {
   // Of the pass.
   std::vector<Token> pass_;
   std::int64_t pass_first_ = 0;
-  std::int64_t draft_ = 0;       // the last so many tokens are one
+  std::int64_t draft_ = 0;        // the last so many tokens are one
   std::size_t drawn_before_ = 0;  // tokens drawn by earlier passes
 };
 

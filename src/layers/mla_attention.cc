@@ -83,7 +83,8 @@ void KimiMLAAttention::forward(const MlaWeights& w, const ModelArgs& args, const
   const Buffers b(args, c.arena, T);
   bool* absorbed = reinterpret_cast<bool*>(c.arena.take(T));  // there are at most T segments
   bool any_absorbed = false;
-  for (std::size_t s = 0; s < segments.size(); ++s) any_absorbed |= absorbed[s] = segments[s].form == MlaForm::kAbsorbed;
+  for (std::size_t s = 0; s < segments.size(); ++s)
+    any_absorbed |= absorbed[s] = segments[s].form == MlaForm::kAbsorbed;
 
   PartScope part(c.profiler, ModelPart::kProjections);
   const Rows in = rows_for(c, {&w.q_proj, &w.kv_a_proj}, x, T, args.hidden_size, b.x_q);

@@ -57,8 +57,7 @@ void write_engine(std::string& out, const EngineStats& engine) {
   gauge("kl_state_bytes", engine.state_bytes, "Bytes of texts in the making.");
   counter("kl_prompt_tokens_total", engine.tokens.prompt, "Prompt tokens of all requests.");
   counter("kl_generation_tokens_total", engine.tokens.generated, "Tokens generated.");
-  counter("kl_prefix_cache_queries_total", engine.tokens.prompt,
-          "Prompt tokens looked for in the cache.");
+  counter("kl_prefix_cache_queries_total", engine.tokens.prompt, "Prompt tokens looked for in the cache.");
   counter("kl_prefix_cache_hits_total", engine.tokens.cached, "Prompt tokens that came from the cache.");
   counter("kl_prefix_cache_evictions_total", engine.checkpoints_evicted, "Checkpoints that made room for others.");
   counter("kl_num_preemptions_total", engine.preemptions,

@@ -12,6 +12,7 @@
 #include <set>
 
 #include "kl/error.h"
+#include "kl/model.h"
 
 namespace kl {
 namespace {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 
 #include "tests/support/random.h"
 
@@ -51,7 +52,8 @@ class TextMachineTest : public testing::Test {
   GenerateOptions options_;
 };
 
-constexpr std::string_view kLong = "<|im_user|>user<|im_middle|>What light? What light? What light through yonder?<|im_end|>";
+constexpr std::string_view kLong =
+    "<|im_user|>user<|im_middle|>What light? What light? What light through yonder?<|im_end|>";
 constexpr std::string_view kShort = "ROMEO:\n";
 
 TEST_F(TextMachineTest, WritesTheSameInPiecesWithDraftsAndBesideOthers) {

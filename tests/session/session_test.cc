@@ -39,7 +39,8 @@ struct Conversation {
   Conversation(Model& model, const std::vector<std::size_t>& lengths, std::size_t unread = 3) {
     const std::vector<Token> tokens = random_tokens(lengths.back() + unread, model);
     for (const Token t : tokens)
-      text.emplace_back(t, text.size() % 3 == 0 && text.size() < lengths.back() ? MlaForm::kExpanded : MlaForm::kAbsorbed);
+      text.emplace_back(t,
+                        text.size() % 3 == 0 && text.size() < lengths.back() ? MlaForm::kExpanded : MlaForm::kAbsorbed);
     SequenceState state = model.make_cache();
     std::size_t at = 0;
     for (const std::size_t length : lengths) {
@@ -143,8 +144,7 @@ TEST(Session, HoldsSharedLatentsOnce) {
 TEST(Session, MayHoldNoCheckpoint) {
   const Model model = open_tiny();
   const TempDir dir;
-  const std::vector<ReadToken> text = {
-      {1, MlaForm::kAbsorbed}, {2, MlaForm::kExpanded}, {3, MlaForm::kAbsorbed}};
+  const std::vector<ReadToken> text = {{1, MlaForm::kAbsorbed}, {2, MlaForm::kExpanded}, {3, MlaForm::kAbsorbed}};
   save_session(dir / "s", model, {text, {}, ""});
   const SessionImage image = load_session(dir / "s", model);
   EXPECT_EQ(image.text, text);

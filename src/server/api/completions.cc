@@ -166,7 +166,8 @@ class CompletionReply final : public Reply {
   OrderedJson usage() const {
     TokenCounts total;
     CacheMiss miss = CacheMiss::kNone;
-    for (const EngineRequest& prompt : request_.prompts) total.prompt += static_cast<std::int64_t>(prompt.prompt.size());
+    for (const EngineRequest& prompt : request_.prompts)
+      total.prompt += static_cast<std::int64_t>(prompt.prompt.size());
     for (std::size_t i = 0; i < choices_.size(); ++i) {
       total.generated += choices_[i].tally.tokens.generated;
       if (i % static_cast<std::size_t>(request_.n) != 0) continue;  // a prompt counts once

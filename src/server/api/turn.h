@@ -32,7 +32,7 @@ class Turn {
   std::vector<ToolCallDelta> filter(std::vector<ToolCallDelta> deltas);
 
   std::optional<ToolCallParser> parser_;  // nothing: no calls
-  StopFilter filter_;  // of content, which the engine cannot tell from calls
+  StopFilter filter_;                     // of content, which the engine cannot tell from calls
   std::string content_;
   std::string stop_string_;
   std::optional<FinishReason> reason_;
