@@ -28,12 +28,12 @@ struct EngineOptions {
   std::size_t event_queue = 256;  ///< events that may wait for their reader before its text pauses
 };
 
-/// The options with a value for every 0, as an engine runs with them.  Before weights are loaded too: plan_memory() says what
-/// they will take.
+/// The options with a value for every 0, as an engine runs with them.  Before weights are loaded too: plan_memory()
+/// says what they will take.
 ///
 /// `available`  bytes of memory for all that `plan` counts; 0: nobody knows.
-/// Throws Error(kInvalidArgument) for options out of range, and Error(kOutOfMemory), naming the flag to lower, if there is no
-/// memory for the slots at ctx_size tokens, or at 4096 where none are asked for.
+/// Throws Error(kInvalidArgument) for options out of range, and Error(kOutOfMemory), naming the flag to lower, if there
+/// is no memory for the slots at ctx_size tokens, or at 4096 where none are asked for.
 EngineOptions resolve(EngineOptions options, const ModelArgs& args, const MemoryPlan& plan, std::size_t available);
 
 /// One request: a prompt, and how it goes on.

@@ -59,8 +59,8 @@ struct GenerateResult {
 /// Feeds `prompt` (at least one token) to `state` and continues it.
 ///
 /// Each token is read in the form of MLA that follows from the text alone (docs/serving.md#the-form-of-attention).
-/// Afterwards the state is settled (Model::settle) and holds what it held before, the prompt, and all drawn tokens but the
-/// last; feed that one (or the turn's proper end) first to go on.
+/// Afterwards the state is settled (Model::settle) and holds what it held before, the prompt, and all drawn tokens but
+/// the last; feed that one (or the turn's proper end) first to go on.
 /// With max_draft > 0, up to so many tokens are fed ahead of being drawn where the text repeats what it or the prompt
 /// said before and that is likely to be faster (prompt lookup, docs/speculation.md).  Text and state are the same.
 /// Throws Error(kInvalidArgument) for an empty prompt or an impossible option (nothing is fed then), and whatever

@@ -81,7 +81,8 @@ class CounterRng {
 /// Thread safety: none for one object; different objects may be used by different threads.
 class Sampler {
  public:
-  /// `isa`: the table of kernels to compute with, such as Model::isa(); empty: as for ModelOptions::isa.  All draw alike.
+  /// `isa`: the table of kernels to compute with, such as Model::isa(); empty: as for ModelOptions::isa.  All draw
+  /// alike.
   /// Throws Error(kInvalidArgument) naming the field that is out of range, and for a table that this CPU does not run.
   explicit Sampler(const SamplingParams& params, std::string_view isa = {});
 

@@ -20,8 +20,8 @@ struct ChatNote {
   std::vector<Message> messages;
   std::uint64_t seed = 0, answers = 0;
   std::string text;  ///< that states and pending tokens hold
-  /// Of the last answer: tokens of the state before it and of the prompt that was fed then, bytes of the text they hold.
-  /// All or none.
+  /// Of the last answer: tokens of the state before it and of the prompt that was fed then, bytes of the text they
+  /// hold.  All or none.
   std::optional<std::uint64_t> state_before, prompt_tokens, text_before;
 
   std::string json_text() const {

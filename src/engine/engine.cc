@@ -101,8 +101,8 @@ struct Engine::Impl {
   void publish();
   void take_in();
 
-  /// Runs `f(loop)` on the engine's thread between steps and returns its result.  Throws Error(kFailure) where the engine
-  /// has failed.
+  /// Runs `f(loop)` on the engine's thread between steps and returns its result.  Throws Error(kFailure) where the
+  /// engine has failed.
   template <class F>
   auto ask(F f) {
     std::packaged_task<decltype(f(loop))()> task([&] {

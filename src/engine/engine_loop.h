@@ -13,9 +13,9 @@ namespace kl {
 
 /// What the engine's thread does: takes requests in, and makes one step after another.
 ///
-/// A step is one call of Model::forward over the next token of every text that is being written and pieces of the prompts
-/// that are being read.  In between, texts begin and end, and checkpoints are kept.  What a text feeds and what comes of
-/// its logits is its TextMachine's business.
+/// A step is one call of Model::forward over the next token of every text that is being written and pieces of the
+/// prompts that are being read.  In between, texts begin and end, and checkpoints are kept.  What a text feeds and what
+/// comes of its logits is its TextMachine's business.
 ///
 ///     waiting ──slot free──> read ──prompt read──> written ──end──> finished (its state stays in the store)
 ///        ^                                            │ its reader is too slow, others wait

@@ -8,7 +8,8 @@
 namespace kl {
 namespace {
 
-// Evicted places are remembered, to say that more was known once: so many, as long as texts take a small part of the budget.
+// Evicted places are remembered, to say that more was known once: so many, as long as texts take a small part of the
+// budget.
 constexpr std::size_t kMostGone = 1024, kTextsShare = 8;
 
 /// Tokens cost the same to read as far as weights go; attention adds as much again every so many tokens before them.

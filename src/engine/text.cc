@@ -19,8 +19,8 @@ GenerateOptions options_of(const Submission& submission, int index) {
 
 double seconds(Clock::duration d) { return std::chrono::duration<double>(d).count(); }
 
-/// Positions within (first, end) that halve the distance to `end` again and again.  Checkpoints there share latents best at
-/// whole blocks of them.
+/// Positions within (first, end) that halve the distance to `end` again and again.  Checkpoints there share latents
+/// best at whole blocks of them.
 void add_ladder(std::int64_t first, std::int64_t end, std::vector<std::int64_t>& positions) {
   for (std::int64_t left = (end - first) / 2; left >= 2 * kLeastDistance; left /= 2)
     positions.push_back((end - left) / kKeyBlock * kKeyBlock);

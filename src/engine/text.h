@@ -32,8 +32,8 @@ struct PromptEnd {
 
 /// One text of a submission, and what it has to do with others: slot, checkpoints, siblings, its reader.
 ///
-/// All of it lives in the engine's thread.  It may lose its slot on the way and start again from a checkpoint: what it has
-/// said so far is then read like a prompt.
+/// All of it lives in the engine's thread.  It may lose its slot on the way and start again from a checkpoint: what it
+/// has said so far is then read like a prompt.
 struct Text {
   Text(std::shared_ptr<Submission> its_submission, int its_index, const Tokenizer& tokenizer, const MlaFormRule& form,
        const TextMachine::Setting& setting);
@@ -55,7 +55,8 @@ struct Text {
   const EngineRequest& request() const { return submission->request; }
   bool is_over() const { return submission->failed || machine.finished(); }
 
-  /// Tokens of the next pass while the text is read: up to `most`, in one form, not past the next place for a checkpoint.
+  /// Tokens of the next pass while the text is read: up to `most`, in one form, not past the next place for a
+  /// checkpoint.
   std::int64_t piece(std::int64_t most) const;
 
   /// Whether logits in the chosen pass score tokens of the prompt.
@@ -75,9 +76,9 @@ struct Text {
   EngineEvent event_of_new_tokens(EngineEvent::Kind kind, std::string text);
 };
 
-/// Where checkpoints of a prompt pay, ascending: the end of its last message and of the one before it (the next turn and
-/// an edit of the last message go on there), ends of other messages that are at least 256 tokens apart, and inside of long
-/// messages at distances from their end that double, so that an edit near the end of a long text costs little.
+/// Where checkpoints of a prompt pay, ascending: the end of its last message and of the one before it (the next turn
+/// and an edit of the last message go on there), ends of other messages that are at least 256 tokens apart, and inside
+/// of long messages at distances from their end that double, so that an edit near the end of a long text costs little.
 /// Where something else follows the last message, such as all of a raw prompt, near its end too: it may be asked again.
 /// Nothing at or before `from`, nothing behind the last but one token: the last one must be read for its logits.
 std::vector<std::int64_t> checkpoint_positions(std::span<const ReadToken> prompt, const MlaFormRule& form,

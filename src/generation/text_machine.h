@@ -40,8 +40,8 @@ class TextMachine {
     std::int64_t ctx_size = std::numeric_limits<std::int64_t>::max();  ///< most tokens of prompt and text
   };
 
-  /// The text is read into `state`, which may be given its value later.  What it has read by now is no part of the text.
-  /// `tokenizer` and `state` must outlive the object.
+  /// The text is read into `state`, which may be given its value later.  What it has read by now is no part of the
+  /// text.  `tokenizer` and `state` must outlive the object.
   /// Throws Error(kInvalidArgument) for an impossible option.
   TextMachine(const Tokenizer& tokenizer, const MlaFormRule& form, const GenerateOptions& options,
               std::span<const Token> prompt, SequenceState& state, const Setting& setting);

@@ -1,5 +1,6 @@
-// Multi-turn dialogs say the same, token for token and with the same bits of probability, however they are served: cold, from the cache, under a cache that is
-// always too small, in pieces of other sizes, in company, with readers so slow that texts lose their slots.
+// Multi-turn dialogs say the same, token for token and with the same bits of probability, however they are served:
+// cold, from the cache, under a cache that is always too small, in pieces of other sizes, in company, with readers so
+// slow that texts lose their slots.
 //
 // KL_DIALOGS=1000 runs more of them than the gate does.
 #include <gtest/gtest.h>
@@ -75,7 +76,8 @@ class Dialog {
 
 class Dialogs : public testing::Test {
  protected:
-  /// The demo model's vocabulary and sizes with attention in the middle, so that a last bit of it reaches every later state.
+  /// The demo model's vocabulary and sizes with attention in the middle, so that a last bit of it reaches every later
+  /// state.
   Dialogs() {
     ModelArgs args = ModelArgs::load(kDemo);
     args.layer_kinds = {LayerKind::kMla, LayerKind::kKda, LayerKind::kMla, LayerKind::kKda};
