@@ -25,8 +25,7 @@ class Continuation {
                std::string_view isa);
 
   /// Draws the next token from the model's logits and returns the text that has become certain; may be empty.
-  /// Ids the tokenizer does not know (padding rows of the output matrix) are never drawn; with max_tokens 0 none
-  /// is.
+  /// Ids the tokenizer does not know (padding rows of the output matrix) are never drawn.  max_tokens 0 only ends.
   /// REQUIRES: not finished().  Errors: those of Sampler::sample().
   std::string accept(std::span<const float> logits);
 
