@@ -73,7 +73,7 @@ TEST_F(StateStoreTest, CountsSharedLatentsOnce) {
   const std::vector<Token> more = {5, 6, 7};
   model_.forward(s, more);
   std::vector<ReadToken> longer = text(long_text);
-  for (const Token t : more) longer.emplace_back(t, false);
+  for (const Token t : more) longer.emplace_back(t, MlaForm::kAbsorbed);
   const std::size_t full = s.bytes();
   store.keep(longer, std::move(s));
   EXPECT_LT(store.bytes() - one, full * 3 / 4) << "two of three latent blocks are those of the first";
