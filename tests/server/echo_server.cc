@@ -32,7 +32,7 @@ void echo(const Pointer& exchange) {
   const kl::HttpRequest& request = exchange->request();
   const nlohmann::json seen = {{"method", request.method},   {"path", request.path}, {"query", request.query},
                                {"headers", request.headers}, {"body", request.body}, {"id", request.request_id}};
-  exchange->tokens = TokenCounts{.prompt = 3, .cached = 2, .generated = 1};
+  exchange->tokens = kl::TokenCounts{.prompt = 3, .cached = 2, .generated = 1};
   exchange->reply(200, "application/json", seen.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace),
                   {{"X-Echo", query(*exchange, "echo", "")}});
 }
