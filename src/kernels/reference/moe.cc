@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cmath>
-#include <functional>
 
 #include "kernels/reference/ops.h"
 
@@ -20,9 +19,10 @@ void score(const RouteArgs& a, float* scores) {
 /// Sum of the two largest keys of a group (the key itself if it is alone); infinities that cancel count for nothing.
 float group_score(const float* key, std::ptrdiff_t size) {
   if (size == 1) return key[0];
-  float largest[2];
-  std::partial_sort_copy(key, key + size, largest, largest + 2, std::greater<>());
-  const float sum = largest[0] + largest[1];
+  const float* first = std::max_element(key, key + size);
+  float second = -INFINITY;
+  for (const float* k = key; k != key + size; ++k) second = k == first ? second : std::max(second, *k);
+  const float sum = *first + second;
   return std::isnan(sum) ? -INFINITY : sum;
 }
 
