@@ -19,11 +19,10 @@ GenerateOptions options_of(const Submission& submission, int index) {
 
 double seconds(Clock::duration d) { return std::chrono::duration<double>(d).count(); }
 
-/// Positions within (first, end) that halve the distance to `end` again and again.  Checkpoints there share latents
-/// best at whole blocks of them.
+/// Positions within (first, end) that halve the distance to `end` again and again, at whole blocks of latents.
 void add_ladder(std::int64_t first, std::int64_t end, std::vector<std::int64_t>& positions) {
   for (std::int64_t left = (end - first) / 2; left >= 2 * kLeastDistance; left /= 2)
-    positions.push_back((end - left) / kKeyBlock * kKeyBlock);
+    positions.push_back((end - left) / kLatentBlock * kLatentBlock);
 }
 
 }  // namespace
@@ -46,7 +45,7 @@ std::vector<std::int64_t> checkpoint_positions(std::span<const ReadToken> prompt
   add_ladder(last, size, positions);
   if (size - last >= kWorthAsking) {
     const bool costs = prompt.back().form() == MlaForm::kExpanded && size > kCheapToExpand;
-    positions.push_back(costs ? (size - kExpandFrom) / kKeyBlock * kKeyBlock : size - 1);
+    positions.push_back(costs ? (size - kExpandFrom) / kLatentBlock * kLatentBlock : size - 1);
   }
   std::erase_if(positions, [&](std::int64_t p) { return p <= from || p >= std::ssize(prompt); });
   std::sort(positions.begin(), positions.end());
