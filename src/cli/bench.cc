@@ -59,21 +59,6 @@ void define(CLI::App& command, BenchFlags& flags) {
   add_engine_flags(command, flags.engine, "auto");
 }
 
-/// The bar of whatever test is running; stops the work if the person wants that.
-class BenchProgress {
- public:
-  void update(const std::string& test, double done, double total) {
-    if (interrupted()) throw Interrupted{};
-    if (!bar_ || test != test_) bar_.emplace(test_ = test);
-    bar_->update(done, total);
-  }
-  void hide() { bar_.reset(); }
-
- private:
-  std::string test_;
-  std::optional<Progress> bar_;
-};
-
 std::size_t file_bytes(const std::filesystem::path& dir) {
   std::size_t sum = 0;
   for (const FileReport& file : inspect(dir).files) sum += static_cast<std::size_t>(file.bytes);
@@ -94,7 +79,7 @@ int run_bench(const BenchFlags& flags) {
   report.limits = measure_limits(model.threads(), model.isa());
 
   Output output;
-  BenchProgress progress;
+  ProgressBars bars;
   const bool is_table = flags.format == "md";
   const auto write_now = [&](const std::string& text) {
     output.write(text);
@@ -102,16 +87,16 @@ int run_bench(const BenchFlags& flags) {
   };
   BenchOptions options = flags.options;
   std::erase(options.prompts, 0);
-  options.progress = [&](const std::string& test, double done, double total) { progress.update(test, done, total); };
+  options.progress = bars.callback();
   options.on_result = [&](const BenchResult& result) {
-    progress.hide();
+    bars.hide();
     if (is_table) write_now(markdown_row(result));
     report.results.push_back(result);
   };
 
   if (is_table) write_now(markdown_head(report));
   report.resident_bytes = run_benchmark(model, report.limits, options);
-  progress.hide();
+  bars.hide();
   if (is_table && options.breakdown)
     for (const BenchResult& result : report.results) output.write(markdown_breakdown(result, report.limits));
   if (is_table) output.write(markdown_tail(report));

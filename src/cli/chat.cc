@@ -205,7 +205,7 @@ class Chat {
   void show(MakeAnswer&& make_answer) {
     std::atomic<bool>& cancel = catch_interrupts();
     cancel = false;  // a signal that came between two answers is not about this one
-    std::optional<Progress> progress("reading");
+    std::optional<ProgressBar> progress("reading");
     GenerateHooks hooks;
     hooks.cancel = &cancel;
     hooks.on_prompt = [&](std::int64_t done, std::int64_t total) {

@@ -103,11 +103,8 @@ std::string summary(const ConvertFlags& flags, const ConvertResult& r) {
 
 int run_convert(const ConvertFlags& flags) {
   ConvertOptions options = options_of(flags);
-  Progress progress("writing " + printable(flags.out));
-  options.progress = [&](std::int64_t done, std::int64_t total) {
-    progress.update_bytes(done, total);
-    if (interrupted()) throw Interrupted{};
-  };
+  ProgressBars bars(flags.out);
+  options.progress = bars.callback();
   catch_interrupts();
   const ConvertResult result = convert(find_model(flags.dir), flags.out, options);
   Output output;

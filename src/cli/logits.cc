@@ -135,7 +135,7 @@ class Record : public ForwardObserver {
   std::vector<TensorSpec> logits_;
   std::map<std::string, Held> held_;
   SafetensorsWriter* writer_ = nullptr;
-  Progress progress_{"computing logits"};
+  ProgressBar progress_{"computing logits"};
 };
 
 Record::Record(const LogitsFlags& flags, const ModelArgs& args, std::span<const std::vector<Token>> sequences)

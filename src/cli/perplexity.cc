@@ -115,11 +115,8 @@ int run_perplexity(const PerplexityFlags& flags) {
   PerplexityOptions options = flags.options;
   options.base = flags.base;
   options.save_base = flags.save_base;
-  Progress progress("reading text");
-  options.progress = [&](std::int64_t done, std::int64_t total) {
-    progress.update(static_cast<double>(done), static_cast<double>(total));
-    if (interrupted()) throw Interrupted{};
-  };
+  ProgressBars bars;
+  options.progress = bars.callback();
   catch_interrupts();
   catch_termination();
   const Clock::time_point start = Clock::now();

@@ -84,16 +84,11 @@ int run_mixed(const QuantizeFlags& flags) {
   const std::vector<Token> text = Tokenizer::open(dir).encode(Input(flags.text).read_all());
   MixedOptions options = flags.mixed;
   options.threads = flags.options.threads;
-  std::optional<Progress> progress;
-  std::string_view doing;
-  options.progress = [&](std::string_view what, std::int64_t done, std::int64_t total) {
-    if (what != doing) progress.emplace(std::string(doing = what));
-    progress->update(static_cast<double>(done), static_cast<double>(total));
-    if (interrupted()) throw Interrupted{};
-  };
+  ProgressBars bars;
+  options.progress = bars.callback();
   catch_interrupts();
   const MixedResult result = quantize_mixed(dir, flags.out, text, options);
-  progress.reset();
+  bars.hide();
 
   Output output;
   if (flags.json) {
@@ -125,11 +120,8 @@ int run_mixed(const QuantizeFlags& flags) {
 int run_quantize(const QuantizeFlags& flags) {
   if (!flags.text.empty()) return run_mixed(flags);
   QuantizeOptions options = flags.options;
-  Progress progress("writing " + printable(flags.out));
-  options.progress = [&](std::int64_t done, std::int64_t total) {
-    progress.update_bytes(done, total);
-    if (interrupted()) throw Interrupted{};
-  };
+  ProgressBars bars(flags.out);
+  options.progress = bars.callback();
   catch_interrupts();
   const QuantizeResult result = quantize(find_model(flags.dir), flags.out, options);
 

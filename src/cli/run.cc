@@ -214,7 +214,7 @@ int run_run(const RunFlags& flags) {
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
   Output output;
-  std::optional<Progress> progress("reading prompt");
+  std::optional<ProgressBar> progress("reading prompt");
   GenerateHooks hooks;
   hooks.cancel = &catch_interrupts();
   catch_termination();

@@ -76,11 +76,8 @@ int run_synth(const SynthFlags& flags) {
   SynthOptions options = flags.options;
   options.tokenizer = flags.tokenizer;
   if (!flags.tokenizer.empty()) check_tokenizer(flags.tokenizer, args);
-  Progress progress("writing " + printable(flags.out));
-  options.progress = [&](std::int64_t done, std::int64_t total) {
-    progress.update_bytes(done, total);
-    if (interrupted()) throw Interrupted{};
-  };
+  ProgressBars bars(flags.out);
+  options.progress = bars.callback();
   catch_interrupts();
   catch_termination();
   const SynthResult result = synthesize(args, flags.out, options);

@@ -52,17 +52,9 @@ void define(CLI::App& command, VerifyFlags& flags) {
   add_convention_flags(command, flags.parity.engine);
 }
 
-/// Bytes on a bar, and an end when the person wants it.
-std::function<void(std::int64_t, std::int64_t)> shown_on(Progress& progress) {
-  return [&progress](std::int64_t done, std::int64_t total) {
-    progress.update_bytes(done, total);
-    if (interrupted()) throw Interrupted{};
-  };
-}
-
 int write_sums(const VerifyFlags& flags, const std::filesystem::path& dir) {
-  Progress progress("hashing " + printable(dir.string()));
-  const ChecksumResult result = write_checksums(dir, {flags.parity.engine.threads, shown_on(progress)});
+  ProgressBars bars(dir.string());
+  const ChecksumResult result = write_checksums(dir, {flags.parity.engine.threads, bars.callback()});
   Output output;
   if (flags.json) {
     output.write(to_line(nlohmann::ordered_json{
@@ -76,11 +68,9 @@ int write_sums(const VerifyFlags& flags, const std::filesystem::path& dir) {
 }
 
 int check_integrity(const VerifyFlags& flags, const std::filesystem::path& dir) {
-  IntegrityReport report;
-  {
-    Progress progress("reading " + printable(dir.string()));
-    report = verify_integrity(dir, {flags.parity.engine.threads, shown_on(progress)});
-  }
+  ProgressBars bars(dir.string());
+  IntegrityReport report = verify_integrity(dir, {flags.parity.engine.threads, bars.callback()});
+  bars.hide();
   if (const auto problem = tokenizer_problem(dir)) {
     report.findings.insert(report.findings.begin(), {FindingRule::kStructure, {}, {}, problem->what(), true});
   }
@@ -100,17 +90,10 @@ int check_integrity(const VerifyFlags& flags, const std::filesystem::path& dir) 
 
 int check_parity(const VerifyFlags& flags, const std::filesystem::path& dir) {
   ParityOptions options = flags.parity;
-  std::unique_ptr<Progress> progress;
-  std::string shown;
-  options.progress = [&](const std::string& what, std::int64_t done, std::int64_t total) {
-    if (what != shown) progress.reset();
-    if (!progress) progress = std::make_unique<Progress>(what);
-    shown = what;
-    progress->update(static_cast<double>(done), static_cast<double>(total));
-    if (interrupted()) throw Interrupted{};
-  };
+  ProgressBars bars;
+  options.progress = bars.callback();
   const ParityReport report = compare_with_dump(dir, flags.against, options);
-  progress.reset();
+  bars.hide();
   Output output;
   output.write(flags.json ? parity_json(dir.string(), report) : parity_text(dir.string(), report));
   output.flush();

@@ -1,7 +1,7 @@
 #pragma once
 #include <span>
 
-#include "kl/model.h"
+#include "kl/options.h"
 #include "layers/context.h"
 #include "layers/mla_cache.h"
 #include "weights/weights.h"

@@ -1,7 +1,7 @@
 #pragma once
 #include <cstdint>
 
-#include "kl/model.h"
+#include "kl/options.h"
 #include "layers/context.h"
 #include "weights/weights.h"
 

@@ -61,7 +61,7 @@ const float* KimiLinearModel::forward(const ForwardPass& pass, ForwardObserver* 
   return x_.data();
 }
 
-void KimiLinearModel::settle(SequenceState::Impl& state) noexcept {
+void KimiLinearModel::settle(StateImpl& state) noexcept {
   const LayerContext c{kernels_, pool_, arena_, settings_.integers, nullptr};
   for (std::size_t i = 0; i < weights_.layers.size(); ++i)
     if (const auto* w = std::get_if<KdaWeights>(&weights_.layers[i].attention))

@@ -26,7 +26,7 @@ class KimiLinearModel {
   const float* forward(const ForwardPass& pass, ForwardObserver* observer, Profiler* profiler);
 
   /// Writes kept tokens into the KDA layers' memories now.
-  void settle(SequenceState::Impl& state) noexcept;
+  void settle(StateImpl& state) noexcept;
 
   /// h = RMSNorm(x; norm) for one row.
   /// Shapes    x, h: [D].
