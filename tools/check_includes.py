@@ -48,7 +48,7 @@ MAY_INCLUDE = {
     "src/calibration": ["base/", "kernels/", "checkpoint/", "text/", "encodings/", "packing/", "config/", "weights/", "convert/", "model/",
                         "evaluation/", "<fmt/...>"],
     "src/benchmark":   ["base/", "kernels/", "layers/", "model/", "<system>"],
-    "src/verify":      ["base/", "kernels/", "checkpoint/", "text/", "encodings/", "packing/", "config/", "weights/", "folder/", "inspect/",
+    "src/verify":      ["base/", "gguf/", "kernels/", "checkpoint/", "text/", "encodings/", "packing/", "config/", "weights/", "folder/", "inspect/",
                         "model/", "<fmt/...>"],
     "src/server/api":  ["base/", "kl/", "server/api_error.h", "server/exchange.h", "server/metrics.h", "server/route.h", "<fmt/...>", "<nlohmann/...>"],
     "src/server":      ["base/", "kl/", "<system>", "<fmt/...>", "<nlohmann/...>", "<openssl/...>", "<boost/...>"],

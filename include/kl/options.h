@@ -51,7 +51,7 @@ struct ModelOptions {
   MlaForm mla_form = MlaForm::kAuto;
   Compute compute = Compute::kAuto;
   CacheType cache_type = CacheType::kAuto;
-  bool bf16_state = false;  ///< KDA states in bf16: half the memory and traffic; decays above 0.998 get lost in rounding
+  bool bf16_state = false;  ///< KDA states in bf16: half the memory and traffic; decays above 0.998 lose by rounding
   RouterWeights router_weights = RouterWeights::kUnbiased;
   float kv_a_norm_eps = 0;  ///< > 0 overrides ModelArgs::kv_a_norm_eps
   float l2_norm_eps = 0;    ///< > 0 overrides ModelArgs::l2_norm_eps
