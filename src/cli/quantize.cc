@@ -32,29 +32,20 @@ struct QuantizeFlags {
 
 void define(CLI::App& command, QuantizeFlags& flags) {
   add_model_flag(command, flags.dir);
-  command.add_option("-o,--out", flags.out, "the folder to write; new, empty, or left unfinished by this same command")
-      ->type_name("DIR")
-      ->required()
-      ->check(not_empty());
-  CLI::Option* bits = command.add_option("--bits", flags.options.bits, "bits of a weight: 4 or 8")
-                          ->type_name("N")
-                          ->check(one_of({"4", "8"}))
-                          ->capture_default_str();
-  CLI::Option* group = command
-                           .add_option("--group-size", flags.options.group_size,
-                                       "weights that share a scale: 32, or 64 with a minimum beside the scale")
-                           ->type_name("N")
-                           ->check(one_of({"32", "64"}))
-                           ->capture_default_str();
-  CLI::Option* target = command.add_option("--target-bpw", flags.mixed.target_bits,
-                                           "bits a weight at most, scales included: 4, 8 or 16 where they pay most");
-  target->type_name("X")->check(number_in(1, 64))->excludes(bits)->excludes(group);
+  add_out_flag(command, flags.out, "DIR", "the folder to write; new, empty, or left unfinished by this same command");
+  CLI::Option* bits =
+      add_choice(command, "--bits", flags.options.bits, {{"4", 4}, {"8", 8}}, "N", "bits of a weight: 4 or 8");
+  CLI::Option* group = add_choice(command, "--group-size", flags.options.group_size, {{"32", 32}, {"64", 64}}, "N",
+                                  "weights that share a scale: 32, or 64 with a minimum beside the scale");
+  CLI::Option* target = add_number(command, "--target-bpw", flags.mixed.target_bits, 1, 64,
+                                   "bits a weight at most, scales included: 4, 8 or 16 where they pay most");
+  target->type_name("X")->default_str("")->excludes(bits)->excludes(group);
   CLI::Option* text =
-      command.add_option("--calibrate", flags.text, "the text that shows where; needed with --target-bpw");
-  text->type_name("FILE")->check(not_empty())->needs(target);
+      add_text(command, "--calibrate", flags.text, "FILE", "the text that shows where; needed with --target-bpw");
+  text->needs(target);
   target->needs(text);
   constexpr int kFewest = 64, kMost = 1 << 20;
-  add_count_flag(command, "--calibration-tokens", flags.mixed.tokens, kFewest, kMost, "how much of it is used")
+  add_number(command, "--calibration-tokens", flags.mixed.tokens, kFewest, kMost, "how much of it is used")
       ->needs(text);
   add_threads_flag(command, flags.options.threads);
   command.add_flag("--json", flags.json, "one object about what was written");

@@ -3,8 +3,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <map>
-#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "base/printable.h"
@@ -34,21 +32,15 @@ struct VerifyFlags {
 
 void define(CLI::App& command, VerifyFlags& flags) {
   add_model_flag(command, flags.dir);
-  CLI::Option* against =
-      command.add_option("--against", flags.against, "compare with what another program computed (docs/verify.md)");
-  against->type_name("DUMP.safetensors")->check(not_empty());
+  CLI::Option* against = add_text(command, "--against", flags.against, "DUMP.safetensors",
+                                  "compare with what another program computed (docs/verify.md)");
   command.add_flag("--write-sums", flags.write_sums, "write SHA256SUMS into the folder instead")->excludes(against);
-  static const std::map<std::string, Precision> kPrecisions = {
-      {"auto", Precision::kAuto}, {"f32", Precision::kF32}, {"bf16", Precision::kBf16}};
-  command
-      .add_option_function<std::string>(
-          "--precision", [&flags](const std::string& name) { flags.parity.precision = kPrecisions.at(name); },
-          "of the other program: f32, bf16, or auto: as the dump says")
-      ->type_name("TYPE")
-      ->default_str("auto")
-      ->check(one_of({"auto", "f32", "bf16"}));
+  add_choice(command, "--precision", flags.parity.precision,
+             {{"auto", Precision::kAuto}, {"f32", Precision::kF32}, {"bf16", Precision::kBf16}}, "TYPE",
+             "of the other program: f32, bf16, or auto: as the dump says");
   command.add_flag("--json", flags.json, "one object instead of the lines");
-  add_engine_flags(command, flags.parity.engine, "absorbed");
+  flags.parity.engine.mla_form = MlaForm::kAbsorbed;
+  add_engine_flags(command, flags.parity.engine);
   add_convention_flags(command, flags.parity.engine);
 }
 

@@ -39,12 +39,11 @@ class Checksums {
     std::error_code ignored;
     if (!fs::is_directory(dir, ignored) || !fs::exists(fs::symlink_status(dir / kChecksumFile, ignored))) return;
     report.has_checksums = true;
-    try {
+    const auto read = [&] {
       lines_ = parse_checksums(read_file(dir / kChecksumFile, kMaxChecksumBytes), (dir / kChecksumFile).string());
       compare_names();
-    } catch (const Error& error) {
-      problem(FindingRule::kChecksum, kChecksumFile, error.what(), report);
-    }
+    };
+    if (const auto error = problem_of(read)) problem(FindingRule::kChecksum, kChecksumFile, error->what(), report);
     found_.resize(lines_.size());
   }
 
@@ -54,12 +53,8 @@ class Checksums {
       if (lines_[i].file != file && !file.empty()) continue;
       if (std::exchange(found_[i].is_planned, true)) continue;
       tasks.emplace_back([this, i, &done](const std::atomic<bool>& stop) {
-        try {
-          found_[i].digest = hash_file(dir_ / lines_[i].file, done, stop);
-        } catch (const Error& error) {
-          if (error.code() == ErrorCode::kOutOfMemory) throw;
-          found_[i].problem = error.what();
-        }
+        const auto hash = [&] { found_[i].digest = hash_file(dir_ / lines_[i].file, done, stop); };
+        if (const auto error = problem_of(hash)) found_[i].problem = error->what();
       });
     }
   }
