@@ -127,7 +127,7 @@ class Mixer {
       : trial_(trial),
         options_(options),
         groups_(groups_of(trial.modules())),
-        pool_(options.threads > 0 ? options.threads : num_usable_cores()),
+        pool_(thread_count(options.threads)),
         packer_(trial, pool_, args) {}
 
   std::vector<Group>& groups() { return groups_; }

@@ -7,7 +7,6 @@
 #include <nlohmann/json.hpp>
 
 #include "base/printable.h"
-#include "cli/exit_status.h"
 #include "cli/flags.h"
 #include "cli/interrupt.h"
 #include "cli/json_text.h"
@@ -107,8 +106,7 @@ int run_convert(const ConvertFlags& flags) {
                                                            {"files", result.files},
                                                            {"resumed_files", result.resumed_files}})
                           : summary(flags, result));
-  output.flush();
-  return kExitOk;
+  return output.finish();
 }
 
 }  // namespace

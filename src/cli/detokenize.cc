@@ -64,8 +64,7 @@ int run_detokenize(const DetokenizeFlags& flags) {
       const std::vector<Token> ids = ids_of(value, input.where(), tokenizer.vocab_size());
       output.write(to_line(nlohmann::json(tokenizer.decode(ids, flags.skip_special))));
     }
-    output.flush();
-    return kExitOk;
+    return output.finish();
   }
   std::vector<Token> ids;
   if (from_arguments) {

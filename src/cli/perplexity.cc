@@ -5,7 +5,6 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
-#include "cli/exit_status.h"
 #include "cli/flags.h"
 #include "cli/input.h"
 #include "cli/interrupt.h"
@@ -120,8 +119,7 @@ int run_perplexity(const PerplexityFlags& flags) {
 
   Output output;
   output.write(flags.json ? to_line(json_of(flags, loaded, result, seconds)) : text_of(result, seconds));
-  output.flush();
-  return kExitOk;
+  return output.finish();
 }
 
 }  // namespace

@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 
 #include "base/printable.h"
-#include "cli/exit_status.h"
 #include "cli/flags.h"
 #include "cli/input.h"
 #include "cli/interrupt.h"
@@ -104,8 +103,7 @@ int run_mixed(const QuantizeFlags& flags) {
         flags.out, result.bits, flags.mixed.target_bits, bytes_text(result.written.tensor_bytes),
         bytes_text(result.written.source_bytes), result.kl, grouped(result.positions), flags.text));
   }
-  output.flush();
-  return kExitOk;
+  return output.finish();
 }
 
 int run_quantize(const QuantizeFlags& flags) {
@@ -135,8 +133,7 @@ int run_quantize(const QuantizeFlags& flags) {
                              grouped(result.kept_weights), bytes_text(result.tensor_bytes),
                              bytes_text(result.source_bytes), bits));
   }
-  output.flush();
-  return kExitOk;
+  return output.finish();
 }
 
 }  // namespace

@@ -6,7 +6,6 @@
 
 #include "base/json.h"
 #include "base/problems.h"
-#include "cli/exit_status.h"
 #include "cli/flags.h"
 #include "cli/input.h"
 #include "cli/json_text.h"
@@ -97,8 +96,7 @@ int run_render(const RenderFlags& flags) {
     const ChatInput conversation = read_conversation(*line, input.where());
     output.write(to_line(rendered(chat_template, flags.ids ? &tokenizer : nullptr, conversation)));
   }
-  output.flush();
-  return kExitOk;
+  return output.finish();
 }
 
 }  // namespace

@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 
 #include "base/printable.h"
-#include "cli/exit_status.h"
 #include "cli/flags.h"
 #include "cli/interrupt.h"
 #include "cli/json_text.h"
@@ -80,8 +79,7 @@ int run_synth(const SynthFlags& flags) {
                              grouped(result.parameters), grouped(result.tensors), bytes_text(result.tensor_bytes),
                              result.files, result.files == 1 ? "" : "s"));
   }
-  output.flush();
-  return kExitOk;
+  return output.finish();
 }
 
 }  // namespace

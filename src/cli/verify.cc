@@ -55,8 +55,7 @@ int write_sums(const VerifyFlags& flags, const std::filesystem::path& dir) {
     output.write(printable_lines(fmt::format("{}: {} files, {}\n", (dir / "SHA256SUMS").string(), grouped(result.files),
                                              bytes_text(result.bytes))));
   }
-  output.flush();
-  return kExitOk;
+  return output.finish();
 }
 
 int check_integrity(const VerifyFlags& flags, const std::filesystem::path& dir) {

@@ -45,8 +45,7 @@ class Run {
       if (options_.progress) options_.progress("writing", 0, result_.tensor_bytes);
     }
     folder_.require_space(missing);
-    ModuleWriter writer(source_, options_.threads > 0 ? options_.threads : num_usable_cores(),
-                        [this](std::int64_t bytes) { report(bytes); });
+    ModuleWriter writer(source_, thread_count(options_.threads), [this](std::int64_t bytes) { report(bytes); });
     for (std::size_t i = 0; i < shards_.size(); ++i) {
       if (is_done[i]) {
         report(bytes_of(shards_[i]));

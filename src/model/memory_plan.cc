@@ -50,7 +50,7 @@ ModelArgs load_args(const std::filesystem::path& dir, const ModelOptions& option
 
 ModelChoices choose(const ModelOptions& options, const ModelArgs& args, const ModelWeights& weights) {
   ModelChoices c;
-  c.threads = options.threads > 0 ? options.threads : num_usable_cores();
+  c.threads = thread_count(options.threads);
   c.latents = latent_type(options, weights);
   c.state_type = options.bf16_state ? DType::kBF16 : DType::kF32;
   c.settings = {options.mla_form, options.router_weights, options.compute == Compute::kAuto};

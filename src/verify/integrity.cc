@@ -194,8 +194,7 @@ void read_everything(Checksums& checksums, Scan& tensors, const IntegrityOptions
   }
   checksums.add_tasks({}, done, tasks);  // the rest: files without tensors
   const auto tick = [&] { options.progress("reading", done, report.bytes_hashed + report.bytes_scanned); };
-  run_tasks(tasks, options.threads > 0 ? options.threads : num_usable_cores(),
-            options.progress ? std::function<void()>(tick) : nullptr);
+  run_tasks(tasks, thread_count(options.threads), options.progress ? std::function<void()>(tick) : nullptr);
   tensors.collect();
 }
 

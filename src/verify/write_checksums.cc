@@ -29,8 +29,7 @@ ChecksumResult write_checksums(const fs::path& dir, const IntegrityOptions& opti
     tasks.emplace_back([&](const std::atomic<bool>& stop) { line.digest = hash_file(dir / line.file, done, stop); });
   }
   const auto tick = [&] { options.progress("hashing", done, result.bytes); };
-  run_tasks(tasks, options.threads > 0 ? options.threads : num_usable_cores(),
-            options.progress ? std::function<void()>(tick) : nullptr);
+  run_tasks(tasks, thread_count(options.threads), options.progress ? std::function<void()>(tick) : nullptr);
   write_file(dir / kChecksumFile, checksums_text(lines));
   return result;
 }
