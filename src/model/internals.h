@@ -2,8 +2,8 @@
 // What the library sees of SequenceState and Model and their users do not.
 #include <memory>
 
-#include "kernels/kernels.h"
 #include "kl/model.h"
+#include "layers/context.h"
 #include "weights/weights.h"
 
 namespace kl {
@@ -17,10 +17,10 @@ struct Internals {
   static const State& of(const SequenceState& state) { return *state.impl_; }
   static SequenceState state(std::unique_ptr<State> held);
 
-  /// A model of weights in memory, computed with the given kernels, which must outlive it.  `weights.storage` is kept;
-  /// what else the matrices point to must outlive the model too.
+  /// A model of weights in memory.  `weights.storage` is kept; what else the matrices point to must outlive the model,
+  /// and so must `products` (null: nobody listens).
   static Model open(const ModelArgs& args, const ModelWeights& weights, const ModelOptions& options,
-                    const Kernels& kernels);
+                    ProductObserver* products = nullptr);
 };
 
 using StateImpl = Internals::State;
