@@ -384,6 +384,7 @@ struct Kernels {
   WeightRowFn weight_row;
   QuantizeRowFn quantize_row;
   MatmulFn matmul;
+  MatmulFn matmul_far_ahead;  // the same, asking for weights earlier: for some CPUs (select.cc); nullptr: no such form
   MatmulTransposedFn matmul_transposed;
   RmsNormFn rms_norm;
   AddFn add;
