@@ -43,7 +43,7 @@ MAY_INCLUDE = {
     "src/engine":      ["base/", "model/", "generation/", "kl/"],
     "src/server/api":  ["base/", "kl/", "server/api_error.h", "server/exchange.h", "server/metrics.h", "server/route.h", "<fmt/...>", "<nlohmann/...>"],
     "src/evaluation":  ["base/", "kl/", "<fmt/...>"],
-    "src/calibration": ["base/", "kernels/", "checkpoint/", "encodings/", "packing/", "config/", "weights/", "convert/", "model/", "evaluation/", "kl/", "<fmt/...>"],
+    "src/calibration": ["base/", "kernels/", "checkpoint/", "encodings/", "packing/", "config/", "weights/", "convert/", "layers/", "model/", "evaluation/", "kl/", "<fmt/...>"],
     "src/benchmark":   ["base/", "kernels/", "model/", "kl/", "<system>"],
     "src/verify":      ["base/", "kernels/", "checkpoint/", "encodings/", "packing/", "config/", "weights/", "folder/", "kl/", "<fmt/...>"],
     "src/server":      ["base/", "kl/", "<system>", "<fmt/...>", "<nlohmann/...>", "<openssl/...>", "<boost/...>"],

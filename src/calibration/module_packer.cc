@@ -69,7 +69,7 @@ void ModulePacker::learn(Modules modules, const PackedModel& packed) {
     known_[""].push_back(moments_of_readers(trial_.weights(), trial_.kernels(), pool_).knowledge(kDamping, pool_));
   if (inputs.empty()) return;
 
-  InputRecorder recorder(trial_.kernels());
+  InputRecorder recorder;
   for (const std::string& input : inputs) {
     for (const WeightMatrix& w : by_name_.at(input)->matrices) {
       recorder.watch(w, Trial::part_tokens());
@@ -90,7 +90,7 @@ void ModulePacker::learn(Modules modules, const PackedModel& packed) {
       m.add(recorder.take(*w), it == meant.end() ? std::span<const float>() : it->second, pool_);
     }
   };
-  trial_.read_with(packed, recorder.kernels(), source_read, changed_read);
+  trial_.read_with(packed, recorder, source_read, changed_read);
   for (const std::string& input : inputs) {
     for (const WeightMatrix& w : by_name_.at(input)->matrices)
       known_[input].push_back(moments.extract(&w).mapped().knowledge(kDamping, pool_));

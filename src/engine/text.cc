@@ -2,13 +2,14 @@
 
 #include <algorithm>
 
+#include "model/sequence_state.h"
+
 namespace kl {
 namespace {
 
 constexpr std::int64_t kLeastDistance = 256;   // between checkpoints, the last ones excepted
 constexpr std::int64_t kWorthAsking = 16;      // tokens behind the last message end: a raw prompt that may come again
 constexpr std::int64_t kCheapToExpand = 2048;  // so many tokens are expanded for a single one without a second thought
-constexpr std::int64_t kLatentBlock = 128;     // inside of messages checkpoints share latents best at whole blocks
 
 GenerateOptions options_of(const Job& job, int index) {
   GenerateOptions options = job.request.options;
@@ -18,7 +19,7 @@ GenerateOptions options_of(const Job& job, int index) {
 
 double seconds(Clock::duration d) { return std::chrono::duration<double>(d).count(); }
 
-/// Positions within (first, end) that halve the distance to `end` again and again.
+/// Positions within (first, end) that halve the distance to `end` again and again, at whole blocks of latents.
 void add_ladder(std::int64_t first, std::int64_t end, std::vector<std::int64_t>& positions) {
   for (std::int64_t left = (end - first) / 2; left >= 2 * kLeastDistance; left /= 2)
     positions.push_back((end - left) / kLatentBlock * kLatentBlock);

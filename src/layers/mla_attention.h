@@ -1,7 +1,6 @@
 #pragma once
 #include <span>
 
-#include "kl/model.h"
 #include "layers/context.h"
 #include "layers/mla_cache.h"
 #include "weights/weights.h"
@@ -34,7 +33,7 @@ class KimiMLAAttention {
                       std::ptrdiff_t T, float* y) noexcept;
 
   /// Takes the arena space forward() will take for T tokens and `workers` threads.
-  static void plan(const ModelArgs& args, MlaForm form, Arena& arena, std::ptrdiff_t T, int workers);
+  static void plan(const ModelArgs& args, const LayerSettings& settings, Arena& arena, std::ptrdiff_t T, int workers);
 };
 
 }  // namespace kl

@@ -105,10 +105,10 @@ std::string fingerprint_of(const ModelArgs& args, const ModelWeights& weights, c
   return fmt::format(
       "model={}\n--cache-type={}\n--state-type={}\n--compute={}\n--mla={}\n--router-weights={}\n--kv-a-eps={}\n"
       "--l2-eps={}\nKL_ISA={}\n",
-      digest_of(args, weights), name_of(choices.latents), choices.state_type == DType::kF32 ? "f32" : "bf16",
-      options.compute == Compute::kAuto ? "auto" : "f32", name_of(options.mla_form),
-      options.router_weights == RouterWeights::kHf ? "hf" : "unbiased", args.kv_a_norm_eps, args.l2_norm_eps,
-      is_reference ? "reference" : "not reference");
+      digest_of(args, weights), name_of(choices.settings.latents),
+      choices.settings.kda_state == DType::kF32 ? "f32" : "bf16", options.compute == Compute::kAuto ? "auto" : "f32",
+      name_of(options.mla_form), options.router_weights == RouterWeights::kHf ? "hf" : "unbiased", args.kv_a_norm_eps,
+      args.l2_norm_eps, is_reference ? "reference" : "not reference");
 }
 
 }  // namespace kl

@@ -10,6 +10,9 @@
 
 namespace kl {
 
+/// Copies of a state share latents in blocks of so many tokens.
+inline constexpr std::int64_t kLatentBlock = kKeyBlock;
+
 /// What one layer remembers of a sequence.
 using LayerCache = std::variant<KdaCache, MlaCache>;
 
