@@ -45,7 +45,7 @@ MAY_INCLUDE = {
     "src/evaluation":  ["base/", "kl/", "<fmt/...>"],
     "src/calibration": ["base/", "kernels/", "checkpoint/", "encodings/", "packing/", "config/", "weights/", "convert/", "layers/", "model/", "evaluation/", "kl/", "<fmt/...>"],
     "src/benchmark":   ["base/", "kernels/", "model/", "kl/", "<system>"],
-    "src/verify":      ["base/", "kernels/", "checkpoint/", "encodings/", "packing/", "config/", "weights/", "folder/", "kl/", "<fmt/...>"],
+    "src/verify":      ["base/", "gguf/", "kernels/", "checkpoint/", "encodings/", "packing/", "config/", "weights/", "folder/", "kl/", "<fmt/...>"],
     "src/server":      ["base/", "kl/", "<system>", "<fmt/...>", "<nlohmann/...>", "<openssl/...>", "<boost/...>"],
     "src/cli":         ["server/server.h", "base/", "kl/", "<system>", "<fmt/...>", "<nlohmann/...>", "<CLI/...>", "<editline/...>"],
     "examples":        ["kl/"],

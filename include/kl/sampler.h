@@ -60,17 +60,14 @@ SampledToken score(std::span<const float> logits, Token token, int num_top);
 /// the place in the stream is a plain counter, and no sequence disturbs another.
 class CounterRng {
  public:
-  explicit CounterRng(std::uint64_t seed) : key_(mix(seed)) {}
+  explicit CounterRng(std::uint64_t seed);
 
-  std::uint64_t next() { return mix(key_ + kGolden * ++count_); }
+  std::uint64_t next();
 
   /// A number in [0, bound), bound > 0; off from uniform by less than bound / 2^64.
   std::uint64_t below(std::uint64_t bound);
 
  private:
-  static constexpr std::uint64_t kGolden = 0x9e3779b97f4a7c15;  // 2^64 / golden ratio, odd
-  static std::uint64_t mix(std::uint64_t x);
-
   std::uint64_t key_;
   std::uint64_t count_ = 0;
 };

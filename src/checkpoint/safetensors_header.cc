@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/json.h"
+#include "base/numbers.h"
 #include "base/printable.h"
 #include "base/problems.h"
 #include "kl/error.h"
@@ -19,11 +20,9 @@ namespace {
 
 constexpr std::size_t kMaxNameBytes = 1024;
 
-constexpr std::array<std::pair<std::string_view, int>, 21> kDTypeBits{{
-    {"F32", 32},    {"BF16", 16},   {"F16", 16},    {"F64", 64},    {"I64", 64}, {"I32", 32}, {"I16", 16},
-    {"I8", 8},      {"U64", 64},    {"U32", 32},    {"U16", 16},    {"U8", 8},   {"BOOL", 8}, {"F8_E4M3", 8},
-    {"F8_E5M2", 8}, {"F8_E8M0", 8}, {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F4", 4},   {"C64", 64}, {"F8_E4M3FNUZ", 8},
-}};
+/// Types that are no NumberType, which a file may have all the same.
+constexpr std::array<std::pair<std::string_view, int>, 7> kOtherBits{
+    {{"BOOL", 8}, {"U64", 64}, {"F8_E4M3FNUZ", 8}, {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F4", 4}, {"C64", 64}}};
 
 [[noreturn]] void fail(const std::string& what) { throw Error(ErrorCode::kCorrupt, what); }
 
@@ -205,7 +204,8 @@ std::string tensor_name_problem(std::string_view name) {
 }
 
 int safetensors_dtype_bits(std::string_view dtype) {
-  for (const auto& [name, bits] : kDTypeBits) {
+  if (const auto type = parse_number_type(dtype)) return 8 * static_cast<int>(size_of(*type));
+  for (const auto& [name, bits] : kOtherBits) {
     if (name == dtype) return bits;
   }
   return 0;

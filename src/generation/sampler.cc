@@ -7,6 +7,7 @@
 #include <limits>
 #include <numeric>
 
+#include "base/random.h"
 #include "kernels/select.h"
 #include "kl/error.h"
 
@@ -200,11 +201,9 @@ SampledToken score(std::span<const float> logits, Token token, int num_top) {
   return scored;
 }
 
-std::uint64_t CounterRng::mix(std::uint64_t x) {
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-  return x ^ (x >> 31);
-}
+CounterRng::CounterRng(std::uint64_t seed) : key_(splitmix64(seed)) {}
+
+std::uint64_t CounterRng::next() { return splitmix64(key_ + kGoldenRatio64 * ++count_); }
 
 std::uint64_t CounterRng::below(std::uint64_t bound) {
   __extension__ using Wide = unsigned __int128;

@@ -232,7 +232,7 @@ void for_each_run(std::span<const Segment> segments, F&& f) noexcept {
   }
 }
 
-/// Every head's product with its own matrix, a task each: rows of `of(h, first)` meet matrix h.
+/// Every head's products with its own matrix, a task each: product_of(matrix, h, first, rows) for each run of rows.
 template <class F>
 void multiply_heads(const std::vector<WeightMatrix>& matrices, const LayerContext& c, std::span<const Segment> segments,
                     F&& product_of) noexcept {

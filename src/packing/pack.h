@@ -1,8 +1,10 @@
 #pragma once
 #include <cstddef>
+#include <span>
 
 #include "encodings/stored_matrix.h"
 #include "kernels/packed.h"
+#include "packing/group_fit.h"
 
 namespace kl {
 
@@ -14,6 +16,10 @@ namespace kl {
 ///           (range / 255, largest / 127) is as good.
 /// REQUIRES: finite weights whose scales fit the format's type.
 void pack_block(const float* w, std::ptrdiff_t rows, std::ptrdiff_t K, const PackedFormat& format, std::byte* block);
+
+/// Puts groups that are rounded already into row r < 16 of such a block.   Shapes  groups: [ceil(K / format.group)].
+void put_groups(std::span<const RoundedGroup> groups, std::ptrdiff_t K, const PackedFormat& format, std::ptrdiff_t r,
+                std::byte* block);
 
 /// Puts numbers that are quantised already into row r < 16 of a block of a packed matrix.
 ///

@@ -128,8 +128,7 @@ std::vector<Unit> units_of(const std::string& name, const FileTensor& tensor, co
   }
   const NumberLayout layout = number_layout(name, tensor);
   // Packed matrices are stacks of blocks of rows, not of matrices, unless they have a fourth dimension.
-  if (!layout.is_plain() && layout.type != NumberType::kNone && tensor.shape.size() == 3 && tensor.dtype == "U8")
-    parts = 1;
+  if (!layout.is_plain() && layout.count > 0 && tensor.shape.size() == 3 && tensor.dtype == "U8") parts = 1;
   std::vector<Unit> units(parts);
   for (std::size_t i = 0; i < parts; ++i) {
     units[i] = {parts == 1 ? name : fmt::format("{}[{}]", name, i), role_of(name),        file,   tensor.dtype,
