@@ -112,8 +112,8 @@ struct ProductCut {
 
   /// For products with M tokens each and `total` outputs in all.
   ///
-  /// Where outputs alone make fewer tasks than keep all threads busy (the router has 256 of them), many tokens are cut too,
-  /// 32 or more to a task so that it reads its weights for enough of them, and few tokens get shorter stretches.
+  /// Where outputs alone make fewer tasks than keep all threads busy (the router has 256 of them), many tokens are cut
+  /// too, 32 or more to a task so that it reads its weights for enough of them, and few tokens get shorter stretches.
   ProductCut(std::ptrdiff_t total, std::ptrdiff_t M, int threads) noexcept
       : outputs(outputs_per_task(total, M, threads)) {
     constexpr std::ptrdiff_t kLeastTokens = 32;

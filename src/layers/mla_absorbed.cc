@@ -206,8 +206,8 @@ void Attention<Element>::read_wave(Wave& wave) const noexcept {
   store(group, total, 0, core.R);
 }
 
-/// Many keys and few groups (decoding in a long context): the stretches of the groups are spread over the threads, and where
-/// these are still too few, slices of their values too.  No bit depends on it: a channel of O never meets another.
+/// Many keys and few groups (decoding in a long context): the stretches of the groups are spread over the threads, and
+/// where these are still too few, slices of their values too.  No bit depends on it: a channel of O never meets another.
 template <class Element>
 void Attention<Element>::read_split(std::ptrdiff_t num_groups) const noexcept {
   for (std::ptrdiff_t next = 0; next < num_groups;) {

@@ -11,7 +11,7 @@ namespace kl::absorbed {
 // merged in order of position: the same arithmetic whether one thread walks all stretches or many threads share them.
 inline constexpr std::int64_t kStretch = 8 * kKeyBlock;
 
-// Stretches that are read at once, each with a softmax of its own (66 KiB at R = 512); and of those at most so many whose
+// Stretches that are read at once, each with a softmax of its own (66 KiB at R = 512), and the most of them whose
 // products of queries and keys are kept for all slices of their values to read (128 KiB each).
 inline constexpr std::ptrdiff_t kMaxParts = 64, kMaxSliced = 32;
 

@@ -7,11 +7,12 @@
 namespace kl {
 namespace {
 
-/// The shared expert meets all tokens: as much work as dozens of the others.  With many threads its tokens are cut into at most
-/// so many parts, each of which is a task beside the others', and they come first: last, they would keep a few threads at work
-/// while the rest waits.
+/// Most parts of the shared expert.  It meets all tokens, as much work as dozens of the others.  With many threads its
+/// tokens are cut into parts, tasks beside the others', and they come first: last, they would keep a few threads at
+/// work while the rest waits.
 constexpr std::ptrdiff_t kSharedParts = 32;
 
+/// Parts of the shared expert for T tokens.
 std::ptrdiff_t shared_parts(std::ptrdiff_t T, int threads) {
   constexpr std::ptrdiff_t kLeastTokens = 64;  // for which a part's weights are worth reading
   return std::clamp<std::ptrdiff_t>(std::min<std::ptrdiff_t>(T / kLeastTokens, threads / 2), 1, kSharedParts);
