@@ -2,7 +2,7 @@
 #include <compare>
 #include <cstdint>
 
-#include "kl/model.h"
+#include "kl/options.h"
 #include "kl/tokenizer.h"
 
 namespace kl {
