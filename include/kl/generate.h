@@ -55,10 +55,10 @@ class Continuation {
   /// Ends the text from outside, with kCancelled, or kLength; returns what was held back.  No effect once finished.
   std::string finish(FinishReason reason);
 
-  bool finished() const { return reason_.has_value(); }
-  FinishReason finish_reason() const { return reason_.value(); }
+  bool finished() const { return reason_.has_value(); }           ///< nothing follows
+  FinishReason finish_reason() const { return reason_.value(); }  ///< REQUIRES: finished()
 
-  const std::string& text() const { return text_; }
+  const std::string& text() const { return text_; }                        ///< all pieces so far
   const std::vector<Token>& ids() const { return ids_; }                   ///< all tokens drawn, a stop token included
   const std::vector<SampledToken>& logprobs() const { return logprobs_; }  ///< one per id, if asked for
   const std::string& stop_string() const { return stop_string_; }          ///< the one that ended the text, or empty

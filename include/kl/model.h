@@ -81,7 +81,7 @@ std::string chosen_isa(std::string_view isa = {});
 /// to make the first few of them true.  Results have the bits of a state that was never fed the others.
 class SequenceState {
  public:
-  SequenceState();
+  SequenceState();  ///< no state: has_value() is false
   SequenceState(const SequenceState&);
   SequenceState(SequenceState&&) noexcept;
   SequenceState& operator=(const SequenceState&);
@@ -117,9 +117,10 @@ class SequenceState {
   std::vector<float> mla_k_pe(int layer) const;    ///< [num_tokens, P]: shared key part
 
   struct Impl;
+  /// For the library itself.
   Impl& impl() { return *impl_; }
   const Impl& impl() const { return *impl_; }
-  explicit SequenceState(std::unique_ptr<Impl> impl);
+  explicit SequenceState(std::unique_ptr<Impl> impl);  ///< for the library itself
 
  private:
   std::unique_ptr<Impl> impl_;
@@ -192,10 +193,10 @@ class Model {
   Model& operator=(Model&&) noexcept;
   ~Model();
 
-  const ModelArgs& args() const;
+  const ModelArgs& args() const;        ///< as read from the folder, with the conventions that the options override
   const ModelOptions& options() const;  ///< as given to open()
   const char* isa() const;              ///< the kernel table in use
-  int threads() const;
+  int threads() const;                  ///< worker threads, the caller's included
 
   /// Weights that are used where they lie in the files are read from disk when they are first needed, expert by expert.
   /// This reads all of them now.  `progress` (may be empty) gets bytes done and in total and may throw to stop.
@@ -235,7 +236,7 @@ class Model {
   std::vector<float> forward(SequenceState& state, std::span<const Token> tokens);
 
   struct Impl;
-  explicit Model(std::unique_ptr<Impl> impl);
+  explicit Model(std::unique_ptr<Impl> impl);  ///< for the library itself
 
  private:
   std::unique_ptr<Impl> impl_;

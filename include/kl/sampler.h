@@ -60,9 +60,9 @@ SampledToken score(std::span<const float> logits, Token token, int num_top);
 /// the place in the stream is a plain counter, and no sequence disturbs another.
 class CounterRng {
  public:
-  explicit CounterRng(std::uint64_t seed);
+  explicit CounterRng(std::uint64_t seed);  ///< at draw number 0
 
-  std::uint64_t next();
+  std::uint64_t next();  ///< 64 random bits
 
   /// A number in [0, bound), bound > 0; off from uniform by less than bound / 2^64.
   std::uint64_t below(std::uint64_t bound);

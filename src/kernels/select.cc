@@ -38,6 +38,7 @@ bool bf16_dot_is_faster() {
   return nanoseconds_per_op(loop(Arithmetic::kBf16Dot)) < 0.9 * nanoseconds_per_op(loop(Arithmetic::kFma));
 }
 
+/// "avx512, avx2, reference"
 std::string names_of(std::span<const Kernels* const> tables) {
   std::string names;
   for (const Kernels* table : tables) {
