@@ -55,7 +55,7 @@ class ChatTemplate {
 
  private:
   struct Impl;
-  explicit ChatTemplate(std::shared_ptr<const Impl> impl);
+  explicit ChatTemplate(std::shared_ptr<const Impl> impl);  ///< for load() and the like
   std::shared_ptr<const Impl> impl_;
 };
 

@@ -60,6 +60,7 @@ enum class CacheMiss : std::uint8_t {
 
 /// What happened to a request since the last look.  Events of text `index` arrive in order.
 struct EngineEvent {
+  /// There is more of the prompt read or more tokens, or the text is over or has failed.
   enum class Kind : std::uint8_t { kPrompt, kTokens, kFinished, kFailed } kind = Kind::kTokens;
   int index = 0;  ///< which of the n texts
 

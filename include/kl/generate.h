@@ -64,7 +64,7 @@ class Continuation {
   const std::string& stop_string() const { return stop_string_; }          ///< the one that ended the text, or empty
 
  private:
-  std::string release(std::string_view decoded, bool last);
+  std::string release(std::string_view decoded, bool last);  ///< what of it no stop string can still claim
 
   // Constant after construction.
   const Tokenizer* tokenizer_;

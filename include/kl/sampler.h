@@ -95,6 +95,7 @@ class Sampler {
   SampledToken sample(std::span<const float> logits, std::span<const std::uint64_t> allowed = {});
 
  private:
+  /// SamplingParams in the order they apply: to the logits, then the draw.
   void apply_bias_and_penalties(std::span<float> logits) const;
   Token choose(std::span<const float> logits);
 
