@@ -8,9 +8,9 @@
 #include <string>
 #include <string_view>
 
+#include "base/utf8.h"
 #include "jinja/template.h"
 #include "kl/error.h"
-#include "text/utf8.h"
 
 namespace {
 

@@ -6,7 +6,7 @@
 namespace kl {
 namespace {
 
-// Source    ggml.h (enum ggml_type) and ggml-common.h (sizes of blocks, places of scales).  Numbers left out were given up.
+// Source    ggml.h (enum ggml_type) and ggml-common.h (sizes of blocks, places of scales).  Ids left out were given up.
 constexpr GgmlType kTypes[] = {
     {0, "F32", 1, 4},
     {1, "F16", 1, 2},

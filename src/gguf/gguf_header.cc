@@ -9,6 +9,7 @@
 
 #include "base/printable.h"
 #include "base/problems.h"
+#include "base/utf8.h"
 #include "kl/error.h"
 
 namespace kl {
@@ -72,11 +73,8 @@ bool is_plain_ascii(std::string_view text) {
 }
 
 bool is_plain_utf8(std::string_view text) {
-  for (std::size_t i = 0, length = 0; i < text.size(); i += length) {
-    length = utf8_length(text.substr(i));
-    if (length == 0 || static_cast<unsigned char>(text[i]) < 0x20 || text[i] == 0x7f) return false;
-  }
-  return true;
+  const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
+  return well_formed_prefix(text) == text.size() && std::none_of(text.begin(), text.end(), is_control);
 }
 
 void check_booleans(const Cursor& cursor, const std::string& key, std::string_view bytes) {

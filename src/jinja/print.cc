@@ -24,7 +24,7 @@ std::string represent_text(const std::string& text) {
       result += static_cast<char>(c);
     } else if (c == '\n' || c == '\r' || c == '\t') {
       result += c == '\n' ? "\\n" : c == '\r' ? "\\r" : "\\t";
-    } else if (is_printable(c)) {
+    } else if ((unicode_classes(c) & kPrintable) != 0) {
       result.append(text, i, bytes);
     } else {
       result += c < 0x100     ? fmt::format("\\x{:02x}", c)

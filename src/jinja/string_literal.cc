@@ -76,7 +76,7 @@ std::optional<std::string> unescape(std::string_view body) {
       continue;
     }
     if (!code || *code >= 0x110000 || (*code >= 0xD800 && *code < 0xE000)) return std::nullopt;
-    append_character(text, *code);
+    text += to_utf8(*code);
   }
   return text;
 }

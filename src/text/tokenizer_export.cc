@@ -4,7 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "text/base64.h"
+#include "base/base64.h"
 #include "text/gpt2_bytes.h"
 
 namespace kl {

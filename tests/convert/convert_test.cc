@@ -4,6 +4,7 @@
 
 #include <numeric>
 
+#include "base/base64.h"
 #include "convert/row_encoder.h"
 #include "encodings/bit_rows.h"
 #include "gguf/gguf_file.h"
@@ -13,7 +14,6 @@
 #include "packing/packed_name.h"
 #include "tests/support/random.h"
 #include "tests/support/temp_dir.h"
-#include "text/base64.h"
 #include "text/gpt2_bytes.h"
 #include "text/tokenizer_export.h"
 
