@@ -21,7 +21,8 @@ constexpr std::uint32_t kVersion = 3;
 constexpr std::size_t kMaxKeyBytes = 65'535;
 constexpr std::int64_t kDefaultAlignment = 32, kMinAlignment = 8, kMaxAlignment = 65'536;
 
-// The fewest bytes of a key with its value, and of what is said about a tensor: an upper bound for how many there can be.
+// The fewest bytes of a key with its value, and of what is said about a tensor: an upper bound for how many there can
+// be.
 constexpr std::uint64_t kMinValueBytes = 8 + 1 + 4 + 1;
 constexpr std::uint64_t kMinTensorBytes = 8 + 1 + 4 + 8 + 4 + 8;
 

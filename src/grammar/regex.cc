@@ -98,7 +98,7 @@ class RegexBuilder {
   std::vector<Task> work_;
 };
 
-/// Where each state is behind so many of one marker that more make no difference: ^^a and a$$ are ^a and a$.
+/// Where each state leads after enough of one marker that more make no difference: ^^a and a$$ are ^a and a$.
 std::vector<StateId> behind(const Graph& marked, std::uint8_t marker) {
   std::vector<StateId> next;
   for (StateId s = 0; s < marked.states.size(); ++s) {

@@ -17,9 +17,6 @@ namespace {
 
 Value made(Text text, Heap& heap) { return Value(heap.text(std::move(text))); }
 
-/// The input as a string, whatever it is: what most filters of strings begin with.
-Text text_of(const Value& input, Heap& heap) { return to_text(input, heap); }
-
 std::string spaces(std::int64_t count, const Heap& heap) {
   const auto bytes = static_cast<std::size_t>(std::max<std::int64_t>(count, 0));
   heap.check_length(bytes);
@@ -28,32 +25,32 @@ std::string spaces(std::int64_t count, const Heap& heap) {
   return text;
 }
 
-Value filter_string(const Value& input, ArgumentReader&, Heap& heap) { return made(text_of(input, heap), heap); }
+Value filter_string(const Value& input, ArgumentReader&, Heap& heap) { return made(to_text(input, heap), heap); }
 
 Value filter_trim(const Value& input, ArgumentReader& arguments, Heap& heap) {
   const auto characters = arguments.take_text("chars");
-  return made(strip(text_of(input, heap), characters ? characters->get() : nullptr, true, true), heap);
+  return made(strip(to_text(input, heap), characters ? characters->get() : nullptr, true, true), heap);
 }
 
 Value filter_replace(const Value& input, ArgumentReader& arguments, Heap& heap) {
-  const Text from = text_of(arguments.require("old"), heap), to = text_of(arguments.require("new"), heap);
+  const Text from = to_text(arguments.require("old"), heap), to = to_text(arguments.require("new"), heap);
   const auto count = arguments.take("count");
   if (count && !count->is_none() && !count->integer()) fail("replace: count: expected an integer");
-  return made(replace(text_of(input, heap), from, to, count ? count->integer().value_or(-1) : -1, heap), heap);
+  return made(replace(to_text(input, heap), from, to, count ? count->integer().value_or(-1) : -1, heap), heap);
 }
 
 template <Case to>
 Value filter_case(const Value& input, ArgumentReader&, Heap& heap) {
-  return made(change_case(text_of(input, heap), to), heap);
+  return made(change_case(to_text(input, heap), to), heap);
 }
 
 Value filter_capitalize(const Value& input, ArgumentReader&, Heap& heap) {
-  return made(capitalize(text_of(input, heap)), heap);
+  return made(capitalize(to_text(input, heap)), heap);
 }
 
 /// Jinja's own rule: words begin behind blanks, hyphens and opening brackets.
 Value filter_title(const Value& input, ArgumentReader&, Heap& heap) {
-  const Text text = text_of(input, heap);
+  const Text text = to_text(input, heap);
   Text result;
   const std::string_view bytes = text.bytes();
   const auto separates = [&](std::size_t i) {
@@ -151,7 +148,7 @@ Value filter_int(const Value& input, ArgumentReader& arguments, Heap&) {
 }
 
 /// Marks a string as HTML that needs no escaping.  Nothing is escaped here, so it changes nothing.
-Value filter_safe(const Value& input, ArgumentReader&, Heap& heap) { return made(text_of(input, heap), heap); }
+Value filter_safe(const Value& input, ArgumentReader&, Heap& heap) { return made(to_text(input, heap), heap); }
 
 constexpr Filter kFilters[] = {
     {"capitalize", filter_capitalize},

@@ -76,8 +76,8 @@ std::vector<Word> words_of(std::string_view text, Heap& heap) {
   }
 }
 
-/// How many of them split() gives one by one; the others are one part, with the whitespace inside and behind it (rsplit:
-/// before it).
+/// How many of them split() gives one by one; the others are one part, with the whitespace inside and behind it
+/// (rsplit: before it).
 std::size_t num_cut(const std::vector<Word>& words, std::int64_t count) {
   return count < 0 ? words.size() : std::min(words.size(), static_cast<std::size_t>(count));
 }

@@ -97,18 +97,53 @@ inline void announce(const LayerContext& c, std::initializer_list<MatmulArgs> pr
   }
 }
 
+/// The product with its tokens m0 <= m < m1 alone.
+inline MatmulArgs tokens_of(MatmulArgs p, std::ptrdiff_t m0, std::ptrdiff_t m1) noexcept {
+  if (p.x != nullptr) p.x += m0 * p.x_stride;
+  if (p.q != nullptr) p.q += m0 * ActivationRow::bytes(p.w.K);
+  p.y += m0 * p.y_stride;
+  p.M = m1 - m0;
+  return p;
+}
+
+/// How a region of products is cut: every matrix into stretches of `outputs`, and the tokens into `parts`.
+struct ProductCut {
+  std::ptrdiff_t outputs, parts = 1;
+
+  /// For products with M tokens each and `total` outputs in all.
+  ///
+  /// Where outputs alone make fewer tasks than keep all threads busy (the router has 256 of them), many tokens are cut
+  /// too, 32 or more to a task so that it reads its weights for enough of them, and few tokens get shorter stretches.
+  ProductCut(std::ptrdiff_t total, std::ptrdiff_t M, int threads) noexcept
+      : outputs(outputs_per_task(total, M, threads)) {
+    constexpr std::ptrdiff_t kLeastTokens = 32;
+    const std::ptrdiff_t tasks = ceil_div(total, outputs), wanted = 8 * threads;
+    if (threads == 1 || tasks >= wanted) return;
+    if (M >= 2 * kLeastTokens) {
+      parts = std::min(ceil_div(wanted, tasks), M / kLeastTokens);
+    } else if (tasks < threads) {
+      outputs = kTileOutputs;
+    }
+  }
+};
+
 /// Runs several matrix products as one parallel region: a thread that finishes early goes on with the next matrix.
+/// REQUIRES: all have the same number of tokens.
 inline void matmul_together(const LayerContext& c, std::initializer_list<MatmulArgs> products) noexcept {
   announce(c, products);
-  std::ptrdiff_t outputs = 0, num_tasks = 0;
-  for (const MatmulArgs& p : products) outputs += p.w.N;
-  const std::ptrdiff_t step = outputs_per_task(outputs, products.begin()->M, c.pool.size());
-  for (const MatmulArgs& p : products) num_tasks += ceil_div(p.w.N, step);
-  c.pool.parallel_for(num_tasks, [&](std::ptrdiff_t task, int) {
+  const std::ptrdiff_t M = products.begin()->M;
+  std::ptrdiff_t total = 0, num_tasks = 0;
+  for (const MatmulArgs& p : products) total += p.w.N;
+  const ProductCut cut(total, M, c.pool.size());
+  for (const MatmulArgs& p : products) num_tasks += ceil_div(p.w.N, cut.outputs);
+  c.pool.parallel_for(num_tasks * cut.parts, [&](std::ptrdiff_t task, int) {
+    const std::ptrdiff_t part = task % cut.parts;
+    task /= cut.parts;
     for (const MatmulArgs& p : products) {
-      const std::ptrdiff_t tasks_here = ceil_div(p.w.N, step);
+      const std::ptrdiff_t tasks_here = ceil_div(p.w.N, cut.outputs);
       if (task < tasks_here) {
-        c.kernels.matmul(p, task * step, std::min(p.w.N, (task + 1) * step));
+        const MatmulArgs mine = tokens_of(p, M * part / cut.parts, M * (part + 1) / cut.parts);
+        c.kernels.matmul(mine, task * cut.outputs, std::min(p.w.N, (task + 1) * cut.outputs));
         return;
       }
       task -= tasks_here;

@@ -1,53 +1,10 @@
-#include <algorithm>
-
-#include "layers/mla_lanes.h"
+#include "layers/mla_stretches.h"
 
 namespace kl {
+
+using namespace absorbed;
+
 namespace {
-
-// Long contexts are read in stretches of fixed positions.  Each stretch gives a partial softmax, and partials are
-// merged in order of position: the same arithmetic whether one thread walks all stretches or many threads share them.
-constexpr std::int64_t kStretch = 8 * kKeyBlock;
-
-// Partial softmaxes kept at once when a lane group's stretches are spread over threads (66 KiB each at R = 512).
-constexpr std::ptrdiff_t kMaxPartials = 64;
-
-/// Queries are as wide as a row of the cache, which is key and value at once.
-LaneDims dims_of(const MlaCore& core) { return {.C = core.R, .P = core.P, .Dv = core.R, .scale = core.scale}; }
-
-/// Scratch of one thread.
-template <class Element>
-struct Worker {
-  LaneQueries<Element> queries;
-  float* lanes;    // load_floats()
-  Element* block;  // f32: [kKeyBlock, R + P] a block of the cache, if it is not f32;  pairs: [kKeyBlock / 2, R] of keys
-  float* scores;   // [kKeyBlock, kLanes]
-  Softmax total;   // over all stretches so far
-  Softmax part;    // over one stretch
-
-  /// For any lane group.
-  Worker(Arena& arena, const MlaCore& core)
-      : queries(arena, dims_of(core)),
-        lanes(arena.take<float>(load_floats<Element>(dims_of(core)))),
-        block(arena.take<Element>(kIsF32<Element> ? kKeyBlock * (core.R + core.P) : kKeyBlock / 2 * core.R)),
-        scores(arena.take<float>(kKeyBlock * kLanes)),
-        total(arena, core.R),
-        part(arena, core.R) {}
-};
-
-/// Scratch of one forward().
-template <class Element>
-struct Buffers {
-  float* latent;                        // [T, H, R] queries in latent space, then what they read: sum_s p_s c_s
-  ArenaArray<Worker<Element>> workers;  // [workers]
-  ArenaArray<Softmax> partials;         // [kMaxPartials]
-
-  /// For T rows.
-  Buffers(Arena& arena, const MlaCore& core, std::ptrdiff_t T, int num_workers)
-      : latent(arena.take<float>(T * core.H * core.R)),
-        workers(arena, num_workers, core),
-        partials(arena, kMaxPartials, core.R) {}
-};
 
 /// A block of keys in f32: rows of the cache are keys and values as they lie, or as `scratch` takes them.
 KeyBlock<float> block_at(const Kernels& kernels, const MlaCore& core, const MlaCache& cache, std::int64_t pos,
@@ -68,96 +25,201 @@ KeyBlock<Bf16Pair> block_at(const Kernels& kernels, const MlaCore& core, const M
   return {pos, n, keys, stride, scratch, cache.row(next), next_rows * cache.format().row_bytes()};
 }
 
-/// kLanes consecutive (token, head) rows of one sequence, and the cache they read.
-struct LaneGroup {
-  const MlaCache& cache;
-  std::ptrdiff_t first_row;  // token * H + head within the pass
-  std::ptrdiff_t rows;       // lanes in use
-  std::int64_t num_keys;     // keys its last token may see
-
-  std::int64_t num_stretches() const noexcept { return ceil_div(num_keys, kStretch); }  ///< they lie in
-};
-
 /// Attention of a pass in latent space.
 template <class Element>
 struct Attention {
   const MlaCore& core;
   const LayerContext& c;
   const Buffers<Element>& b;
+  std::span<const Segment> segments;
+  std::span<MlaCache* const> caches;
 
-  /// Lays the queries of a group out one per lane and sets how many keys each may see.
-  LaneGroup load(const Segment& segment, const MlaCache& cache, std::ptrdiff_t group,
-                 const Worker<Element>& s) const noexcept {
-    const std::ptrdiff_t first = group * kLanes, rows = std::min(kLanes, segment.count * core.H - first);
-    const std::ptrdiff_t first_row = segment.first * core.H + first;
-    const std::int64_t start = cache.num_tokens() - segment.count;
-    const float *q[kLanes], *q_pe[kLanes];
-    for (std::ptrdiff_t lane = 0; lane < rows; ++lane) {
-      q[lane] = b.latent + (first_row + lane) * core.R;
-      q_pe[lane] = core.q + (first_row + lane) * (core.N + core.P) + core.N;
-      s.queries.limit[lane] = start + (first + lane) / core.H + 1;
+  /// Group `index` of those of all segments of this form.
+  LaneGroup group(std::ptrdiff_t index) const noexcept {
+    std::size_t s = 0;
+    for (;; ++s) {
+      if (segments[s].expanded) continue;
+      const std::ptrdiff_t groups = ceil_div(segments[s].count * core.H, kLanes);
+      if (index < groups) break;
+      index -= groups;
     }
-    load_queries(c.kernels, dims_of(core), q, q_pe, rows, s.lanes, s.queries);
-    return {cache, first_row, rows, s.queries.limit[rows - 1]};
+    const std::ptrdiff_t first = index * kLanes, rows = std::min(kLanes, segments[s].count * core.H - first);
+    const std::int64_t start = caches[s]->num_tokens() - segments[s].count;
+    return {caches[s], start, segments[s].first * core.H + first, first, rows, start + (first + rows - 1) / core.H + 1};
   }
 
-  /// The softmax of a group over the keys of one stretch.
-  void read_stretch(const LaneGroup& group, std::int64_t stretch, const LaneQueries<Element>& queries,
-                    const Worker<Element>& scratch, const Softmax& state) const noexcept {
-    state.clear(core.R);
-    const std::int64_t end = std::min(group.num_keys, (stretch + 1) * kStretch);
-    for (std::int64_t pos = stretch * kStretch; pos < end; pos += kKeyBlock) {
-      const auto n = static_cast<std::ptrdiff_t>(std::min<std::int64_t>(kKeyBlock, end - pos));
-      const KeyBlock<Element> keys = block_at(c.kernels, core, group.cache, pos, n, scratch.block);
+  /// Lays the queries of a group out one per lane and sets how many keys each may see.
+  void load(const LaneGroup& g, const LaneQueries<Element>& queries, float* scratch) const noexcept {
+    const float *q[kLanes], *q_pe[kLanes];
+    for (std::ptrdiff_t lane = 0; lane < g.rows; ++lane) {
+      q[lane] = b.latent + (g.first_row + lane) * core.R;
+      q_pe[lane] = core.q + (g.first_row + lane) * (core.N + core.P) + core.N;
+      queries.limit[lane] = g.start + (g.first + lane) / core.H + 1;
+    }
+    load_queries(c.kernels, dims_of(core), q, q_pe, g.rows, scratch, queries);
+  }
+
+  /// The softmax over the keys of one part.
+  void read_part(const Part& part, const LaneQueries<Element>& queries, const Worker<Element>& scratch,
+                 const AttendState& state) const noexcept {
+    clear(state, core.R);
+    for (std::int64_t pos = part.first_key; pos < part.end_key; pos += kKeyBlock) {
+      const auto n = static_cast<std::ptrdiff_t>(std::min<std::int64_t>(kKeyBlock, part.end_key - pos));
+      const KeyBlock<Element> keys = block_at(c.kernels, core, *part.cache, pos, n, scratch.block);
       attend(c.kernels, dims_of(core), queries, keys, state, scratch.scores);
     }
   }
 
-  /// What the lanes of a group have read, over the queries it came from.
-  void store(const LaneGroup& group, const Softmax& total) const noexcept {
+  /// What the lanes of a group have read, channels [d, d + width), over the queries it came from.
+  void store(const LaneGroup& g, const AttendState& total, std::ptrdiff_t d, std::ptrdiff_t width) const noexcept {
     float* dst[kLanes];
-    for (std::ptrdiff_t lane = 0; lane < group.rows; ++lane) dst[lane] = b.latent + (group.first_row + lane) * core.R;
-    c.kernels.attend_finish(total, core.R, dst, group.rows);
+    for (std::ptrdiff_t lane = 0; lane < g.rows; ++lane) dst[lane] = b.latent + (g.first_row + lane) * core.R + d;
+    c.kernels.attend_finish(total, width, dst, g.rows);
   }
 
   /// Few keys or many groups: one thread walks the stretches of a group in order.
-  void read_group(const Segment& segment, const MlaCache& cache, std::ptrdiff_t index,
-                  const Worker<Element>& s) const noexcept {
-    const LaneGroup group = load(segment, cache, index, s);
-    s.total.clear(core.R);
-    for (std::int64_t stretch = 0; stretch < group.num_stretches(); ++stretch) {
-      read_stretch(group, stretch, s.queries, s, s.part);
+  void read_group(std::ptrdiff_t index, const Worker<Element>& s) const noexcept {
+    const LaneGroup g = group(index);
+    load(g, s.queries, s.lanes);
+    clear(s.total, core.R);
+    for (std::int64_t pos = 0; pos < g.num_keys; pos += kStretch) {
+      read_part({0, g.cache, pos, std::min(g.num_keys, pos + kStretch)}, s.queries, s, s.part);
       c.kernels.attend_merge(s.total, s.part, core.R);
     }
-    store(group, s.total);
+    store(g, s.total, 0, core.R);
   }
 
-  /// Many keys and few groups (decoding in a long context): the stretches of one group are spread over the threads.
-  void read_group_split(const Segment& segment, const MlaCache& cache, std::ptrdiff_t index) const noexcept {
-    const Worker<Element>& s = b.workers[0];
-    const LaneGroup group = load(segment, cache, index, s);
-    s.total.clear(core.R);
-    for (std::int64_t first = 0; first < group.num_stretches(); first += kMaxPartials) {
-      const std::ptrdiff_t count = std::min<std::int64_t>(kMaxPartials, group.num_stretches() - first);
-      c.pool.parallel_for(count, [&](std::ptrdiff_t i, int worker) {
-        read_stretch(group, first + i, s.queries, b.workers[worker], b.partials[i]);
-      });
-      for (std::ptrdiff_t i = 0; i < count; ++i) c.kernels.attend_merge(s.total, b.partials[i], core.R);
-    }
-    store(group, s.total);
-  }
+  void multiply_scores(const Wave& wave) const noexcept;
+  void read_slice(const Wave& wave, std::ptrdiff_t i, std::ptrdiff_t slice, const Worker<Element>& s) const noexcept;
+  void read_parts(const Wave& wave) const noexcept;
+  void merge(const Wave& wave, std::ptrdiff_t g, std::ptrdiff_t slice, const AttendState& total) const noexcept;
+  void read_wave(Wave& wave) const noexcept;
+  void read_split(std::ptrdiff_t num_groups) const noexcept;
 
-  /// All rows of a segment.
-  void read(const Segment& segment, const MlaCache& cache) const noexcept {
-    const std::ptrdiff_t groups = ceil_div(segment.count * core.H, kLanes);
-    if (groups < 2 * c.pool.size() && cache.num_tokens() > kStretch) {
-      for (std::ptrdiff_t g = 0; g < groups; ++g) read_group_split(segment, cache, g);
-    } else {
-      c.pool.parallel_for(groups,
-                          [&](std::ptrdiff_t g, int worker) { read_group(segment, cache, g, b.workers[worker]); });
+  /// All rows.
+  void read() const noexcept {
+    constexpr std::int64_t kWorthSplitting = 4 * kKeyBlock;
+    std::ptrdiff_t groups = 0;
+    std::int64_t most_keys = 0;
+    for (std::size_t s = 0; s < segments.size(); ++s) {
+      if (segments[s].expanded) continue;
+      groups += ceil_div(segments[s].count * core.H, kLanes);
+      most_keys = std::max(most_keys, caches[s]->num_tokens());
     }
+    if (c.pool.size() > 1 && groups < 2 * c.pool.size() && most_keys > kWorthSplitting) return read_split(groups);
+    c.pool.parallel_for(groups, [&](std::ptrdiff_t g, int worker) { read_group(g, b.workers[worker]); });
   }
 };
+
+/// Products of the queries and the keys of all parts, a block of keys a task.
+template <class Element>
+void Attention<Element>::multiply_scores(const Wave& wave) const noexcept {
+  if constexpr (!kIsF32<Element>) {
+    constexpr std::ptrdiff_t kBlocks = kStretch / kKeyBlock;
+    c.pool.parallel_for(wave.num_parts * kBlocks, [&](std::ptrdiff_t task, int) {
+      const Part& part = wave.part(task / kBlocks);
+      const std::int64_t pos = part.first_key + task % kBlocks * kKeyBlock;
+      if (pos >= part.end_key) return;
+      c.kernels.matmul_bf16({.w = b.queries[part.group].q,
+                             .N = kLanes,
+                             .K = core.R + core.P,
+                             .x = cached_pairs(*part.cache, pos),
+                             .x_stride = pairs_stride(*part.cache),
+                             .y = b.scores + task * kKeyBlock * kLanes,
+                             .y_stride = kLanes,
+                             .M = static_cast<std::ptrdiff_t>(std::min<std::int64_t>(kKeyBlock, part.end_key - pos))});
+    });
+  }
+}
+
+/// The softmax of part i for a slice of its values: what read_part() does, with products that are there already.
+template <class Element>
+void Attention<Element>::read_slice(const Wave& wave, std::ptrdiff_t i, std::ptrdiff_t slice,
+                                    const Worker<Element>& s) const noexcept {
+  if constexpr (!kIsF32<Element>) {
+    const Part& part = wave.part(i);
+    const std::ptrdiff_t width = core.R / wave.slices, stride = pairs_stride(*part.cache);
+    const AttendState state = b.parts[i].slice(slice, width);
+    const LaneDims dims{.C = core.R, .P = core.P, .Dv = width, .scale = core.scale};
+    const float* products = b.scores + i * kStretch * kLanes;
+    clear(state, width);
+    for (std::int64_t pos = part.first_key; pos < part.end_key; pos += kKeyBlock, products += kKeyBlock * kLanes) {
+      const auto n = static_cast<std::ptrdiff_t>(std::min<std::int64_t>(kKeyBlock, part.end_key - pos));
+      std::copy_n(products, n * kLanes, s.scores);  // the softmax writes over them
+      const Bf16Pair* values = cached_pairs(*part.cache, pos) + slice * width / 2;
+      c.kernels.pair_rows({values, DType::kBF16, 2 * stride, n, width, s.block, width});
+      attend(c.kernels, dims, b.queries[part.group], {pos, n, nullptr, 0, s.block}, state, s.scores);
+    }
+  }
+}
+
+/// Every part by itself: a task each, or one for every slice of its values.
+template <class Element>
+void Attention<Element>::read_parts(const Wave& wave) const noexcept {
+  if (wave.slices > 1) multiply_scores(wave);
+  c.pool.parallel_for(wave.num_parts * wave.slices, [&](std::ptrdiff_t task, int worker) {
+    const std::ptrdiff_t i = task / wave.slices;
+    if (wave.slices > 1) return read_slice(wave, i, task % wave.slices, b.workers[worker]);
+    read_part(wave.part(i), b.queries[wave.part(i).group], b.workers[worker], b.parts[i].slice(0, core.R));
+  });
+}
+
+/// Adds a slice of all parts of group g to `total`, earlier keys first.
+template <class Element>
+void Attention<Element>::merge(const Wave& wave, std::ptrdiff_t g, std::ptrdiff_t slice,
+                               const AttendState& total) const noexcept {
+  const std::ptrdiff_t width = core.R / wave.slices;
+  for (std::ptrdiff_t i = 0; i < wave.num_parts; ++i)
+    if (wave.part(i).group == g) c.kernels.attend_merge(total, b.parts[i].slice(slice, width), width);
+}
+
+/// All there is to do for the groups of a wave.  A group of more than kMaxParts stretches is alone in its wave.
+template <class Element>
+void Attention<Element>::read_wave(Wave& wave) const noexcept {
+  c.pool.parallel_for(wave.num_groups, [&](std::ptrdiff_t g, int worker) {
+    load(wave.group(g), b.queries[g], b.workers[worker].lanes);
+  });
+  const bool can_slice = !kIsF32<Element> && core.R % (2 * kSlices) == 0 && wave.num_parts <= kMaxSliced;
+  if (can_slice && wave.num_parts < 2 * c.pool.size()) wave.slices = kSlices;
+  read_parts(wave);
+
+  const LaneGroup group = wave.group(0);
+  if (group.num_stretches() <= kMaxParts) {
+    c.pool.parallel_for(wave.num_groups * wave.slices, [&](std::ptrdiff_t task, int worker) {
+      const std::ptrdiff_t g = task / wave.slices, slice = task % wave.slices, width = core.R / wave.slices;
+      const Softmax& total = b.workers[worker].total;
+      clear(total, width);
+      merge(wave, g, slice, total);
+      store(wave.group(g), total, slice * width, width);
+    });
+    return;
+  }
+  const Softmax& total = b.workers[0].total;
+  clear(total, core.R);
+  merge(wave, 0, 0, total);
+  for (std::int64_t first = kMaxParts; first < group.num_stretches(); first += kMaxParts) {
+    Wave rest;
+    rest.add(group, first);
+    read_parts(rest);
+    merge(rest, 0, 0, total);
+  }
+  store(group, total, 0, core.R);
+}
+
+/// Many keys and few groups (decoding in a long context): the stretches of the groups are spread over the threads, and
+/// where these are still too few, slices of their values too.  No bit depends on it: a channel of O never meets another.
+template <class Element>
+void Attention<Element>::read_split(std::ptrdiff_t num_groups) const noexcept {
+  for (std::ptrdiff_t next = 0; next < num_groups;) {
+    Wave wave;
+    for (; next < num_groups; ++next) {
+      const LaneGroup g = group(next);
+      if (wave.num_groups > 0 && !wave.has_room_for(g)) break;
+      wave.add(g, 0);
+    }
+    read_wave(wave);
+  }
+}
 
 /// Calls f(first_row, rows) for each run of neighbouring segments of this form.
 template <class F>
@@ -231,9 +293,7 @@ void MlaAbsorbed::forward(const MlaWeights& w, const MlaCore& core, const LayerC
                                        .M = rows};
                    });
     // 2. Attention over the latents, kLanes (token, head) rows at a time.
-    const Attention<Element> attention{core, c, b};
-    for (std::size_t s = 0; s < segments.size(); ++s)
-      if (!segments[s].expanded) attention.read(segments[s], *caches[s]);
+    Attention<Element>{core, c, b, segments, caches}.read();
 
     // 3. What was read, out of latent space: o_h = W_UV,h u_h.
     multiply_heads(w.w_uv, c, segments,

@@ -171,7 +171,7 @@ void attend_head(const MlaCore& core, const LayerContext& c, const HeadMatrices&
       s.groups[g].queries.limit[lane] = start + t + 1;
     }
     load_queries(c.kernels, dims, q, q_pe, rows_of(g), s.lanes, s.groups[g].queries);
-    s.groups[g].softmax.clear(core.V);
+    clear(s.groups[g].softmax, core.V);
   }
 
   // 2. Each block of the cache is expanded once, and every query that sees some of it meets it while it is in cache.

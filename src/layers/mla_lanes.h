@@ -81,14 +81,14 @@ struct Softmax : AttendState {
   Softmax(Arena& arena, std::ptrdiff_t Dv)
       : AttendState{
             .m = arena.take<float>(kLanes), .l = arena.take<float>(kLanes), .O = arena.take<float>(Dv * kLanes)} {}
-
-  /// No key seen yet.
-  void clear(std::ptrdiff_t Dv) const noexcept {
-    std::fill_n(m, kLanes, -INFINITY);
-    std::fill_n(l, kLanes, 0.0f);
-    std::fill_n(O, Dv * kLanes, 0.0f);
-  }
 };
+
+/// No key seen yet, by a softmax over values of Dv numbers.
+inline void clear(const AttendState& state, std::ptrdiff_t Dv) noexcept {
+  std::fill_n(state.m, kLanes, -INFINITY);
+  std::fill_n(state.l, kLanes, 0.0f);
+  std::fill_n(state.O, Dv * kLanes, 0.0f);
+}
 
 /// Keys and values of neighbouring positions, within a block of the cache.
 template <class Element>
@@ -110,7 +110,7 @@ template <>
 struct KeyBlock<Bf16Pair> {
   std::int64_t position;  // of the first key
   std::ptrdiff_t n;       // keys
-  const Bf16Pair* k;      // [n, ceil((C + P) / 2)] rows k_stride apart
+  const Bf16Pair* k;      // [n, ceil((C + P) / 2)] rows k_stride apart; nullptr: scores has their products already
   std::ptrdiff_t k_stride;
   const Bf16Pair* v;           // [ceil(n / 2), Dv] pairs of keys
   const void* next = nullptr;  // what is read after this block

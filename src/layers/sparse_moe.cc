@@ -7,6 +7,17 @@
 namespace kl {
 namespace {
 
+/// Most parts of the shared expert.  It meets all tokens, as much work as dozens of the others.  With many threads its
+/// tokens are cut into parts, tasks beside the others', and they come first: last, they would keep a few threads at
+/// work while the rest waits.
+constexpr std::ptrdiff_t kSharedParts = 32;
+
+/// Parts of the shared expert for T tokens.
+std::ptrdiff_t shared_parts(std::ptrdiff_t T, int threads) {
+  constexpr std::ptrdiff_t kLeastTokens = 64;  // for which a part's weights are worth reading
+  return std::clamp<std::ptrdiff_t>(std::min<std::ptrdiff_t>(T / kLeastTokens, threads / 2), 1, kSharedParts);
+}
+
 /// Scratch of one forward().  "Slot" t * A + a stands for the a-th expert of token t, its "row" for where sorting by
 /// expert puts it.
 struct Buffers {
@@ -15,7 +26,7 @@ struct Buffers {
   float* logits;                  // [T, E]
   float* scratch;                 // [T, 2 E]
   std::int32_t* first_row;        // [E + 1] rows of expert e are first_row[e] .. first_row[e + 1]
-  std::int32_t* active;           // [E + 1] experts with rows, ascending; then E itself for the shared expert
+  std::int32_t* active;           // [kSharedParts + E] E + i for part i of the shared expert; then experts with rows
   std::int32_t* slot_row;         // [T * A] row of each slot
   std::byte* sorted_x;            // [T * A, D] input of each row, in f32 or quantised
   std::byte* x_q;                 // x, quantised
@@ -34,7 +45,7 @@ struct Buffers {
     logits = arena.take<float>(T * E);
     scratch = arena.take<float>(T * 2 * E);
     first_row = arena.take<std::int32_t>(E + 1);
-    active = arena.take<std::int32_t>(E + 1);
+    active = arena.take<std::int32_t>(kSharedParts + E);
     slot_row = arena.take<std::int32_t>(T * A);
     sorted_x = arena.take<std::byte>(row_bytes(T * A, D));
     x_q = arena.take<std::byte>(quantized_bytes(T, D));
@@ -69,8 +80,9 @@ void choose_experts(const MoeWeights& w, const ModelArgs& args, const LayerConte
 }
 
 /// Step 2: counting sort of the T * A slots by expert; within an expert rows keep token order.
-/// Returns the number of experts that have work, the shared one included.
-std::ptrdiff_t sort_by_expert(const MoeWeights& w, const ModelArgs& args, std::ptrdiff_t T, const Buffers& b) noexcept {
+/// Returns the number of experts that have work, each of the num_shared parts of the shared one included.
+std::ptrdiff_t sort_by_expert(const MoeWeights& w, const ModelArgs& args, std::ptrdiff_t T, std::ptrdiff_t num_shared,
+                              const Buffers& b) noexcept {
   const std::ptrdiff_t A = args.num_experts_per_token, E = args.num_experts;
   std::fill_n(b.first_row, E + 1, 0);
   for (std::ptrdiff_t slot = 0; slot < T * A; ++slot) ++b.first_row[b.ids[slot] + 1];
@@ -80,13 +92,13 @@ std::ptrdiff_t sort_by_expert(const MoeWeights& w, const ModelArgs& args, std::p
   b.first_row[0] = 0;
 
   std::ptrdiff_t num_active = 0;
+  for (std::ptrdiff_t i = 0; w.shared && i < num_shared; ++i) b.active[num_active++] = static_cast<std::int32_t>(E + i);
   for (std::ptrdiff_t e = 0; e < E; ++e)
     if (b.first_row[e + 1] > b.first_row[e]) b.active[num_active++] = static_cast<std::int32_t>(e);
-  if (w.shared) b.active[num_active++] = static_cast<std::int32_t>(E);
   return num_active;
 }
 
-/// One expert's share of a step: rows of the sorted tensors, or all tokens for the shared expert.
+/// One expert's share of a step: rows of the sorted tensors, or a part of all tokens for the shared expert.
 struct ExpertRows {
   const MlpWeights* w = nullptr;
   std::ptrdiff_t count = 0;
@@ -100,7 +112,7 @@ struct Experts {
   const MoeWeights& w;
   const ModelArgs& args;
   const Buffers& b;
-  std::ptrdiff_t T;
+  std::ptrdiff_t T, num_shared;
   Rows shared_x;              // [T, D]
   RowsToWrite x;              // [T * A, D]
   RowsToWrite shared_hidden;  // [T, F_shared]
@@ -108,19 +120,27 @@ struct Experts {
 
   /// `in` are all tokens.  The chosen experts quantise if all of them can; the shared one decides for itself.
   Experts(const MoeWeights& weights, const ModelArgs& a, const LayerContext& c, const Rows& in, std::ptrdiff_t tokens,
-          const Buffers& buffers)
+          std::ptrdiff_t parts, const Buffers& buffers)
       : w(weights),
         args(a),
         b(buffers),
         T(tokens),
+        num_shared(parts),
         shared_x(in),
         x(rows_in(b.sorted_x, w.experts_are_packed && in.q != nullptr)),
         shared_hidden(rows_in(b.shared_hidden, w.shared && c.quantizes(w.shared->down_proj))),
         hidden(rows_in(b.hidden, x.q != nullptr)) {}
 
-  /// Expert e of 0 .. E - 1, or the shared one for e = E.
+  /// Tokens [T i / num_shared, T j / num_shared) of the shared expert.
+  ExpertRows shared_rows(std::ptrdiff_t i, std::ptrdiff_t j) const noexcept {
+    const std::ptrdiff_t first = T * i / num_shared, D = args.hidden_size;
+    return {&*w.shared, T * j / num_shared - first, shared_x.from(first, D),
+            shared_hidden.from(first, w.shared->gate_proj.N), b.shared_out + first * D};
+  }
+
+  /// Expert e of 0 .. E - 1, or part e - E of the shared one.
   ExpertRows rows_of(std::int32_t e) const noexcept {
-    if (e == args.num_experts) return {&*w.shared, T, shared_x, shared_hidden, b.shared_out};
+    if (e >= args.num_experts) return shared_rows(e - args.num_experts, e - args.num_experts + 1);
     const std::ptrdiff_t first = b.first_row[e], D = args.hidden_size, F = args.moe_intermediate_size;
     return {&w.experts[static_cast<std::size_t>(e)], b.first_row[e + 1] - first, x.from(first, D).read(),
             hidden.from(first, F), b.out + first * D};
@@ -156,19 +176,22 @@ void Experts::run(const LayerContext& c, std::ptrdiff_t num_active) const noexce
   const std::ptrdiff_t up_tasks = ceil_div(widest, up_step), down_tasks = ceil_div(D, down_step);
   const auto expert = [&](std::ptrdiff_t i) { return rows_of(b.active[i]); };
   const auto down = [](const ExpertRows& r) { return product(r.w->down_proj, r.hidden.read(), r.out, r.count); };
-  const bool is_observed = c.profiler != nullptr || c.products != nullptr;
+  const auto for_each_whole_expert = [&](auto f) {
+    if (c.profiler == nullptr && c.products == nullptr) return;
+    if (w.shared) f(shared_rows(0, num_shared));
+    for (std::ptrdiff_t i = w.shared ? num_shared : 0; i < num_active; ++i) f(expert(i));
+  };
 
-  for (std::ptrdiff_t i = 0; is_observed && i < num_active; ++i) {
-    const ExpertRows r = expert(i);
+  for_each_whole_expert([&](const ExpertRows& r) {
     announce(c, {product(r.w->gate_proj, r.x, nullptr, r.count), product(r.w->up_proj, r.x, nullptr, r.count)});
-  }
+  });
   c.pool.parallel_for(num_active * up_tasks, [&](std::ptrdiff_t task, int worker) {
     const ExpertRows r = expert(task / up_tasks);
     const std::ptrdiff_t F = r.w->gate_proj.N, f0 = task % up_tasks * up_step;
     if (f0 >= F) return;  // the shared expert may be wider than the others
     KimiMLP::hidden(*r.w, c.kernels, r.x, r.count, f0, std::min(F, f0 + up_step), b.workers[worker], r.hidden);
   });
-  for (std::ptrdiff_t i = 0; is_observed && i < num_active; ++i) announce(c, {down(expert(i))});
+  for_each_whole_expert([&](const ExpertRows& r) { announce(c, {down(r)}); });
   c.pool.parallel_for(num_active * down_tasks, [&](std::ptrdiff_t task, int) {
     const std::ptrdiff_t d0 = task % down_tasks * down_step, d1 = std::min(D, d0 + down_step);
     c.kernels.matmul(down(expert(task / down_tasks)), d0, d1);
@@ -190,8 +213,9 @@ Routing KimiSparseMoE::forward(const MoeWeights& w, const ModelArgs& args, const
   part.next(ModelPart::kExperts);
   const WeightMatrix& chosen = w.experts.front().gate_proj;
   const Rows in = rows_for(c, {&chosen, w.shared ? &w.shared->gate_proj : &chosen}, x, T, args.hidden_size, b.x_q);
-  const std::ptrdiff_t num_active = sort_by_expert(w, args, T, b);
-  const Experts experts(w, args, c, in, T, b);
+  const std::ptrdiff_t num_shared = shared_parts(T, c.pool.size());
+  const std::ptrdiff_t num_active = sort_by_expert(w, args, T, num_shared, b);
+  const Experts experts(w, args, c, in, T, num_shared, b);
   experts.scatter(c);
   experts.run(c, num_active);
 

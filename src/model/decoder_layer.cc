@@ -6,9 +6,9 @@
 //
 // The first half mixes tokens: each row learns from earlier rows of its sequence.  Three layers of four do so by KDA, a
 // memory of fixed size (delta_attention.h), the fourth by MLA, which looks at every earlier token (mla_attention.h).
-// The second half mixes channels, row by row: a dense MLP in the first layer (mlp.h), a mixture of experts in the others
-// (sparse_moe.h).  Which kind a layer is, its weights say: they hold one or the other, and so does the layer's cache in
-// every SequenceState.
+// The second half mixes channels, row by row: a dense MLP in the first layer (mlp.h), a mixture of experts in the
+// others (sparse_moe.h).  Which kind a layer is, its weights say: they hold one or the other, and so does the layer's
+// cache in every SequenceState.
 #include "model/decoder_layer.h"
 
 #include "layers/delta_attention.h"

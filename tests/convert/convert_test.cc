@@ -1,5 +1,5 @@
-// What kl convert is made of: rows to bytes and back, containers, vocabularies.  The formats themselves are compared with other
-// programs' files in tests/cli/test_convert.py.
+// What kl convert is made of: rows to bytes and back, containers, vocabularies.  The formats themselves are compared
+// with other programs' files in tests/cli/test_convert.py.
 #include <gtest/gtest.h>
 
 #include <numeric>

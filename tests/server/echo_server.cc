@@ -1,4 +1,5 @@
-// The HTTP server with endpoints that do nothing but what tests of HTTP need.  Prints its URL; ends with its standard input.
+// The HTTP server with endpoints that do nothing but what tests of HTTP need.  Prints its URL; ends with its standard
+// input.
 #include <unistd.h>
 
 #include <chrono>

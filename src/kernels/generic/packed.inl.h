@@ -9,6 +9,7 @@
 // Blocking.  Blocks of 16 outputs are contiguous, so one block after the other is one ascending stream: the order for one and
 // two tokens, without prefetch (two tokens and groups of 16: with).  More tokens take two blocks at a time, kPackedTokens
 // tokens in registers, and pull the next blocks into L2 while the last tokens pass by.
+#include "kernels/generic/ahead.inl.h"
 #include "kernels/generic/matmul.inl.h"
 #include "kernels/generic/quantize_row.inl.h"
 
@@ -103,7 +104,7 @@ struct PackedPanel {
   std::ptrdiff_t block_bytes;  // from a block to the next
   std::ptrdiff_t tile_bytes, tiles;
   ScaleLayout scales;
-  const std::byte* ahead;  // pulled into L2 as the tiles go by; nullptr: nothing
+  Ahead ahead;
 
   /// Quants and scales of the v-th vector of outputs in the tile at w.
   const std::byte* quants(int v) const { return w + v / kParts * block_bytes + v % kParts * 4 * kWidth; }
@@ -198,12 +199,8 @@ template <class F, int M, int V>
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) total[m][v] = zero();
   }
-  const std::byte* ahead = p.ahead;
   for (std::ptrdiff_t tile = 0; tile < p.tiles; ++tile, p.w += p.tile_bytes) {
-    if (ahead) {
-      const std::byte* end = ahead + p.tile_bytes * (V / kParts);
-      for (; ahead < end; ahead += 64) __builtin_prefetch(ahead, 0, 2);
-    }
+    p.ahead.pull();
 #pragma GCC unroll 2
     for (int part = 0; part < kSpans; ++part) {
       const std::ptrdiff_t s = tile * kSpans + part;
@@ -277,28 +274,42 @@ inline void packed_up_to(std::ptrdiff_t tokens, const MatmulArgs& a, std::ptrdif
 }
 
 /// Outputs [n, n1), V vectors at a time, all tokens.
-template <class F, int V>
+///
+/// What is pulled in on the way (docs/kernels.md): the next blocks, during the last tile of tokens or, with kFarAhead, evenly
+/// over all of them.  A single stream of weights is left to the CPU, unless kFarAhead.
+template <class F, int V, bool kFarAhead>
 void packed_blocks(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) {
   const PackedTokens tokens(a);
   const PackedFormat& f = a.w.format;
-  const std::ptrdiff_t block_bytes = f.block_bytes(a.w.K), blocks = V / kParts;
+  const std::ptrdiff_t block_bytes = f.block_bytes(a.w.K), blocks = V / kParts, panel_bytes = blocks * block_bytes;
   const std::ptrdiff_t tiles = (a.M + kPackedTokens - 1) / kPackedTokens;
-  constexpr std::ptrdiff_t kUnaided = F::kGroup == 16 ? 1 : 2;  // most tokens that need no prefetch
+  constexpr std::ptrdiff_t kStream = F::kGroup == 16 ? 1 : 2;  // most tokens for which the weights are a single stream
+  constexpr std::ptrdiff_t kStreamAhead = 9216;  // more than two pages: where Intel's own prefetcher stops
   const auto* first = static_cast<const std::byte*>(a.w.data) + n0 / kTileOutputs * block_bytes;
+  const auto* after = static_cast<const std::byte*>(a.next);
+  const std::byte* last = first + (n1 - n0 + kTileOutputs - 1) / kTileOutputs * block_bytes;
   std::ptrdiff_t n = n0;
-  for (; n + (blocks - 1) * kTileOutputs < n1; n += blocks * kTileOutputs, first += blocks * block_bytes) {
-    PackedPanel panel{first, block_bytes, f.tile_bytes(), f.tiles(a.w.K), ScaleLayout(f), nullptr};
+  for (; n + (blocks - 1) * kTileOutputs < n1; n += blocks * kTileOutputs, first += panel_bytes) {
+    PackedPanel panel{first, block_bytes, f.tile_bytes(), f.tiles(a.w.K), ScaleLayout(f), {}};
+    const std::byte* next = n + blocks * kTileOutputs < n1 ? first + panel_bytes : after;
     for (std::ptrdiff_t tile = 0; tile < tiles; ++tile) {  // of equal size, or one token less
       const std::ptrdiff_t m = a.M * tile / tiles, end = a.M * (tile + 1) / tiles;
-      if (tile + 1 == tiles && a.M > kUnaided) {
-        panel.ahead =
-            n + blocks * kTileOutputs < n1 ? first + blocks * block_bytes : static_cast<const std::byte*>(a.next);
+      if (a.M <= kStream) {
+        if constexpr (kFarAhead) {
+          panel.ahead = {nullptr, last, after, f.tile_bytes() * blocks};
+          panel.ahead.begin(first, kStreamAhead);
+        }
+      } else if (next != nullptr && (kFarAhead || tile + 1 == tiles)) {
+        const std::ptrdiff_t steps = kFarAhead ? tiles * panel.tiles : panel.tiles;
+        const std::ptrdiff_t step = (panel_bytes / 64 + steps - 1) / steps * 64;
+        panel.ahead = {nullptr, next + panel_bytes, nullptr, step};
+        panel.ahead.begin(next, kFarAhead ? tile * panel.tiles * step : 0);
       }
       packed_up_to<F, kPackedTokens, V>(end - m, a, m, n, n1, panel, tokens);
     }
   }
   if constexpr (V > kParts) {
-    if (n < n1) packed_blocks<F, kParts>(a, n, n1);
+    if (n < n1) packed_blocks<F, kParts, kFarAhead>(a, n, n1);
   }
 }
 
@@ -372,13 +383,14 @@ void packed_f32(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) {
 }
 
 /// MatmulFn.
+template <bool kFarAhead>
 void matmul(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept {
   if (a.w.type != DType::kPacked) return matmul_rows(a, n0, n1);
   with_format(a.w.format, [&](auto format) {
     using F = decltype(format);
     if (a.q == nullptr) return packed_f32<F>(a, n0, n1);
-    if (a.M <= 2) return packed_blocks<F, kParts>(a, n0, n1);
-    packed_blocks<F, 2>(a, n0, n1);
+    if (a.M <= 2) return packed_blocks<F, kParts, kFarAhead>(a, n0, n1);
+    packed_blocks<F, 2, kFarAhead>(a, n0, n1);
   });
 }
 
