@@ -50,7 +50,7 @@ void repair(std::span<std::byte> bytes, const kl::Model& model) {
   h.magic = kl::kSessionMagic;
   h.version = kl::kSessionVersion;
   h.file_bytes = bytes.size();
-  const kl::StateShape shape(model.make_cache().impl());
+  const kl::StateShape shape(kl::Internals::of(model.make_cache()));
   if (kl::SessionLayout::fit_into(bytes.size(), h, shape)) {
     const std::string& fingerprint = model.fingerprint();
     std::memcpy(bytes.data() + sizeof h, fingerprint.data(), std::min(fingerprint.size(), bytes.size() - sizeof h));

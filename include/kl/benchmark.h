@@ -9,6 +9,7 @@
 
 #include "kl/arithmetic.h"
 #include "kl/model.h"
+#include "kl/options.h"
 #include "kl/profile.h"
 
 namespace kl {
@@ -70,8 +71,7 @@ struct BenchOptions {
   bool breakdown = false;   ///< also measure BenchResult::scheduling
 
   std::function<void(const BenchResult&)> on_result;  ///< called as results come
-  /// Called often with the runs done and in total; may throw to stop.
-  std::function<void(const std::string& test, double done, double total)> progress;
+  Progress progress;                                  ///< of each test in turn; called often
 };
 
 /// Runs the tests in this order: prompts; at each depth steps and prefill; batches.  Tokens are random.

@@ -7,7 +7,7 @@
 #include "evaluation/distribution.h"
 #include "kernels/select.h"
 #include "kl/error.h"
-#include "model/open_weights.h"
+#include "model/internals.h"
 
 namespace kl {
 namespace {
@@ -59,7 +59,7 @@ Trial::Trial(const ModelArgs& args, const ModelWeights& weights, std::span<const
 }
 
 void Trial::read(const ModelWeights& weights, const Windows& windows, const ModelOptions& options, const OnScored& f) {
-  Model model = open_weights(args_, weights, options);
+  Model model = Internals::open(args_, weights, options);
   read_windows(model, text_, windows, 0, -1, f, {});
 }
 
@@ -71,8 +71,8 @@ void Trial::read_with(const PackedModel& packed, ProductObserver& products, cons
   ModelOptions options;
   options.threads = threads_;
   options.mla_form = MlaForm::kAbsorbed;  // in which each matrix multiplies what it would if packed
-  Model source = open_weights(args_, weights_, options, &products),
-        changed = open_weights(args_, changed_, options, &products);
+  Model source = Internals::open(args_, weights_, options, &products),
+        changed = Internals::open(args_, changed_, options, &products);
   Windows part = all_;
   for (std::int64_t first = 0; first < all_.count; first += kPart) {
     part.count = std::min(kPart, all_.count - first);

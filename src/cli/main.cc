@@ -26,8 +26,7 @@ namespace {
 int print(const std::string& text) {
   Output output;
   output.write(text);
-  output.flush();
-  return kExitOk;
+  return output.finish();
 }
 
 /// CLI11's help without its remarks on which flags exclude each other: the descriptions say it in words.

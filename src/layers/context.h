@@ -8,7 +8,7 @@
 #include "base/arena.h"
 #include "base/thread_pool.h"
 #include "kernels/kernels.h"
-#include "kl/model.h"
+#include "kl/options.h"
 #include "layers/profiler.h"
 
 namespace kl {

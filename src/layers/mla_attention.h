@@ -1,6 +1,7 @@
 #pragma once
 #include <span>
 
+#include "kl/model_args.h"
 #include "layers/context.h"
 #include "layers/mla_cache.h"
 #include "weights/weights.h"

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 
+#include "kl/model_args.h"
 #include "layers/context.h"
 #include "weights/weights.h"
 

@@ -16,12 +16,12 @@ struct WantedRow {
 
 /// One trip of T tokens through all layers: the new tokens of any number of sequences, packed row after row.
 struct ForwardPass {
-  std::vector<Token> tokens;                 // [T]
-  std::vector<Segment> segments;             // which rows belong to which sequence
-  std::vector<SequenceState::Impl*> states;  // [segments]
-  std::vector<int> sequences;                // [segments] index in the caller's batch
-  std::vector<std::int64_t> indices;         // [segments] index of its first row among its sequence's new tokens
-  std::vector<WantedRow> wanted;             // whose logits somebody wants, in row order
+  std::vector<Token> tokens;          // [T]
+  std::vector<Segment> segments;      // which rows belong to which sequence
+  std::vector<StateImpl*> states;     // [segments]
+  std::vector<int> sequences;         // [segments] index in the caller's batch
+  std::vector<std::int64_t> indices;  // [segments] index of its first row among its sequence's new tokens
+  std::vector<WantedRow> wanted;      // whose logits somebody wants, in row order
 
   /// Makes it a pass of no tokens; memory is kept.
   void clear() {

@@ -149,7 +149,7 @@ void KimiLinearModel::report_logits(const ForwardPass& pass, const LayerContext&
   }
 }
 
-void KimiLinearModel::settle(SequenceState::Impl& state) noexcept {
+void KimiLinearModel::settle(StateImpl& state) noexcept {
   const LayerContext c = context(nullptr);
   for (std::size_t i = 0; i < weights_.layers.size(); ++i)
     if (const auto* w = std::get_if<KdaWeights>(&weights_.layers[i].attention))

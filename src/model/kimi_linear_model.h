@@ -27,7 +27,7 @@ class KimiLinearModel {
   void forward(const ForwardPass& pass, ForwardObserver& observer, Profiler* profiler);
 
   /// Writes kept tokens into the KDA layers' memories now.
-  void settle(SequenceState::Impl& state) noexcept;
+  void settle(StateImpl& state) noexcept;
 
   int threads() const noexcept { return pool_.size(); }  ///< the caller's included
 

@@ -51,7 +51,7 @@ ModelArgs load_args(const std::filesystem::path& dir, const ModelOptions& option
 
 ModelChoices choose(const ModelOptions& options, const ModelArgs& args, const ModelWeights& weights) {
   ModelChoices c;
-  c.threads = options.threads > 0 ? options.threads : num_usable_cores();
+  c.threads = thread_count(options.threads);
   c.settings = {.mla_form = options.mla_form,
                 .router_weights = options.router_weights,
                 .compute = options.compute,

@@ -14,9 +14,9 @@
 #include "kernels/select.h"
 #include "kl/error.h"
 #include "model/fingerprint.h"
+#include "model/internals.h"
 #include "model/kimi_linear_model.h"
 #include "model/memory_plan.h"
-#include "model/open_weights.h"
 #include "weights/sanitize.h"
 
 namespace kl {
@@ -73,8 +73,8 @@ Model Model::open(const std::filesystem::path& dir, const ModelOptions& options)
   }
 }
 
-Model open_weights(const ModelArgs& args, const ModelWeights& weights, const ModelOptions& options,
-                   ProductObserver* products) {
+Model Internals::open(const ModelArgs& args, const ModelWeights& weights, const ModelOptions& options,
+                      ProductObserver* products) {
   return Model(std::make_unique<Model::Impl>(args, weights, options, products));
 }
 
@@ -82,12 +82,12 @@ const ModelArgs& Model::args() const { return impl_->args; }
 const ModelOptions& Model::options() const { return impl_->options; }
 const char* Model::isa() const { return impl_->kernels.isa; }
 int Model::threads() const { return impl_->model.threads(); }
-void Model::bring_into_memory(const std::function<void(std::size_t, std::size_t)>& progress) const {
-  std::size_t done = 0;
+void Model::bring_into_memory(const Progress& progress) const {
+  std::int64_t done = 0;
   for (const std::span<const std::byte> bytes : impl_->weights.mapped) {
     kl::bring_into_memory(bytes);
-    done += bytes.size();
-    if (progress) progress(done, impl_->weights.mapped_bytes);
+    done += std::ssize(bytes);
+    if (progress) progress("reading the weights", done, static_cast<std::int64_t>(impl_->weights.mapped_bytes));
   }
 }
 
@@ -106,8 +106,8 @@ void Model::set_profile(Profile* profile) { impl_->profile = profile; }
 MemoryPlan Model::memory_plan() const { return kl::memory_plan(impl_->args, impl_->weights, impl_->choices); }
 
 SequenceState Model::make_cache() const {
-  return SequenceState(std::make_unique<SequenceState::Impl>(impl_->args, impl_->choices.settings.kda_state,
-                                                             impl_->choices.settings.latents, impl_->identity));
+  return Internals::state(std::make_unique<StateImpl>(impl_->args, impl_->choices.settings.kda_state,
+                                                      impl_->choices.settings.latents, impl_->identity));
 }
 
 void Model::Impl::check(std::span<const SequenceInput> batch) const {
@@ -116,7 +116,7 @@ void Model::Impl::check(std::span<const SequenceInput> batch) const {
     const std::string subject = "sequence " + std::to_string(s) + " of the batch";
     if (batch[s].state == nullptr || !batch[s].state->has_value())
       throw Error(ErrorCode::kInvalidArgument, subject + ": expected a state from make_cache(), got none");
-    if (batch[s].state->impl().owner != identity)
+    if (Internals::of(*batch[s].state).owner != identity)
       throw Error(ErrorCode::kInvalidArgument, subject + ": expected a state of this model, got one of another");
     if (!seen.insert(batch[s].state).second)
       throw Error(ErrorCode::kInvalidArgument, subject + ": expected a state of its own, got one used twice");
@@ -158,7 +158,7 @@ void Model::Impl::fill_pass(std::span<const SequenceInput> batch, std::span<std:
     const std::int64_t tentative = std::clamp<std::int64_t>(batch[s].tentative - (left - count), 0, count);
     pass.segments.push_back({pass.T(), static_cast<std::ptrdiff_t>(count), expands(options.mla_form, batch[s]),
                              static_cast<std::ptrdiff_t>(tentative)});
-    pass.states.push_back(&batch[s].state->impl());
+    pass.states.push_back(&Internals::of(*batch[s].state));
     pass.sequences.push_back(static_cast<int>(s));
     pass.indices.push_back(done[s]);
     const std::int64_t last = static_cast<std::int64_t>(batch[s].tokens.size()) - 1;
@@ -179,7 +179,7 @@ std::int64_t Model::forward(std::span<const SequenceInput> batch, ForwardObserve
   try {
     for (const SequenceInput& input : batch) {
       total += std::ssize(input.tokens);
-      input.state->impl().reserve(std::ssize(input.tokens), input.tentative);
+      Internals::of(*input.state).reserve(std::ssize(input.tokens), input.tentative);
     }
   } catch (const std::bad_alloc&) {
     throw Error(ErrorCode::kOutOfMemory,
@@ -200,9 +200,9 @@ std::int64_t Model::forward(std::span<const SequenceInput> batch, ForwardObserve
 
 void Model::settle(SequenceState& state) {
   const DefaultFloatEnvironment environment;
-  if (!state.has_value() || state.impl().owner != impl_->identity)
+  if (!state.has_value() || Internals::of(state).owner != impl_->identity)
     throw Error(ErrorCode::kInvalidArgument, "settle: expected a state of this model, got another or none");
-  impl_->model.settle(state.impl());
+  impl_->model.settle(Internals::of(state));
 }
 
 namespace {

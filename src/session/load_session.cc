@@ -26,7 +26,7 @@ class SessionReader {
         name_(name),
         model_(model),
         empty_(model.make_cache()),
-        shape_(empty_.impl()) {}
+        shape_(Internals::of(empty_)) {}
 
   SessionImage read() {
     read_header();
@@ -138,8 +138,8 @@ class SessionReader {
     std::byte* state = begin(SessionSection::kStates) + index * shape_.checkpoint_bytes();
     std::byte* rows = begin(SessionSection::kLatents);
     std::vector<LayerCache> layers;
-    layers.reserve(empty_.impl().layers.size());
-    for (const LayerCache& layer : empty_.impl().layers) {
+    layers.reserve(Internals::of(empty_).layers.size());
+    for (const LayerCache& layer : Internals::of(empty_).layers) {
       if (const auto* kda = std::get_if<KdaCache>(&layer)) {
         std::byte* conv = state + padded(shape_.S_bytes);
         layers.emplace_back(std::in_place_type<KdaCache>, *kda, view(state, shape_.S_bytes),
@@ -150,8 +150,8 @@ class SessionReader {
         rows += padded(header_.num_rows * shape_.row_bytes);
       }
     }
-    return SequenceState(std::make_unique<SequenceState::Impl>(empty_.impl().owner, std::move(layers),
-                                                               static_cast<std::int64_t>(length)));
+    return Internals::state(
+        std::make_unique<StateImpl>(Internals::of(empty_).owner, std::move(layers), static_cast<std::int64_t>(length)));
   }
 
   /// Full blocks in the file; the last one, which the sequence will write to, a copy of its own.

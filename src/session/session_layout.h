@@ -51,7 +51,7 @@ constexpr std::size_t padded(std::size_t bytes) {
 
 /// Bytes of a model's states, the same for every sequence.
 struct StateShape {
-  explicit StateShape(const SequenceState::Impl& state);
+  explicit StateShape(const StateImpl& state);
 
   std::size_t kda_layers = 0, S_bytes = 0, conv_bytes = 0;
   std::size_t mla_layers = 0, row_bytes = 0;

@@ -136,7 +136,7 @@ TEST(Session, HoldsSharedLatentsOnce) {
   const TempDir dir;
   const std::size_t one = Conversation(model, {512}).save(dir / "one", model);
   const std::size_t four = Conversation(model, {509, 510, 511, 512}).save(dir / "four", model);
-  const std::size_t state = StateShape(model.make_cache().impl()).checkpoint_bytes();
+  const std::size_t state = StateShape(Internals::of(model.make_cache())).checkpoint_bytes();
   EXPECT_EQ(four, one + 3 * state) << "and 32 bytes of lengths fit where one did";
 }
 
@@ -215,7 +215,7 @@ class BrokenSession : public testing::Test {
     SessionHeader h;
     std::memcpy(&h, bytes.data(), sizeof h);
     const auto* data = reinterpret_cast<const std::byte*>(bytes.data());
-    const StateShape shape(model.make_cache().impl());
+    const StateShape shape(Internals::of(model.make_cache()));
     if (SessionLayout::fit_into(bytes.size(), h, shape)) {
       const SessionLayout layout(h, shape);
       for (std::size_t i = 0; i < kNumSections; ++i)
@@ -244,7 +244,7 @@ class BrokenSession : public testing::Test {
     return h;
   }
   std::size_t begin(SessionSection s) const {
-    return SessionLayout(header(), StateShape(model.make_cache().impl())).begin(s);
+    return SessionLayout(header(), StateShape(Internals::of(model.make_cache()))).begin(s);
   }
 
   Model model;
