@@ -51,8 +51,9 @@ struct BenchResult {
   double limit = 0;                  ///< tokens per second if every part ran at the machine's limit
   std::optional<double> scheduling;  ///< seconds per token with kernels that do nothing (BenchOptions::breakdown)
 
-  double median() const;
-  double best() const;
+  double median() const;  ///< of the runs
+  double best() const;    ///< of the runs
+  /// The median beside the limit.
   double percent_of_limit() const { return 100 * median() / limit; }
   /// The share of one token in what was counted over all runs.
   double per_token(double counted) const;

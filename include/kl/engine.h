@@ -61,6 +61,7 @@ enum class CacheMiss : std::uint8_t {
 
 /// What happened to a request since the last look.  Events of text `index` arrive in order.
 struct EngineEvent {
+  /// There is more of the prompt read or more tokens, or the text is over or has failed.
   enum class Kind : std::uint8_t { kPrompt, kTokens, kFinished, kFailed } kind = Kind::kTokens;
   int index = 0;  ///< which of the n texts
 
@@ -103,7 +104,7 @@ class Generation {
   /// Ends the request within one step of the engine; events of reason kCancelled follow.
   virtual void cancel() = 0;
 
-  virtual std::uint64_t id() const = 0;
+  virtual std::uint64_t id() const = 0;  ///< of this request, unique to the engine
 };
 
 /// One slot as a person may look at it.
@@ -149,16 +150,18 @@ class Engine {
   /// ctx_size is one), Error(kBusy) if the queue is full or the engine is draining.
   std::unique_ptr<Generation> submit(EngineRequest request, std::function<void()> notify = {});
 
-  EngineStats stats() const;
-  std::vector<SlotInfo> slots() const;
+  EngineStats stats() const;            ///< as of now
+  std::vector<SlotInfo> slots() const;  ///< as of now, one for each slot
 
-  /// Writes all checkpoints of the slot's last text into one file; see docs/serving.md#sessions.
-  /// Throws Error(kInvalidArgument | kBusy) for a slot that is no slot, empty or busy, Error(kCannotWrite).
-  /// Returns tokens and bytes written.
+  /// What a session file holds.
   struct SavedSession {
     std::int64_t tokens = 0;
     std::size_t bytes = 0;
   };
+
+  /// Writes all checkpoints of the slot's last text into one file; see docs/serving.md#sessions.
+  /// Throws Error(kInvalidArgument | kBusy) for a slot that is no slot, empty or busy, Error(kCannotWrite).
+  /// Returns tokens and bytes written.
   SavedSession save_slot(int slot, const std::filesystem::path& file);
   /// Brings a session back: the next request that begins like it goes on from it.  Throws as opening a session does.
   SavedSession restore_slot(int slot, const std::filesystem::path& file);
@@ -169,9 +172,9 @@ class Engine {
   bool drain(std::chrono::milliseconds timeout);
 
   const EngineOptions& options() const;  ///< with a value for every "0: ..."
-  const ModelArgs& args() const;
-  const Tokenizer& tokenizer() const;
-  MemoryPlan memory_plan() const;
+  const ModelArgs& args() const;         ///< of the model
+  const Tokenizer& tokenizer() const;    ///< of the model
+  MemoryPlan memory_plan() const;        ///< of the model
 
  private:
   struct Impl;

@@ -32,7 +32,7 @@ struct Internals;  // the library's own way into the classes below: src/model/in
 /// to make the first few of them true.  Results have the bits of a state that was never fed the others.
 class SequenceState {
  public:
-  SequenceState();
+  SequenceState();  ///< no state: has_value() is false
   SequenceState(const SequenceState&);
   SequenceState(SequenceState&&) noexcept;
   SequenceState& operator=(const SequenceState&);
@@ -70,7 +70,7 @@ class SequenceState {
  private:
   friend struct Internals;
   struct Impl;
-  explicit SequenceState(std::unique_ptr<Impl> impl);
+  explicit SequenceState(std::unique_ptr<Impl> impl);  ///< for the library itself
 
   std::unique_ptr<Impl> impl_;
 };
@@ -142,10 +142,10 @@ class Model {
   Model& operator=(Model&&) noexcept;
   ~Model();
 
-  const ModelArgs& args() const;
+  const ModelArgs& args() const;        ///< as read from the folder, with the conventions that the options override
   const ModelOptions& options() const;  ///< as given to open()
   const char* isa() const;              ///< the kernel table in use
-  int threads() const;
+  int threads() const;                  ///< worker threads, the caller's included
 
   /// Weights that are used where they lie in the files are read from disk when they are first needed, expert by expert.
   /// This reads all of them now; progress counts bytes.
@@ -187,7 +187,7 @@ class Model {
  private:
   friend struct Internals;
   struct Impl;
-  explicit Model(std::unique_ptr<Impl> impl);
+  explicit Model(std::unique_ptr<Impl> impl);  ///< for the library itself
 
   std::unique_ptr<Impl> impl_;
 };

@@ -59,9 +59,9 @@ struct SampledToken {
 /// the place in the stream is a plain counter, and no sequence disturbs another.
 class CounterRng {
  public:
-  explicit CounterRng(std::uint64_t seed);
+  explicit CounterRng(std::uint64_t seed);  ///< at draw number 0
 
-  std::uint64_t next();
+  std::uint64_t next();  ///< 64 random bits
 
   /// A number in [0, bound), bound > 0; off from uniform by less than bound / 2^64.
   std::uint64_t below(std::uint64_t bound);
@@ -100,6 +100,7 @@ class Sampler {
   SampledToken score(std::span<const float> logits, Token token, int num_top) const;
 
  private:
+  /// SamplingParams in the order they apply: to the logits, then the draw.
   void apply_bias_and_penalties(std::span<float> logits) const;
   Token choose(std::span<const float> logits);
 

@@ -52,7 +52,7 @@ struct IntegrityReport {
   std::vector<Finding> findings;  ///< problems first
   std::vector<std::string> notes;
 
-  std::int64_t num_problems() const;
+  std::int64_t num_problems() const;  ///< findings with is_problem
 };
 
 /// Examines a model folder: its files against SHA256SUMS if it has one, its structure as inspect() does, every number for NaN

@@ -139,8 +139,10 @@ using ShortConvFn = void (*)(const ShortConvArgs& a, std::ptrdiff_t c0, std::ptr
 /// What the recurrence needs of one token and head, made by kda_prepare.  All [K] but the two scalars.
 /// A record is 4 K + 16 floats: alpha, k, k*alpha, q*alpha, then {q.k, beta}.
 struct KdaRecord {
+  /// Floats of a record.
   static constexpr std::ptrdiff_t floats(std::ptrdiff_t K) { return 4 * K + 16; }
   static constexpr std::ptrdiff_t kAlpha = 0, kK = 1, kKAlpha = 2, kQAlpha = 3;  // times K
+  /// Where the scalars q.k and beta lie.
   static constexpr std::ptrdiff_t qk(std::ptrdiff_t K) { return 4 * K; }
   static constexpr std::ptrdiff_t beta(std::ptrdiff_t K) { return 4 * K + 1; }
 };

@@ -63,6 +63,7 @@ std::vector<const Kernels*> usable_kernels() {
   return tables;
 }
 
+/// "avx512, avx2, reference"
 std::string names_of(std::span<const Kernels* const> tables) {
   std::string names;
   for (const Kernels* table : tables) {

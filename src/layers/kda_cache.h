@@ -109,6 +109,7 @@ struct KdaCache {
   KdaHeadMemory copy_of(const KdaHeadMemory& memory, float* scratch) const noexcept;
 
  private:
+  /// Bytes of one head's S.
   std::ptrdiff_t head_bytes() const { return kda_state_elements(K, V) * static_cast<std::ptrdiff_t>(size_of(S_type)); }
 };
 

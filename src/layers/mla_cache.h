@@ -47,6 +47,7 @@ class MlaCache {
     auto* block = reinterpret_cast<std::byte*>(blocks_[static_cast<std::size_t>(pos / kKeyBlock)]->data());
     return block + pos % kKeyBlock * format_.row_bytes();
   }
+  /// The same, to read.
   const std::byte* row(std::int64_t pos) const noexcept { return const_cast<MlaCache*>(this)->row(pos); }
 
   /// Uses the full blocks of `earlier`, whose rows must be equal to the first ones here.

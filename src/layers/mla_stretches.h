@@ -111,6 +111,8 @@ struct Wave {
     }
     groups[static_cast<std::size_t>(num_groups++)] = group;
   }
+
+  /// Whether add() would take all of a group; the groups and the parts so far.
   bool has_room_for(const LaneGroup& group) const noexcept { return num_parts + group.num_stretches() <= kMaxParts; }
   const LaneGroup& group(std::ptrdiff_t g) const noexcept { return groups[static_cast<std::size_t>(g)]; }
   const Part& part(std::ptrdiff_t i) const noexcept { return parts[static_cast<std::size_t>(i)]; }

@@ -40,6 +40,7 @@ class KimiLinearModel {
  private:
   LayerContext context(Profiler* profiler) noexcept;
   std::ptrdiff_t keep_wanted(const ForwardPass& pass) noexcept;
+  /// Residual stream and routing of every row after a layer.
   void report_layer(const ForwardPass& pass, int layer, const Routing& routing, ForwardObserver& observer) const;
   void report_logits(const ForwardPass& pass, const LayerContext& c, ForwardObserver& observer);
 

@@ -42,6 +42,7 @@ struct Model::Impl {
         choices(choose(o, args, weights)),
         model(args, weights, choices.settings, kernels, choices.threads, choices.max_tokens, products) {}
 
+  /// Throws Error(kInvalidArgument) for a batch that forward() cannot read.
   void check(std::span<const SequenceInput> batch) const;
   void fill_pass(std::span<const SequenceInput> batch, std::span<std::int64_t> done);
 

@@ -33,6 +33,7 @@ void pair_rows(const PairRowsArgs& a) noexcept {
   if (a.type == DType::kBF16) pair_rows_of<Bf16>(a, [](F32 even, F32 odd) { return join_pair(even, odd); });
 }
 
+/// All panels of outputs; not inlined, for FlushSubnormals.
 template <class Pairs>
 [[gnu::noinline]] void multiply_panels(const MatmulBf16Args& a) {
   const std::ptrdiff_t steps = (a.K + 1) / 2;
@@ -79,6 +80,7 @@ inline F32 softmax_pairs(const AttendBf16Args& a, std::ptrdiff_t lane, F32 visib
   return keep;
 }
 
+/// As attend(); not inlined, for FlushSubnormals.
 template <class Pairs>
 [[gnu::noinline]] void attend_pairs(const AttendBf16Args& a) {
   float visible[kLanes];

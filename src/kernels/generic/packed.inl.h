@@ -27,6 +27,7 @@ struct Format {
   static constexpr std::ptrdiff_t kQuantBytes = kTileOutputs * kTileInputs * Bits / 8;
 };
 
+/// Calls f with the Format of a format that exists().
 template <class F>
 inline void with_format(const PackedFormat& format, F f) {
   if (format.group == 16) {
@@ -49,6 +50,7 @@ struct QuantLines {
 
   I32 line[kLines];
 
+  /// Takes them from p.
   [[gnu::always_inline]] void load(const std::byte* p) {
 #pragma GCC unroll 3
     for (int l = 0; l < kLines; ++l) line[l] = load_integers(p + 64 * l);
@@ -71,6 +73,7 @@ struct QuantLines {
   }
 };
 
+/// Scales or minima of a vector of outputs.
 inline F32 load_scales(const std::byte* p, DType type) {
   switch (type) {
     case DType::kF16:
@@ -88,6 +91,7 @@ struct ScaleLayout {
   std::ptrdiff_t group_bytes;    // 16 scales
   std::ptrdiff_t minimum_bytes;  // from a scale to its minimum
 
+  /// Of a format.
   explicit ScaleLayout(const PackedFormat& f)
       : type(f.scale_type),
         group_bytes(kTileOutputs * static_cast<std::ptrdiff_t>(size_of(f.scale_type))),
@@ -102,6 +106,7 @@ struct PackedPanel {
   ScaleLayout scales;
   Ahead ahead;
 
+  /// Quants and scales of the v-th vector of outputs in the tile at w.
   const std::byte* quants(int v) const { return w + v / kParts * block_bytes + v % kParts * 4 * kWidth; }
   const std::byte* scales_of(int v, std::ptrdiff_t quant_bytes) const {
     return w + v / kParts * block_bytes + quant_bytes + v % kParts * (scales.group_bytes / kParts);
@@ -113,6 +118,7 @@ struct PackedTokens {
   const std::byte* rows;
   std::ptrdiff_t row_bytes, scale_at, zero_at, sum_at, pair_sum_at, zero16_at;
 
+  /// The rows a.q.
   explicit PackedTokens(const MatmulArgs& a)
       : rows(a.q),
         row_bytes(ActivationRow::bytes(a.w.K)),
@@ -123,11 +129,13 @@ struct PackedTokens {
         zero16_at(ActivationRow::zero16_at(a.w.K)) {}
 };
 
+/// A number that may lie anywhere.
 inline float float_at(const std::byte* p) {
   float x;
   __builtin_memcpy(&x, p, sizeof x);
   return x;
 }
+/// The same for integers.
 inline std::int32_t int_at(const std::byte* p) {
   std::int32_t x;
   __builtin_memcpy(&x, p, sizeof x);
@@ -361,6 +369,7 @@ template <class F, int M>
   for (int i = 0; i < M; ++i) store_outputs<kParts>(a.y + (m + i) * a.y_stride, n, n1, total[i]);
 }
 
+/// Packed weights and tokens in f32, kTokens at a time.
 template <class F>
 void packed_f32(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) {
   constexpr int kTokens = 4;
@@ -373,6 +382,7 @@ void packed_f32(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) {
   }
 }
 
+/// MatmulFn.
 template <bool kFarAhead>
 void matmul(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept {
   if (a.w.type != DType::kPacked) return matmul_rows(a, n0, n1);
@@ -426,6 +436,7 @@ void packed_row(const WeightMatrix& w, std::ptrdiff_t n, float* dst) {
   }
 }
 
+/// WeightRowFn.
 void weight_row(const WeightMatrix& w, std::ptrdiff_t n, float* dst) noexcept {
   if (w.type == DType::kPacked)
     return with_format(w.format, [&](auto format) { packed_row<decltype(format)>(w, n, dst); });

@@ -5,9 +5,11 @@
 namespace kl::reference {
 namespace {
 
+/// The two numbers of a pair.
 double even_of(Bf16Pair pair) { return bf16_to_f32(static_cast<std::uint16_t>(pair)); }
 double odd_of(Bf16Pair pair) { return bf16_to_f32(static_cast<std::uint16_t>(pair >> 16)); }
 
+/// To bf16 and back.
 double rounded(double x) { return bf16_to_f32(f32_to_bf16(static_cast<float>(x))); }
 
 }  // namespace

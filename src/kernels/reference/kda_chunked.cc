@@ -12,10 +12,13 @@ struct Matrix {
   std::ptrdiff_t columns;
   std::vector<Real> data;
 
+  /// Zeros.
   Matrix(std::ptrdiff_t rows, std::ptrdiff_t cols) : columns(cols), data(static_cast<std::size_t>(rows * cols)) {}
+  /// Row `row`.
   Real* operator[](std::ptrdiff_t row) { return data.data() + row * columns; }
 };
 
+/// sum a[i] b[i]
 template <class Real>
 Real dot(const Real* a, const Real* b, std::ptrdiff_t n) {
   Real sum = 0;
@@ -31,6 +34,7 @@ struct Chunk {
   Matrix<Real> k_end;  // [C, K] k_j * d(j,C)
   Matrix<Real> Y, Z;   // [C, K], [C, V] of (3)
 
+  /// Tokens [first, first + C) of x.
   Chunk(const KdaTokens<Real>& x, std::ptrdiff_t first, std::ptrdiff_t C)
       : D(C, x.K), B(C, C), X(C, C), k_end(C, x.K), Y(C, x.K), Z(C, x.V) {
     decay(x, first, C);
