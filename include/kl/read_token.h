@@ -15,7 +15,8 @@ class ReadToken {
   ReadToken(Token token, MlaForm form)
       : bits_(static_cast<std::uint32_t>(token) << 1 | (form == MlaForm::kExpanded ? 1u : 0u)) {}
 
-  Token token() const { return static_cast<Token>(bits_ >> 1); }
+  Token token() const { return static_cast<Token>(bits_ >> 1); }  ///< its id
+  /// The form it is read in: kAbsorbed or kExpanded.
   MlaForm form() const { return (bits_ & 1) != 0 ? MlaForm::kExpanded : MlaForm::kAbsorbed; }
   auto operator<=>(const ReadToken&) const = default;
 

@@ -55,7 +55,7 @@ struct Segment {
   MlaForm form = MlaForm::kAbsorbed;  ///< kAbsorbed or kExpanded, the same for all passes of a call (mla_attention.h)
   std::ptrdiff_t tentative = 0;       ///< the last so many rows may be taken back (KdaHeldTokens)
 
-  bool expanded() const { return form == MlaForm::kExpanded; }
+  bool expanded() const { return form == MlaForm::kExpanded; }  ///< else absorbed
 };
 
 /// Up to so many tokens are few: their task may compute kMostForFew outputs of a matrix, otherwise kMostOutputs.
