@@ -12,6 +12,7 @@
 #include "base/numbers.h"
 #include "base/printable.h"
 #include "base/problems.h"
+#include "base/utf8.h"
 #include "kl/error.h"
 #include "kl/safetensors.h"
 
@@ -194,12 +195,9 @@ std::string tensor_name_problem(std::string_view name) {
   if (name.empty()) return "expected a name, got an empty one";
   if (name.size() > kMaxNameBytes)
     return fmt::format("expected a name of at most {} bytes, got {}", kMaxNameBytes, name.size());
-  for (std::size_t i = 0, length = 0; i < name.size(); i += length) {
-    length = utf8_length(name.substr(i));
-    if (length == 0) return "expected a name in UTF-8";
-    if (static_cast<unsigned char>(name[i]) < 0x20 || name[i] == 0x7f)
-      return "expected a name without control characters";
-  }
+  if (well_formed_prefix(name) != name.size()) return "expected a name in UTF-8";
+  const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
+  if (std::any_of(name.begin(), name.end(), is_control)) return "expected a name without control characters";
   return {};
 }
 

@@ -8,7 +8,7 @@
 
 namespace kl {
 
-/// Number j of a row in which number j has bits [j bits, (j + 1) bits) of a little-endian stream, least significant bit first.
+/// Number j of a row in which number j has bits [j bits, (j + 1) bits) of a little-endian stream, lowest bit first.
 /// Numbers of 3, 5 and 6 bits cross the borders of bytes and words.   REQUIRES: bits <= 8.
 inline unsigned bits_at(const std::byte* row, int bits, std::int64_t j) {
   const std::int64_t at = j * bits;

@@ -23,7 +23,7 @@ float half(Bytes p) { return f16_to_f32(static_cast<std::uint16_t>(p[0] | p[1] <
 /// Half of what an E8M0 scale means, because the values are doubled; as in ggml, 255 is no NaN.
 float half_of_e8m0(std::uint8_t e) { return e == 255 ? 0x1p127f : 0.5f * e8m0_to_f32(e); }
 
-// --- blocks of 32: number j in the low half of byte j, number j + 16 in the high half ---------------------------------
+// --- blocks of 32: number j in the low half of byte j, number j + 16 in the high half --------------------------------
 
 /// The halves of 16 bytes, each through value(j, half byte).
 template <class Value>
@@ -81,7 +81,7 @@ void mxfp4(Bytes b, std::uint8_t* q, float* scale, float*) {
   table_of_16(b + 1, kTwiceE2m1.data(), q);
 }
 
-// --- blocks of 256 ----------------------------------------------------------------------------------------------------
+// --- blocks of 256 ---------------------------------------------------------------------------------------------------
 
 /// 16 bytes of scales, the low half of each the scale of 16 numbers, the high half that of their minimum.
 void q2_k(Bytes b, std::uint8_t* q, float* scale, float* minimum) {
@@ -93,7 +93,8 @@ void q2_k(Bytes b, std::uint8_t* q, float* scale, float* minimum) {
   for (int i = 0; i < 256; ++i) q[i] = b[16 + 32 * (i / 128) + i % 32] >> (i % 128 / 32 * 2) & 3;
 }
 
-/// Scale j of 16 numbers has 6 bits around 32: the low four from the first eight of 12 bytes, the high two from the last.
+/// Scale j of 16 numbers has 6 bits around 32: the low four from the first eight of 12 bytes, the high two from the
+/// last four.
 void q3_k(Bytes b, std::uint8_t* q, float* scale, float*) {
   const Bytes hmask = b, qs = b + 32, scales = b + 96;
   const float d = half(b + 108);

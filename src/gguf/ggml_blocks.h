@@ -30,7 +30,7 @@ const GgmlBlocks* find_ggml_blocks(std::string_view name);
 /// Widens blocks to f32.
 ///
 /// Shapes    n values, whole blocks; bytes: n / values of them, one after the other, at any alignment.
-/// Numerics  each value is computed in f32 in the order of operations of ggml's reference decoders, so the bits are theirs.
+/// Numerics  each value is computed in f32 in the order of ggml's reference decoders, so the bits are theirs.
 void decode_blocks(const GgmlBlocks& blocks, const std::byte* bytes, std::int64_t n, float* out) noexcept;
 
 }  // namespace kl

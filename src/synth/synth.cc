@@ -227,7 +227,7 @@ class TensorMaker {
     writer.write(bytes_.data(), bytes);
     done_bytes_ += static_cast<std::int64_t>(bytes);
     if (options_.progress && done_bytes_ >= next_report_) {
-      options_.progress(done_bytes_, total_bytes_);
+      options_.progress("writing", done_bytes_, total_bytes_);
       next_report_ = done_bytes_ + (8 << 20);
     }
   }
@@ -324,7 +324,7 @@ SynthResult synthesize(const ModelArgs& args, const fs::path& dir, const SynthOp
     write_file(folder.add("model.safetensors.index.json"),
                index_json(tensor_names, shards, result.tensor_bytes, result.parameters));
   }
-  if (options.progress) options.progress(result.tensor_bytes, result.tensor_bytes);
+  if (options.progress) options.progress("writing", result.tensor_bytes, result.tensor_bytes);
   folder.keep();
   return result;
 }

@@ -7,10 +7,10 @@
 #include <charconv>
 #include <cstring>
 
+#include "base/base64.h"
 #include "base/printable.h"
 #include "base/random.h"
 #include "kl/error.h"
-#include "text/base64.h"
 
 namespace kl {
 namespace {

@@ -39,12 +39,11 @@ class Checksums {
     std::error_code ignored;
     if (!fs::is_directory(dir, ignored) || !fs::exists(fs::symlink_status(dir / kChecksumFile, ignored))) return;
     report.has_checksums = true;
-    try {
+    const auto read = [&] {
       lines_ = parse_checksums(read_file(dir / kChecksumFile, kMaxChecksumBytes), (dir / kChecksumFile).string());
       compare_names();
-    } catch (const Error& error) {
-      problem(FindingRule::kChecksum, kChecksumFile, error.what(), report);
-    }
+    };
+    if (const auto error = problem_of(read)) problem(FindingRule::kChecksum, kChecksumFile, error->what(), report);
     found_.resize(lines_.size());
   }
 
@@ -54,12 +53,8 @@ class Checksums {
       if (lines_[i].file != file && !file.empty()) continue;
       if (std::exchange(found_[i].is_planned, true)) continue;
       tasks.emplace_back([this, i, &done](const std::atomic<bool>& stop) {
-        try {
-          found_[i].digest = hash_file(dir_ / lines_[i].file, done, stop);
-        } catch (const Error& error) {
-          if (error.code() == ErrorCode::kOutOfMemory) throw;
-          found_[i].problem = error.what();
-        }
+        const auto hash = [&] { found_[i].digest = hash_file(dir_ / lines_[i].file, done, stop); };
+        if (const auto error = problem_of(hash)) found_[i].problem = error->what();
       });
     }
   }
@@ -198,9 +193,8 @@ void read_everything(Checksums& checksums, Scan& tensors, const IntegrityOptions
     tensors.add_tasks(u, done, tasks);
   }
   checksums.add_tasks({}, done, tasks);  // the rest: files without tensors
-  const auto tick = [&] { options.progress(done, report.bytes_hashed + report.bytes_scanned); };
-  run_tasks(tasks, options.threads > 0 ? options.threads : num_usable_cores(),
-            options.progress ? std::function<void()>(tick) : nullptr);
+  const auto tick = [&] { options.progress("reading", done, report.bytes_hashed + report.bytes_scanned); };
+  run_tasks(tasks, thread_count(options.threads), options.progress ? std::function<void()>(tick) : nullptr);
   tensors.collect();
 }
 

@@ -9,7 +9,7 @@ namespace kl {
 
 /// Where in a tensor's bytes there are floating-point numbers.
 ///
-/// A tensor of floats is blocks of one number.  Quantised weights are blocks with scales, and minima, at one fixed place:
+/// A tensor of floats is blocks of one number.  Quantised weights are blocks with scales, and minima, at a fixed place:
 /// these are looked at, as the rest may be any bits.
 struct NumberLayout {
   NumberType type = NumberType::kF32;

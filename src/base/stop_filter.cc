@@ -1,4 +1,4 @@
-#include "server/api/stop_filter.h"
+#include "base/stop_filter.h"
 
 #include <algorithm>
 #include <utility>

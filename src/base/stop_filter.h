@@ -7,8 +7,7 @@ namespace kl {
 
 /// Ends a text before the first stop string, and never shows any part of one.
 ///
-/// The engine does this for plain text.  Where tools may be called, stop strings count in content only, and what is
-/// content only the parser of calls knows; there this filter does it.
+/// What might become a stop string is held back until it is certain that it does not.
 class StopFilter {
  public:
   explicit StopFilter(std::vector<std::string> stops) : stops_(std::move(stops)) {}
@@ -16,7 +15,7 @@ class StopFilter {
   /// The text that has become certain.  REQUIRES: not hit().
   std::string push(std::string_view text);
 
-  /// What was held back: nothing follows, or not in this piece of content.
+  /// What was held back: nothing follows, or nothing that it could become a stop string with.
   std::string flush();
 
   bool hit() const { return !stop_string_.empty(); }

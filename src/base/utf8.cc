@@ -1,5 +1,6 @@
-#include "text/utf8.h"
+#include "base/utf8.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace kl {
@@ -45,6 +46,8 @@ bool is_half_surrogate(std::string_view bytes) noexcept {
          static_cast<unsigned char>(bytes[1]) <= 0xBF;
 }
 
+bool is_continuation(char byte) noexcept { return (byte & 0xC0) == 0x80; }
+
 }  // namespace
 
 Utf8Unit next_utf8(std::string_view bytes) noexcept {
@@ -54,10 +57,16 @@ Utf8Unit next_utf8(std::string_view bytes) noexcept {
   for (std::uint8_t i = 1; i < lead.bytes; ++i) {
     if (i == bytes.size()) return {Kind::kIncomplete, i};
     const auto byte = static_cast<unsigned char>(bytes[i]);
-    const bool fits = i == 1 ? lead.second_min <= byte && byte <= lead.second_max : (byte & 0xC0) == 0x80;
+    const bool fits = i == 1 ? lead.second_min <= byte && byte <= lead.second_max : is_continuation(bytes[i]);
     if (!fits) return {Kind::kIllFormed, i};
   }
   return {Kind::kCharacter, lead.bytes};
+}
+
+std::size_t utf8_length(std::string_view bytes) noexcept {
+  if (bytes.empty()) return 0;
+  const Utf8Unit unit = next_utf8(bytes);
+  return unit.kind == Utf8Unit::Kind::kCharacter ? unit.bytes : 0;
 }
 
 std::size_t well_formed_prefix(std::string_view bytes) noexcept {
@@ -98,6 +107,24 @@ std::string replace_ill_formed(std::string_view bytes) {
   if (is_half_surrogate(rest)) text += kReplacementCharacter;
   if (!rest.empty()) text += kReplacementCharacter;
   return text;
+}
+
+std::size_t last_character(std::string_view text) noexcept {
+  std::size_t last = text.size() - 1;
+  while (is_continuation(text[last])) --last;
+  return last;
+}
+
+std::size_t count_characters(std::string_view text) noexcept {
+  return text.size() - static_cast<std::size_t>(std::count_if(text.begin(), text.end(), is_continuation));
+}
+
+std::string to_utf8(std::uint32_t c) {
+  const auto tail = [c](int shift) { return static_cast<char>(0x80 | (c >> shift & 0x3F)); };
+  if (c < 0x80) return {static_cast<char>(c)};
+  if (c < 0x800) return {static_cast<char>(0xC0 | c >> 6), tail(0)};
+  if (c < 0x10000) return {static_cast<char>(0xE0 | c >> 12), tail(6), tail(0)};
+  return {static_cast<char>(0xF0 | c >> 18), tail(12), tail(6), tail(0)};
 }
 
 }  // namespace kl
