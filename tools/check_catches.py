@@ -15,7 +15,7 @@ ENDS = {
     "src/engine/engine_step.cc": "one text among many",
     "src/server/api/api.cc": "reading a request",
     "src/server/api/reply.cc": "a reply in the making",
-    "src/server/api_error.cc": "a request's error as its reply",
+    "src/server/exchange/api_error.cc": "a request's error as its reply",
     "src/server/http/http_exchange.cc": "an exchange",
     "src/server/http/http_server.cc": "a connection that could not be taken",
 }
