@@ -6,7 +6,7 @@ source tools/lib/steps.sh
 source tools/lib/packages.sh
 source tools/lib/build.sh
 
-usage="usage: ./test.sh            everything (a quarter to half an hour on two cores)
+usage="usage: ./test.sh            everything (CONTRIBUTING.md says for how long)
        ./test.sh quick      the release build and its tests only
 
 Data that is not ours to ship (the real vocabulary and its reference results) is looked for in \$KL_SHARED, else in ../shared;

@@ -1,8 +1,8 @@
 // What structured output costs: grammar_bench DIR
 //
 // DIR holds tiktoken.model.  For texts that a model could write, prints the time to compile their schema, and of the
-// masks on the way through the text: mean, the slowest in a hundred, the slowest; when the schema is new and when it has
-// been used before.
+// masks on the way through the text: mean, the slowest in a hundred, the slowest; when the schema is new and when it
+// has been used before.
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -30,13 +30,12 @@ void run(const std::filesystem::path& dir, std::int64_t tokens) {
   }
   std::vector<const kl::SequenceState*> pointers;
   for (const kl::SequenceState& s : checkpoints) pointers.push_back(&s);
-  const std::vector<kl::Token> text(static_cast<std::size_t>(tokens), 1);
-  const std::vector<std::uint8_t> forms(text.size());
+  const std::vector<kl::ReadToken> text(static_cast<std::size_t>(tokens), {1, kl::MlaForm::kAbsorbed});
 
   const std::filesystem::path file = std::filesystem::temp_directory_path() / "session_bench.session";
   fmt::print("fingerprint  {:8.1f} ms\n", 1e3 * seconds([&] { model.fingerprint(); }));
   std::size_t bytes = 0;
-  const double saving = seconds([&] { bytes = kl::save_session(file, model, {text, forms, pointers, "{}"}); });
+  const double saving = seconds([&] { bytes = kl::save_session(file, model, {text, pointers, "{}"}); });
   fmt::print("saved        {:8.1f} ms, {:.0f} MB\n", 1e3 * saving, static_cast<double>(bytes) / 1e6);
   for (const char* how : {"first", "again"}) {
     kl::SessionImage image;

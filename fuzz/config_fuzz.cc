@@ -1,5 +1,5 @@
-// Any text is a configuration or an Error; an accepted one survives being written and read again, and is small enough for
-// everything that walks over its tensors.
+// Any text is a configuration or an Error; an accepted one survives being written and read again, and is small enough
+// for everything that walks over its tensors.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "config/gguf_config.h"
-#include "gguf/decode.h"
+#include "gguf/ggml_blocks.h"
 #include "gguf/gguf_file.h"
 #include "kl/error.h"
 #include "kl/tokenizer.h"
@@ -23,10 +23,10 @@ void check_tensor(const kl::GgufFile::Tensor& tensor, std::string_view file) {
   for (const std::int64_t dim : tensor.shape) elements *= dim;
   bytes *= static_cast<long double>(elements / tensor.type->values);
   if (bytes != static_cast<long double>(tensor.bytes)) std::abort();
-  const kl::DecodeBlocks decode = kl::find_decoder(tensor.type->name);
-  if (decode == nullptr || elements > 1 << 16) return;
+  const kl::GgmlBlocks* blocks = kl::find_ggml_blocks(tensor.type->name);
+  if (blocks == nullptr || elements > 1 << 16) return;
   std::vector<float> numbers(static_cast<std::size_t>(elements));
-  decode(tensor.data, elements, numbers.data());
+  kl::decode_blocks(*blocks, tensor.data, elements, numbers.data());
 }
 
 template <class F>

@@ -1,5 +1,6 @@
 // Any bytes are a request or a refusal, and the same one however they arrive.  What Boost.Beast's parser,
-// an independent one, accepts as well, it reads alike: no request of ours ends elsewhere, which is what smuggling needs.
+// an independent one, accepts as well, it reads alike: no request of ours ends elsewhere, which is what smuggling
+// needs.
 #include <algorithm>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>

@@ -1,16 +1,17 @@
-// Feeds the template engine: the input is a template up to the first NUL byte, and the JSON of its variable `x` after it.
+// Feeds the template engine: the input is a template up to the first NUL byte, and the JSON of its variable `x` after
+// it.
 //
-// Whatever it is, it ends within its limits with a text or a kl::Error; a text is well-formed UTF-8, its marks match its
-// bytes, and rendering again gives it again.
+// Whatever it is, it ends within its limits with a text or a kl::Error; a text is well-formed UTF-8, its marks match
+// its bytes, and rendering again gives it again.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <string>
 #include <string_view>
 
+#include "base/utf8.h"
 #include "jinja/template.h"
 #include "kl/error.h"
-#include "text/utf8.h"
 
 namespace {
 

@@ -50,7 +50,7 @@ void repair(std::span<std::byte> bytes, const kl::Model& model) {
   h.magic = kl::kSessionMagic;
   h.version = kl::kSessionVersion;
   h.file_bytes = bytes.size();
-  const kl::StateShape shape(model.make_cache().impl());
+  const kl::StateShape shape(kl::Internals::of(model.make_cache()));
   if (kl::SessionLayout::fit_into(bytes.size(), h, shape)) {
     const std::string& fingerprint = model.fingerprint();
     std::memcpy(bytes.data() + sizeof h, fingerprint.data(), std::min(fingerprint.size(), bytes.size() - sizeof h));
@@ -70,9 +70,8 @@ void read_and_continue(std::shared_ptr<kl::AlignedBuffer> memory, std::span<std:
   } catch (const kl::Error&) {
     return;
   }
-  if (image.tokens.size() != image.expanded.size()) std::abort();
   for (kl::SequenceState& state : image.checkpoints) {
-    if (state.num_tokens() > static_cast<std::int64_t>(image.tokens.size())) std::abort();
+    if (state.num_tokens() > static_cast<std::int64_t>(image.text.size())) std::abort();
     const kl::Token next = 1;
     model.forward(state, {&next, 1});
   }

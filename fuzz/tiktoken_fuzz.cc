@@ -10,10 +10,10 @@
 #include <string>
 #include <string_view>
 
+#include "base/utf8.h"
 #include "kl/error.h"
 #include "kl/tokenizer.h"
 #include "text/tokenizer_files.h"
-#include "text/utf8.h"
 
 namespace {
 

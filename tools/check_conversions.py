@@ -201,7 +201,7 @@ class Check:
             self.compare(f"{model.name}: gguf {type_}, decoded for llama.cpp", ours, read_npy(f"{out}-wide.npy"), 1e-3)
 
     def back(self, model):
-        """Numbers that were only laid out anew are the same again."""
+        """Numbers that were only rearranged are the same again."""
         def convert(name, source, *flags):
             out = self.folder / f"{model.name}-{name}"
             self.kl("convert", "-m", source, "-o", out, *flags)

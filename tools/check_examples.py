@@ -71,19 +71,19 @@ def kda_chunked():
     alpha, beta, K, V, Q = ALPHA[1:], BETA[1:], KEYS[1:], VALUES[1:], QUERIES[1:]
     eG = [alpha[0], times(alpha[0], alpha[1])]                      # e^{G_i}: product of the decays up to token i
     since = [[[1, 1], None], [alpha[1], [1, 1]]]                    # e^{G_i - G_j}: product of the decays after token j
-    A21 = beta[1] * dot(times(K[1], K[0]), since[1][0])
+    B21 = beta[1] * dot(times(K[1], K[0]), since[1][0])
     X = [[dot(times(Q[0], K[0]), since[0][0]), 0],
          [dot(times(Q[1], K[0]), since[1][0]), dot(times(Q[1], K[1]), since[1][1])]]
-    rhs_w = [scaled(b, times(k, e)) for b, k, e in zip(beta, K, eG)]
-    rhs_u = [scaled(b, v) for b, v in zip(beta, V)]
-    W = [rhs_w[0], add(rhs_w[1], scaled(-A21, rhs_w[0]))]
-    U = [rhs_u[0], add(rhs_u[1], scaled(-A21, rhs_u[0]))]
-    V_new = [add(u, scaled(-1, apply(transposed(S), w))) for u, w in zip(U, W)]
-    O = [add(apply(transposed(S), times(q, e)), apply(transposed(V_new), x)) for q, e, x in zip(Q, eG, X)]
+    rhs_y = [scaled(b, times(k, e)) for b, k, e in zip(beta, K, eG)]
+    rhs_z = [scaled(b, v) for b, v in zip(beta, V)]
+    Y = [rhs_y[0], add(rhs_y[1], scaled(-B21, rhs_y[0]))]
+    Z = [rhs_z[0], add(rhs_z[1], scaled(-B21, rhs_z[0]))]
+    U = [add(z, scaled(-1, apply(transposed(S), y))) for z, y in zip(Z, Y)]
+    O = [add(apply(transposed(S), times(q, e)), apply(transposed(U), x)) for q, e, x in zip(Q, eG, X)]
     to_end = [alpha[1], [1, 1]]                                     # e^{G_C - G_i}
     S_new = [scaled(eG[1][d], S[d]) for d in range(2)]
-    for k, e, v in zip(K, to_end, V_new):
-        S_new = [add(row, scaled(x, v)) for row, x in zip(S_new, times(k, e))]
+    for k, e, u in zip(K, to_end, U):
+        S_new = [add(row, scaled(x, u)) for row, x in zip(S_new, times(k, e))]
     # The chunk must give what the recurrence gives.
     state = S
     for t in (1, 2):
@@ -92,13 +92,13 @@ def kda_chunked():
     assert all(abs(a - b) < 1e-12 for x, y in zip(state, S_new) for a, b in zip(x, y))
     return [f"S entering the chunk                   = {show(S)}",
             f"e^G                                    = {show(eG)}",
-            f"A₂₁ = β₂ Σ k₂ k₁ e^(G₂-G₁)             = {show(A21)}",
+            f"B₂₁ = β₂ Σ k₂ k₁ e^(G₂-G₁)             = {show(B21)}",
             f"X                                      = {show(X)}",
-            f"W: row 1, then row 2 - A₂₁ row 1       = {show(W)}",
-            f"U: row 1, then row 2 - A₂₁ row 1       = {show(U)}",
-            f"V' = U - W S                           = {show(V_new)}",
-            f"O  = (Q ⊙ e^G) S + X V'                = {show(O)}",
-            f"S  = diag(e^G₂) S + (K ⊙ e^(G₂-G))ᵀ V' = {show(S_new)}"]
+            f"Y: row 1, then row 2 - B₂₁ row 1       = {show(Y)}",
+            f"Z: row 1, then row 2 - B₂₁ row 1       = {show(Z)}",
+            f"U  = Z - Y S                           = {show(U)}",
+            f"O  = (Q ⊙ e^G) S + X U                 = {show(O)}",
+            f"S  = diag(e^G₂) S + (K ⊙ e^(G₂-G))ᵀ U  = {show(S_new)}"]
 
 
 def kda_family():
@@ -120,12 +120,12 @@ def kda_family():
 
 
 def kda_gate():
-    rows = ["z = f + dt_bias      A = exp(A_log)      g = -A softplus(z)      α = e^g"]
-    for z, A in [(-4, 1), (0, 1), (2, 1), (-4, 16), (0, 16), (2, 16)]:
-        g = -A * math.log1p(math.exp(z))
+    rows = ["z                    ρ                    g = -ρ softplus(z)      α = e^g"]
+    for z, rate in [(-4, 1), (0, 1), (2, 1), (-4, 16), (0, 16), (2, 16)]:
+        g = -rate * math.log1p(math.exp(z))
         alpha = math.exp(g)
-        assert abs(alpha - (1 / (1 + math.exp(z))) ** A) < 1e-12 * max(alpha, 1e-300) + 1e-15
-        rows.append(f"{z:2}                   {A:2}                  {g:8.4f}                {alpha:.3g}")
+        assert abs(alpha - (1 / (1 + math.exp(z))) ** rate) < 1e-12 * max(alpha, 1e-300) + 1e-15
+        rows.append(f"{z:2}                   {rate:2}                  {g:8.4f}                {alpha:.3g}")
     return rows
 
 
@@ -165,15 +165,15 @@ def mla_absorbed():
     q_latent = apply(transposed(W_UK), Q_NOPE)
     scores = [scale * (dot(q_latent, c) + dot(Q_PE, pe)) for c, pe in zip(LATENTS, K_PE)]
     p = softmax(scores)
-    u = add(scaled(p[0], LATENTS[0]), scaled(p[1], LATENTS[1]))
-    o = apply(W_UV, u)
+    mean = add(scaled(p[0], LATENTS[0]), scaled(p[1], LATENTS[1]))
+    o = apply(W_UV, mean)
     return [f"q̃   = W_UKᵀ q_n    {show(q_latent)}",
             f"q̃·c                {show(dot(q_latent, LATENTS[0]))}  {show(dot(q_latent, LATENTS[1]))}",
             f"q_p·k_p            {show(dot(Q_PE, K_PE[0]))}  {show(dot(Q_PE, K_PE[1]))}",
             f"score = sum / √4   {show(scores[0])}  {show(scores[1])}",
             f"p = softmax        {show(p[0])}  {show(p[1])}",
-            f"u = Σ p c          {show(u)}",
-            f"o = W_UV u         {show(o)}"], o
+            f"ĉ = Σ p c          {show(mean)}",
+            f"o = W_UV ĉ         {show(o)}"], o
 
 
 def mla_forms():

@@ -51,8 +51,23 @@ class Direction(unittest.TestCase):
 
 class PublicHeaders(unittest.TestCase):
     def test_a_public_header_includes_no_private_one(self):
-        self.assertEqual(problems_of({"include/kl/a.h": '#include "kl/b.h"\n#include "base/view.h"\n'}),
-                         ["include/kl/a.h:2: include/kl/ must not include base/view.h"])
+        self.assertEqual(problems_of({"include/kl/model.h": '#include "kl/options.h"\n#include "base/view.h"\n'}),
+                         ["include/kl/model.h:2: include/kl/model.h must not include base/view.h"])
+
+    def test_a_public_header_includes_no_library_and_nothing_of_the_system(self):
+        for name in ("<nlohmann/json_fwd.hpp>", "<fmt/format.h>", "<unistd.h>"):
+            self.assertEqual(len(problems_of({"include/kl/model.h": f"#include {name}\n"})), 1, name)
+
+    def test_a_public_header_belongs_to_the_folder_that_implements_it(self):
+        good = {"include/kl/session.h": '#include "kl/model.h"\n', "src/layers/a.h": '#include "kl/options.h"\n'}
+        self.assertEqual(problems_of(good), [])
+        self.assertEqual(problems_of({"include/kl/model.h": '#include "kl/session.h"\n'}),
+                         ["include/kl/model.h:1: include/kl/model.h must not include kl/session.h"])
+        self.assertEqual(problems_of({"src/layers/a.h": '#include "kl/model.h"\n'}),
+                         ["src/layers/a.h:1: src/layers/ must not include kl/model.h"])
+
+    def test_a_new_public_header_must_be_entered_in_the_table(self):
+        self.assertEqual(len(problems_of({"include/kl/misc.h": "#pragma once\n"})), 1)
 
     def test_the_program_and_examples_use_the_public_ones(self):
         self.assertEqual(problems_of({"src/cli/a.cc": '#include "kl/model.h"\n#include "cli/b.h"\n'}), [])

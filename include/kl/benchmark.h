@@ -9,6 +9,7 @@
 
 #include "kl/arithmetic.h"
 #include "kl/model.h"
+#include "kl/options.h"
 #include "kl/profile.h"
 
 namespace kl {
@@ -50,8 +51,9 @@ struct BenchResult {
   double limit = 0;                  ///< tokens per second if every part ran at the machine's limit
   std::optional<double> scheduling;  ///< seconds per token with kernels that do nothing (BenchOptions::breakdown)
 
-  double median() const;
-  double best() const;
+  double median() const;  ///< of the runs
+  double best() const;    ///< of the runs
+  /// The median beside the limit.
   double percent_of_limit() const { return 100 * median() / limit; }
   /// The share of one token in what was counted over all runs.
   double per_token(double counted) const;
@@ -69,8 +71,7 @@ struct BenchOptions {
   bool breakdown = false;   ///< also measure BenchResult::scheduling
 
   std::function<void(const BenchResult&)> on_result;  ///< called as results come
-  /// Called often with the runs done and in total; may throw to stop.
-  std::function<void(const std::string& test, double done, double total)> progress;
+  Progress progress;                                  ///< of each test in turn; called often
 };
 
 /// Runs the tests in this order: prompts; at each depth steps and prefill; batches.  Tokens are random.

@@ -50,12 +50,12 @@ class ChatTemplate {
   /// Throws as render(), and Error(kUnsupported) where the vocabulary lacks what the built-in format needs.
   std::vector<Token> render_ids(const Tokenizer& tokenizer, const ChatInput& input, std::size_t from_byte = 0) const;
 
-  const std::string& source() const;
-  const std::string& name() const;
+  const std::string& source() const;  ///< the template as it was read
+  const std::string& name() const;    ///< where it comes from, for messages
 
  private:
   struct Impl;
-  explicit ChatTemplate(std::shared_ptr<const Impl> impl);
+  explicit ChatTemplate(std::shared_ptr<const Impl> impl);  ///< for load() and the like
   std::shared_ptr<const Impl> impl_;
 };
 

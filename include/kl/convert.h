@@ -1,10 +1,11 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
+
+#include "kl/options.h"
 
 namespace kl {
 
@@ -38,9 +39,7 @@ struct ConvertOptions {
   std::int64_t max_shard_bytes = 5'000'000'000;
 
   std::string command;  ///< for the model card; empty: left out
-
-  /// Called after every few megabytes with bytes written and in total.  It may throw to stop.
-  std::function<void(std::int64_t done, std::int64_t total)> progress;
+  Progress progress;    ///< counts bytes written, and is called after every few megabytes
 };
 
 /// What was written.

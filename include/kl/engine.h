@@ -11,6 +11,7 @@
 #include "kl/error.h"
 #include "kl/generate.h"
 #include "kl/model.h"
+#include "kl/token_counts.h"
 #include "kl/tokenizer.h"
 
 namespace kl {
@@ -27,13 +28,13 @@ struct EngineOptions {
   std::size_t event_queue = 256;  ///< events that may wait for their reader before its text pauses
 };
 
-/// The options with every 0 decided, as an engine runs with them.  Before weights are loaded too: plan_memory() says what
-/// they will take.
+/// The options with a value for every 0, as an engine runs with them.  Before weights are loaded too: plan_memory()
+/// says what they will take.
 ///
 /// `available`  bytes of memory for all that `plan` counts; 0: nobody knows.
-/// Throws Error(kInvalidArgument) for options out of range, and Error(kOutOfMemory), naming the flag to lower, if there is no
-/// memory for the slots at ctx_size tokens, or at 4096 where none are asked for.
-EngineOptions decided(EngineOptions options, const ModelArgs& args, const MemoryPlan& plan, std::size_t available);
+/// Throws Error(kInvalidArgument) for options out of range, and Error(kOutOfMemory), naming the flag to lower, if there
+/// is no memory for the slots at ctx_size tokens, or at 4096 where none are asked for.
+EngineOptions resolve(EngineOptions options, const ModelArgs& args, const MemoryPlan& plan, std::size_t available);
 
 /// One request: a prompt, and how it goes on.
 struct EngineRequest {
@@ -60,11 +61,13 @@ enum class CacheMiss : std::uint8_t {
 
 /// What happened to a request since the last look.  Events of text `index` arrive in order.
 struct EngineEvent {
+  /// There is more of the prompt read or more tokens, or the text is over or has failed.
   enum class Kind : std::uint8_t { kPrompt, kTokens, kFinished, kFailed } kind = Kind::kTokens;
   int index = 0;  ///< which of the n texts
 
-  // kPrompt, at first and again as reading goes on: progress.  prompt_done == prompt_tokens: all read.
-  std::int64_t prompt_done = 0, prompt_tokens = 0, cached_tokens = 0;
+  // kPrompt, at first and again as reading goes on: progress.  prompt_done == tokens.prompt: all read.
+  std::int64_t prompt_done = 0;
+  TokenCounts tokens;  ///< prompt and cached; with kFinished all
   CacheMiss miss = CacheMiss::kNone;
   std::vector<SampledToken> prompt_logprobs;  ///< one per position from score_from on, with the last kPrompt
 
@@ -76,8 +79,6 @@ struct EngineEvent {
   // kFinished
   FinishReason reason = FinishReason::kStop;
   std::string stop_string;
-  std::int64_t completion_tokens = 0;
-  std::int64_t drafted_tokens = 0, accepted_tokens = 0;  ///< by speculation
   double queue_seconds = 0, prompt_seconds = 0, decode_seconds = 0;
 
   // kFailed: the request is over, no other suffered.
@@ -103,7 +104,7 @@ class Generation {
   /// Ends the request within one step of the engine; events of reason kCancelled follow.
   virtual void cancel() = 0;
 
-  virtual std::uint64_t id() const = 0;
+  virtual std::uint64_t id() const = 0;  ///< of this request, unique to the engine
 };
 
 /// One slot as a person may look at it.
@@ -119,9 +120,7 @@ struct SlotInfo {
 struct EngineStats {
   std::int64_t running = 0, waiting = 0;
   std::uint64_t requests = 0, finished = 0, cancelled = 0, failed = 0, refused = 0;
-  std::uint64_t prompt_tokens = 0;  ///< of prompts, read by the model
-  std::uint64_t cached_tokens = 0;  ///< of prompts, that came from checkpoints instead
-  std::uint64_t generated_tokens = 0, drafted_tokens = 0, accepted_tokens = 0;
+  TokenCounts tokens;  ///< of all texts; what a text has to read again counts again as prompt
   std::uint64_t steps = 0, preemptions = 0;
   double prompt_seconds = 0, decode_seconds = 0;  ///< of the engine's time
   std::size_t cache_bytes = 0, cache_budget = 0, checkpoints = 0;
@@ -151,16 +150,18 @@ class Engine {
   /// ctx_size is one), Error(kBusy) if the queue is full or the engine is draining.
   std::unique_ptr<Generation> submit(EngineRequest request, std::function<void()> notify = {});
 
-  EngineStats stats() const;
-  std::vector<SlotInfo> slots() const;
+  EngineStats stats() const;            ///< as of now
+  std::vector<SlotInfo> slots() const;  ///< as of now, one for each slot
 
-  /// Writes all checkpoints of the slot's last text into one file; see docs/serving.md#sessions.
-  /// Throws Error(kInvalidArgument | kBusy) for a slot that is no slot, empty or busy, Error(kCannotWrite).
-  /// Returns tokens and bytes written.
+  /// What a session file holds.
   struct SavedSession {
     std::int64_t tokens = 0;
     std::size_t bytes = 0;
   };
+
+  /// Writes all checkpoints of the slot's last text into one file; see docs/serving.md#sessions.
+  /// Throws Error(kInvalidArgument | kBusy) for a slot that is no slot, empty or busy, Error(kCannotWrite).
+  /// Returns tokens and bytes written.
   SavedSession save_slot(int slot, const std::filesystem::path& file);
   /// Brings a session back: the next request that begins like it goes on from it.  Throws as opening a session does.
   SavedSession restore_slot(int slot, const std::filesystem::path& file);
@@ -170,10 +171,10 @@ class Engine {
   /// From now on submit() refuses; returns when all texts are over, or false when `timeout` has passed.
   bool drain(std::chrono::milliseconds timeout);
 
-  const EngineOptions& options() const;  ///< every "0: ..." decided
-  const ModelArgs& args() const;
-  const Tokenizer& tokenizer() const;
-  MemoryPlan memory_plan() const;
+  const EngineOptions& options() const;  ///< with a value for every "0: ..."
+  const ModelArgs& args() const;         ///< of the model
+  const Tokenizer& tokenizer() const;    ///< of the model
+  MemoryPlan memory_plan() const;        ///< of the model
 
  private:
   struct Impl;

@@ -21,8 +21,9 @@ enum class ErrorCode {
 /// a tensor, a field or a flag.  Thrown by loading, parsing and argument checks; never by kernels or layers.
 class Error : public std::runtime_error {
  public:
+  /// `message` is what what() says.
   Error(ErrorCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
-  ErrorCode code() const noexcept { return code_; }
+  ErrorCode code() const noexcept { return code_; }  ///< the kind of problem: the exit status of the program
 
  private:
   ErrorCode code_;

@@ -25,6 +25,7 @@ class GrammarState {
   /// An end token was accepted, or nothing can follow: the text is over.
   virtual bool finished() const = 0;
 
+  /// A text that goes on from here on its own.
   virtual std::unique_ptr<GrammarState> clone() const = 0;
 };
 
@@ -33,6 +34,7 @@ class GrammarState {
 class Grammar {
  public:
   virtual ~Grammar() = default;
+  /// An empty text.
   virtual std::unique_ptr<GrammarState> start() const = 0;
 };
 

@@ -1,11 +1,11 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "kl/options.h"
 #include "kl/quantize.h"
 #include "kl/tokenizer.h"
 
@@ -17,9 +17,7 @@ struct MixedOptions {
   int tokens = 32768;        ///< of the text that are read for the inputs; divergences are measured on 8192 of them
   int threads = 0;           ///< 0 = one per core this process may use
   std::int64_t max_shard_bytes = 5'000'000'000;
-
-  /// Called with what is being done, and how much of it is.  It may throw to stop.
-  std::function<void(const char* what, std::int64_t done, std::int64_t total)> progress;
+  Progress progress;  ///< of each step of the work in turn
 };
 
 /// Modules of one role in one layer, and what was found and chosen for them.

@@ -1,7 +1,6 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -9,67 +8,19 @@
 #include <vector>
 
 #include "kl/model_args.h"
+#include "kl/options.h"
 #include "kl/profile.h"
 #include "kl/tokenizer.h"
 
 namespace kl {
-
-/// Which of two algebraically equal forms MLA uses.  They round differently, so this is the one choice that can change
-/// the last bits of a result; see docs/numerics.md.
-enum class MlaForm : std::uint8_t {
-  kAuto,  ///< expanded where a call brings at least kExpandFrom tokens of a sequence, none of them tentative, absorbed
-          ///< otherwise: fastest.  kl's commands name the form by the text instead: SequenceInput::form
-  kAbsorbed,  ///< always absorbed: results never depend on how a prompt is spread over calls.  The exact mode.
-  kExpanded,  ///< always expanded (also exact, but slow for single tokens)
-};
-
-/// From so many tokens at a time on MLA's expansion pays.  Absorbed needs (2R + P) multiply-adds per query, head and key,
-/// expanded (N + P + V) plus R (N + V) per head and key for the expansion.  At 48B they meet at 171 queries; measured 143
-/// to 175.
-inline constexpr int kExpandFrom = 192;
-
-/// How products with quantised weights, and attention over latents in bf16, are computed.  Everything else is f32.
-enum class Compute : std::uint8_t {
-  kAuto,  ///< activations are rounded to 8 bits, 32 sharing a scale, and multiplied in integers; what meets bf16 latents
-          ///< is rounded to bf16: fastest
-  kF32,   ///< weights are widened and activations stay f32: the model that the file describes, exactly
-};
-
-/// How MLA latents are kept in a sequence's state: the memory that grows with its length.  docs/numerics.md has the errors.
-enum class CacheType : std::uint8_t {
-  kAuto,  ///< bf16 for a model with quantised weights, unless Compute::kF32 asks for exactness; else f32
-  kF32,   ///< as computed
-  kBf16,  ///< half the memory
-  kInt8,  ///< a quarter
-};
-
-/// Which numbers weigh the chosen experts.
-enum class RouterWeights : std::uint8_t {
-  kUnbiased,  ///< the scores, as intended and as every other engine does
-  kHf,        ///< score + correction bias: what the released code computes through an in-place aliasing slip
-};
-
-/// How to open a model.
-struct ModelOptions {
-  int threads = 0;       ///< worker threads; 0 = one per core this process may use
-  std::string isa;       ///< kernel table by name; empty = $KL_ISA, else the best this CPU runs
-  int chunk_tokens = 0;  ///< most tokens of one pass over the layers: bounds scratch memory, never changes results;
-                         ///< 0 = the largest of 2048, 1024, 512 whose scratch is below 1/64 of the weights, else 512
-  MlaForm mla_form = MlaForm::kAuto;
-  Compute compute = Compute::kAuto;
-  CacheType cache_type = CacheType::kAuto;
-  bool bf16_state =
-      false;  ///< KDA states in bf16: half the memory and traffic; decays above 0.998 are lost in rounding
-  RouterWeights router_weights = RouterWeights::kUnbiased;
-  float kv_a_norm_eps = 0;  ///< > 0 overrides ModelArgs::kv_a_norm_eps
-  float l2_norm_eps = 0;    ///< > 0 overrides ModelArgs::l2_norm_eps
-};
 
 /// The kernel tables this CPU can run, best first: what ModelOptions::isa may name.
 std::vector<std::string> available_isas();
 
 /// The table Model::open would take for this ModelOptions::isa.  Throws as it does.
 std::string chosen_isa(std::string_view isa = {});
+
+struct Internals;  // the library's own way into the classes below: src/model/internals.h
 
 /// What a sequence has become after the tokens fed so far: per KDA layer the state S and the last W-1 inputs of the
 /// short convolutions, per MLA layer the cached latents.
@@ -81,7 +32,7 @@ std::string chosen_isa(std::string_view isa = {});
 /// to make the first few of them true.  Results have the bits of a state that was never fed the others.
 class SequenceState {
  public:
-  SequenceState();
+  SequenceState();  ///< no state: has_value() is false
   SequenceState(const SequenceState&);
   SequenceState(SequenceState&&) noexcept;
   SequenceState& operator=(const SequenceState&);
@@ -116,12 +67,11 @@ class SequenceState {
   std::vector<float> mla_latent(int layer) const;  ///< [num_tokens, R]: normalised latent
   std::vector<float> mla_k_pe(int layer) const;    ///< [num_tokens, P]: shared key part
 
-  struct Impl;
-  Impl& impl() { return *impl_; }
-  const Impl& impl() const { return *impl_; }
-  explicit SequenceState(std::unique_ptr<Impl> impl);
-
  private:
+  friend struct Internals;
+  struct Impl;
+  explicit SequenceState(std::unique_ptr<Impl> impl);  ///< for the library itself
+
   std::unique_ptr<Impl> impl_;
 };
 
@@ -192,14 +142,14 @@ class Model {
   Model& operator=(Model&&) noexcept;
   ~Model();
 
-  const ModelArgs& args() const;
+  const ModelArgs& args() const;        ///< as read from the folder, with the conventions that the options override
   const ModelOptions& options() const;  ///< as given to open()
   const char* isa() const;              ///< the kernel table in use
-  int threads() const;
+  int threads() const;                  ///< worker threads, the caller's included
 
   /// Weights that are used where they lie in the files are read from disk when they are first needed, expert by expert.
-  /// This reads all of them now.  `progress` (may be empty) gets bytes done and in total and may throw to stop.
-  void bring_into_memory(const std::function<void(std::size_t done, std::size_t total)>& progress = {}) const;
+  /// This reads all of them now; progress counts bytes.
+  void bring_into_memory(const Progress& progress = {}) const;
 
   /// All that the numbers of a state depend on, one NAME=VALUE a line: a digest of dimensions and weights, and the options
   /// that change a number.  A state of one model continues bit for bit in another of equal text.  The digest looks at a
@@ -234,10 +184,11 @@ class Model {
   /// Convenience: feeds one sequence and returns the logits [vocab_size] after its last token.
   std::vector<float> forward(SequenceState& state, std::span<const Token> tokens);
 
-  struct Impl;
-  explicit Model(std::unique_ptr<Impl> impl);
-
  private:
+  friend struct Internals;
+  struct Impl;
+  explicit Model(std::unique_ptr<Impl> impl);  ///< for the library itself
+
   std::unique_ptr<Impl> impl_;
 };
 

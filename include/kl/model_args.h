@@ -79,7 +79,9 @@ struct ModelArgs {
   std::string dtype;                      ///< "bfloat16"; informative, tensors carry their own type
   std::vector<std::string> unknown_keys;  ///< keys kl does not know; harmless, listed by `kl inspect`
 
+  /// Whether this layer's attention is KDA; else it is MLA.
   bool is_kda(int layer) const { return layer_kinds[static_cast<std::size_t>(layer)] == LayerKind::kKda; }
+  /// Whether this layer's feed-forward is a mixture of experts; else it is dense.
   bool is_moe(int layer) const {
     if (num_experts == 0) return false;
     if (!feed_forward_kinds.empty()) {

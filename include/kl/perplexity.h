@@ -1,11 +1,11 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <optional>
 #include <string_view>
 
 #include "kl/model.h"
+#include "kl/options.h"
 #include "kl/tokenizer.h"
 
 namespace kl {
@@ -20,9 +20,7 @@ struct PerplexityOptions {
 
   std::filesystem::path base;       ///< compare with the probabilities saved here; empty: with none
   std::filesystem::path save_base;  ///< save this model's probabilities here; empty: nowhere
-
-  /// Called after every pass with tokens read and in total.  It may throw to stop.
-  std::function<void(std::int64_t done, std::int64_t total)> progress;
+  Progress progress;                ///< counts tokens read, and is called after every pass
 };
 
 /// How a model's distribution differs from the one saved, over all scored positions.  "Error" is a standard error.

@@ -28,6 +28,7 @@ struct Cost {
   double bytes = 0;                           ///< weights and latents read, states read and written; no activations
   std::array<double, kNumArithmetics> ops{};  ///< a multiply-add is two
 
+  /// Sums of every kind.
   void operator+=(const Cost& other);
 };
 
@@ -39,9 +40,10 @@ struct Profile {
   /// Logits and states mean nothing afterwards.
   bool regions_only = false;
 
+  /// What this part has cost.
   Cost& operator[](ModelPart part) { return parts[static_cast<std::size_t>(part)]; }
   const Cost& operator[](ModelPart part) const { return parts[static_cast<std::size_t>(part)]; }
-  Cost total() const;
+  Cost total() const;  ///< of all parts
 };
 
 }  // namespace kl

@@ -1,7 +1,8 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
-#include <functional>
+
+#include "kl/options.h"
 
 namespace kl {
 
@@ -12,9 +13,7 @@ struct QuantizeOptions {
       32;  ///< 32: a scale for 32 weights, symmetric; 64: scale and minimum for 64.  Both 4.5 or 8.5 bits a weight
   int threads = 0;  ///< 0 = one per core this process may use
   std::int64_t max_shard_bytes = 5'000'000'000;
-
-  /// Called after every few megabytes with bytes written and in total.  It may throw to stop.
-  std::function<void(std::int64_t done, std::int64_t total)> progress;
+  Progress progress;  ///< counts bytes written, and is called after every few megabytes
 };
 
 /// What was written.

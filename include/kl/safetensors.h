@@ -34,10 +34,10 @@ class SafetensorsFile {
   /// Throws Error(kNotFound) if there is no such file and Error(kCorrupt) with every violated rule, naming the tensors.
   explicit SafetensorsFile(const std::filesystem::path& path);
 
-  const std::string& name() const;  ///< the path, for messages
-  std::size_t bytes() const;        ///< size of the file
-  const std::map<std::string, FileTensor, std::less<>>& tensors() const;
-  const std::map<std::string, std::string>& metadata() const;
+  const std::string& name() const;                                        ///< the path, for messages
+  std::size_t bytes() const;                                              ///< size of the file
+  const std::map<std::string, FileTensor, std::less<>>& tensors() const;  ///< by name
+  const std::map<std::string, std::string>& metadata() const;             ///< the header's __metadata__
 
   /// Throws Error(kNotFound) naming file and tensor if there is none.
   const FileTensor& at(std::string_view tensor) const;

@@ -2,12 +2,15 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "kl/tokenizer.h"
 
 namespace kl {
+
+struct Kernels;
 
 /// How the next token is drawn from the logits.  Meaning and order of everything here are mlx-lm's (sample_utils.py):
 ///
@@ -52,25 +55,18 @@ struct SampledToken {
   std::vector<TokenLogprob> top;  ///< the likeliest first
 };
 
-/// How likely `token` and the num_top likeliest are under `logits`; of use for text that was not drawn.
-/// Throws Error(kFailure) if a logit is NaN or +infinity or all are -infinity.
-SampledToken score(std::span<const float> logits, Token token, int num_top);
-
 /// Random bits of one sequence: SplitMix64 (Steele, Lea, Flood 2014).  Draw number i is a mix of (seed, i) alone, so
 /// the place in the stream is a plain counter, and no sequence disturbs another.
 class CounterRng {
  public:
-  explicit CounterRng(std::uint64_t seed) : key_(mix(seed)) {}
+  explicit CounterRng(std::uint64_t seed);  ///< at draw number 0
 
-  std::uint64_t next() { return mix(key_ + kGolden * ++count_); }
+  std::uint64_t next();  ///< 64 random bits
 
   /// A number in [0, bound), bound > 0; off from uniform by less than bound / 2^64.
   std::uint64_t below(std::uint64_t bound);
 
  private:
-  static constexpr std::uint64_t kGolden = 0x9e3779b97f4a7c15;  // 2^64 / golden ratio, odd
-  static std::uint64_t mix(std::uint64_t x);
-
   std::uint64_t key_;
   std::uint64_t count_ = 0;
 };
@@ -85,8 +81,10 @@ class CounterRng {
 /// Thread safety: none for one object; different objects may be used by different threads.
 class Sampler {
  public:
-  /// Throws Error(kInvalidArgument) naming the field that is out of range.
-  explicit Sampler(const SamplingParams& params);
+  /// `isa`: the table of kernels to compute with, such as Model::isa(); empty: as for ModelOptions::isa.  All draw
+  /// alike.
+  /// Throws Error(kInvalidArgument) naming the field that is out of range, and for a table that this CPU does not run.
+  explicit Sampler(const SamplingParams& params, std::string_view isa = {});
 
   /// Tells the penalties about tokens that were not drawn here: the prompt.
   void observe(std::span<const Token> tokens);
@@ -97,10 +95,16 @@ class Sampler {
   /// `allowed`, if not empty, has bit id % 64 of word id / 64 set for every token that may be drawn.
   SampledToken sample(std::span<const float> logits, std::span<const std::uint64_t> allowed = {});
 
+  /// How likely `token` and the num_top likeliest are under `logits`; of use for text that was not drawn.
+  /// Throws Error(kFailure) if a logit is NaN or +infinity or all are -infinity.
+  SampledToken score(std::span<const float> logits, Token token, int num_top) const;
+
  private:
+  /// SamplingParams in the order they apply: to the logits, then the draw.
   void apply_bias_and_penalties(std::span<float> logits) const;
   Token choose(std::span<const float> logits);
 
+  const Kernels* kernels_;
   SamplingParams params_;
   CounterRng rng_;
   bool penalises_;

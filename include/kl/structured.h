@@ -37,6 +37,7 @@ struct GrammarLimits {
 /// Thread safety: all methods may be called from any thread.
 class GrammarCompiler {
  public:
+  /// For texts of this tokenizer, which must outlive the compiler and its grammars.
   explicit GrammarCompiler(const Tokenizer& tokenizer, const GrammarLimits& limits = {});
   ~GrammarCompiler();
 

@@ -1,10 +1,10 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <string>
 
 #include "kl/model_args.h"
+#include "kl/options.h"
 
 namespace kl {
 
@@ -16,9 +16,7 @@ struct SynthOptions {
   std::uint64_t seed = 0;           ///< same seed, same bytes, however the tensors are spread over files
   std::filesystem::path tokenizer;  ///< copied as tiktoken.model; if empty, a tokenizer of single bytes is written
   std::int64_t max_shard_bytes = 5'000'000'000;
-
-  /// Called after every few megabytes with tensor bytes done and in total.  It may throw to stop.
-  std::function<void(std::int64_t done, std::int64_t total)> progress;
+  Progress progress;  ///< counts bytes of tensors, and is called after every few megabytes
 };
 
 /// What was written.

@@ -19,6 +19,7 @@ struct ToolCall {
 
 /// What one more token made certain.
 struct ToolCallDelta {
+  /// More content, a call that begins, or more of its arguments.
   enum class Kind : std::uint8_t { kContent, kCall, kArguments } kind = Kind::kContent;
   int call = -1;         ///< index of the call; -1 for content
   std::string id, name;  ///< with kCall
@@ -51,8 +52,8 @@ class ToolCallParser {
   /// Nothing follows.  `cut`: the text was ended by a limit, not by the model.
   std::vector<ToolCallDelta> finish(bool cut);
 
-  const std::string& content() const;
-  const std::vector<ToolCall>& calls() const;
+  const std::string& content() const;          ///< what is not part of a call, so far
+  const std::vector<ToolCall>& calls() const;  ///< so far, the last one maybe incomplete
 
   /// What was malformed: "stray_marker", "no_argument_marker", "arguments_not_json", "arguments_not_object",
   /// "unterminated_call", or "bad_call", "text_in_section", "unterminated_call" with ": " and what was left out.

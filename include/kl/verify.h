@@ -1,11 +1,10 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <string>
 #include <vector>
 
-#include "kl/model.h"
+#include "kl/options.h"
 
 namespace kl {
 
@@ -40,10 +39,8 @@ struct Finding {
 
 /// How to look at a folder, or write its checksums.
 struct IntegrityOptions {
-  int threads = 0;  ///< 0 = one per core this process may use
-
-  /// Called about ten times a second, by the calling thread, with bytes done and in total.  It may throw to stop.
-  std::function<void(std::int64_t done, std::int64_t total)> progress;
+  int threads = 0;    ///< 0 = one per core this process may use
+  Progress progress;  ///< counts bytes, and is called about ten times a second
 };
 
 /// What verify_integrity() looked at and found.
@@ -55,7 +52,7 @@ struct IntegrityReport {
   std::vector<Finding> findings;  ///< problems first
   std::vector<std::string> notes;
 
-  std::int64_t num_problems() const;
+  std::int64_t num_problems() const;  ///< findings with is_problem
 };
 
 /// Examines a model folder: its files against SHA256SUMS if it has one, its structure as inspect() does, every number for NaN
@@ -85,9 +82,7 @@ struct ParityOptions {
   ModelOptions engine;
   Precision precision = Precision::kAuto;  ///< kAuto: what the dump says, else by the type of its logits
   bool try_switches = true;                ///< if it does not agree, look for the switches that explain it
-
-  /// Called after each pass with what is being computed and tokens done and in total.  It may throw to stop.
-  std::function<void(const std::string& what, std::int64_t done, std::int64_t total)> progress;
+  Progress progress;                       ///< counts tokens, and is called after each pass
 };
 
 /// One array of the dump beside what kl computes.

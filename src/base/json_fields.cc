@@ -76,6 +76,26 @@ bool JsonFields::read_number(Names names, double above, double max, float& value
   return true;
 }
 
+template <class T, class Get>
+bool JsonFields::read_elements(std::string_view name, const Json& json, const char* what, Get get,
+                               std::vector<T>& values) {
+  std::vector<T> out;
+  bool is_sound = json.array() != nullptr;
+  if (is_sound) {
+    for (const Json& element : *json.array()) {
+      const auto value = (element.*get)();
+      if (value) out.push_back(*value);
+      is_sound = is_sound && value;
+    }
+  }
+  if (is_sound) {
+    values = std::move(out);
+  } else {
+    report(name, fmt::format("expected a list of {}, got {}", what, json.describe()));
+  }
+  return is_sound;
+}
+
 bool JsonFields::read_list(Names names, std::vector<std::int64_t>& values) {
   const Json* json = find(names);
   if (!json) return false;
@@ -83,39 +103,12 @@ bool JsonFields::read_list(Names names, std::vector<std::int64_t>& values) {
     values = {*single};
     return true;
   }
-  std::vector<std::int64_t> out;
-  bool is_sound = json->array() != nullptr;
-  if (is_sound) {
-    for (const Json& element : *json->array()) {
-      is_sound = is_sound && element.integer();
-      if (is_sound) out.push_back(*element.integer());
-    }
-  }
-  if (!is_sound) {
-    report(*names.begin(), "expected a list of integers, got " + json->describe());
-    return false;
-  }
-  values = std::move(out);
-  return true;
+  return read_elements(*names.begin(), *json, "integers", &Json::integer, values);
 }
 
 bool JsonFields::read_list(Names names, std::vector<std::string>& values) {
   const Json* json = find(names);
-  if (!json) return false;
-  std::vector<std::string> out;
-  bool is_sound = json->array() != nullptr;
-  if (is_sound) {
-    for (const Json& element : *json->array()) {
-      is_sound = is_sound && element.string();
-      if (is_sound) out.push_back(*element.string());
-    }
-  }
-  if (!is_sound) {
-    report(*names.begin(), "expected a list of strings, got " + json->describe());
-    return false;
-  }
-  values = std::move(out);
-  return true;
+  return json && read_elements(*names.begin(), *json, "strings", &Json::string, values);
 }
 
 void JsonFields::require(Names names, std::string_view why) {

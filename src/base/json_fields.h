@@ -49,6 +49,10 @@ class JsonFields {
   std::vector<std::string> unread() const;
 
  private:
+  /// The elements of a list, each of which `get` must find sound; `what` they are is for the message.
+  template <class T, class Get>
+  bool read_elements(std::string_view name, const Json& json, const char* what, Get get, std::vector<T>& values);
+
   const Json::Object& object_;
   std::string prefix_;
   Problems& problems_;

@@ -12,7 +12,4 @@ std::string printable(std::string_view text, std::size_t max_bytes = 160);
 /// The same for a whole message: line breaks stay, nothing is cut.
 std::string printable_lines(std::string_view text);
 
-/// Length of the UTF-8 character at the start of `text`, or 0 if the bytes there are none.
-std::size_t utf8_length(std::string_view text);
-
 }  // namespace kl

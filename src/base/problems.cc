@@ -23,4 +23,14 @@ void Problems::throw_if_any(const std::string& heading) const {
   if (!empty()) throw Error(code_, text(heading));
 }
 
+std::optional<Error> problem_of(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::kOutOfMemory) throw;
+    return error;
+  }
+  return {};
+}
+
 }  // namespace kl

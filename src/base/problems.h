@@ -1,5 +1,7 @@
 #pragma once
 #include <cstddef>
+#include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,6 +15,7 @@ class Problems {
   /// `line` reads `subject: expected X, got Y`.  The first problem decides the error code; a kCorrupt one overrides it.
   void add(ErrorCode code, std::string line);
   void add(std::string line) { add(ErrorCode::kCorrupt, std::move(line)); }
+  void add(const Error& error) { add(error.code(), error.what()); }
 
   bool empty() const { return lines_.empty(); }
   const std::vector<std::string>& lines() const { return lines_; }
@@ -28,5 +31,9 @@ class Problems {
   std::vector<std::string> lines_;
   ErrorCode code_ = ErrorCode::kCorrupt;
 };
+
+/// The Error that ends `work`, if one does: for those who report what is wrong and go on.  Lack of memory says nothing
+/// about what was looked at, and is thrown on.
+std::optional<Error> problem_of(const std::function<void()>& work);
 
 }  // namespace kl

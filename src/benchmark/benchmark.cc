@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <random>
 
 #include "base/memory_info.h"
@@ -45,7 +46,7 @@ class Bench {
       : model_(model), limits_(limits), options_(options) {}
 
   std::size_t run() {
-    read_weights();
+    model_.bring_into_memory(options_.progress);  // not while a test is timed
     const auto asks_for = [&](int batch) { return std::ranges::count(options_.batches, batch) > 0; };
     for (const int n : options_.prompts) time_prompt(n, 0, make_states(1, 0));
     for (const int depth : options_.depths) {
@@ -61,16 +62,6 @@ class Bench {
 
  private:
   using States = std::vector<SequenceState>;
-
-  /// Whatever is not in memory yet is read from the disk now and not while a test is timed.
-  void read_weights() {
-    test_ = "reading the weights";
-    model_.bring_into_memory([this](std::size_t done, std::size_t total) {
-      done_ = static_cast<double>(done);
-      total_ = static_cast<double>(total);
-      report(0);
-    });
-  }
 
   /// Sequences that have read `depth` tokens, or look as if they had.
   States make_states(int count, int depth) {
@@ -100,7 +91,8 @@ class Bench {
   }
 
   void report(double part_of_call) const {
-    if (options_.progress) options_.progress(test_, done_ + part_of_call, total_);
+    const auto thousandths = [](double calls) { return std::llround(1000 * calls); };
+    if (options_.progress) options_.progress(test_, thousandths(done_ + part_of_call), thousandths(total_));
   }
 
   static std::string at(int depth) { return depth > 0 ? " @ d" + std::to_string(depth) : ""; }

@@ -6,15 +6,6 @@
 
 namespace kl {
 
-InputRecorder* InputRecorder::at_work_ = nullptr;
-
-InputRecorder::InputRecorder(const Kernels& kernels) : kernels_(kernels), table_(kernels) {
-  table_.matmul = record_and_multiply;
-  at_work_ = this;
-}
-
-InputRecorder::~InputRecorder() { at_work_ = nullptr; }
-
 void InputRecorder::watch(const WeightMatrix& w, std::ptrdiff_t most) {
   Kept& kept = kept_[w.data];
   kept.most = static_cast<std::size_t>(most * w.K);
@@ -29,12 +20,7 @@ std::vector<float> InputRecorder::take(const WeightMatrix& w) {
   return rows;
 }
 
-void InputRecorder::record_and_multiply(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept {
-  if (n0 == 0) at_work_->keep(a);
-  at_work_->kernels_.matmul(a, n0, n1);
-}
-
-void InputRecorder::keep(const MatmulArgs& a) noexcept {
+void InputRecorder::on_product(const MatmulArgs& a) noexcept {
   const auto it = kept_.find(a.w.data);
   if (it == kept_.end()) return;
   auto& [rows, most] = it->second;

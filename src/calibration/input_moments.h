@@ -7,7 +7,7 @@
 
 #include "base/thread_pool.h"
 #include "calibration/pack_for_inputs.h"
-#include "kernels/kernels.h"
+#include "layers/context.h"
 #include "weights/weights.h"
 
 namespace kl {
@@ -28,39 +28,22 @@ struct Moments {
   std::vector<double> drift;  ///< sum (meant - x) x^T [K, K]; empty while nothing is known of it
 };
 
-/// Keeps the inputs of chosen matrices.
-///
-/// Role      a table of kernels whose matmul keeps what comes by, and is otherwise another table.  Every product begins
-///           with a call for output 0, which is the one that counts.
-/// Threads   matrices are told apart by where their data begins; one matrix is only ever multiplied by one thread at a
-///           time as far as output 0 is concerned, so rows have one order.  One recorder may be at work in a process:
-///           entries of the table know nothing but their arguments.
-class InputRecorder {
+/// Keeps the inputs of chosen matrices, which it tells apart by where their data begins.
+class InputRecorder : public ProductObserver {
  public:
-  explicit InputRecorder(const Kernels& kernels);
-  ~InputRecorder();
-  InputRecorder(const InputRecorder&) = delete;
-  InputRecorder& operator=(const InputRecorder&) = delete;
-
   /// From now on inputs of this matrix, which is not packed, are kept, up to `most` rows.
   void watch(const WeightMatrix& w, std::ptrdiff_t most);
-  const Kernels& kernels() const { return table_; }
 
   /// The rows this matrix, which is watched, has multiplied since they were last taken.
   std::vector<float> take(const WeightMatrix& w);
+
+  void on_product(const MatmulArgs& product) noexcept override;
 
  private:
   struct Kept {
     std::vector<float> rows;
     std::size_t most = 0;
   };
-
-  static void record_and_multiply(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept;
-  void keep(const MatmulArgs& a) noexcept;
-
-  static InputRecorder* at_work_;
-  const Kernels& kernels_;
-  Kernels table_;
   std::map<const void*, Kept> kept_;
 };
 

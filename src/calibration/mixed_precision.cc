@@ -127,7 +127,7 @@ class Mixer {
       : trial_(trial),
         options_(options),
         groups_(groups_of(trial.modules())),
-        pool_(options.threads > 0 ? options.threads : num_usable_cores()),
+        pool_(thread_count(options.threads)),
         packer_(trial, pool_, args) {}
 
   std::vector<Group>& groups() { return groups_; }
@@ -220,7 +220,7 @@ MixedResult quantize_mixed(const std::filesystem::path& from, const std::filesys
   QuantizeOptions writing;
   writing.threads = options.threads;
   writing.max_shard_bytes = options.max_shard_bytes;
-  writing.progress = [&](std::int64_t done, std::int64_t total) { mixer.report("writing", done, total); };
+  writing.progress = options.progress;
   const Packing packing{{writing.bits, writing.group_size}, &mixer.packed()};
   result.written =
       quantize_by(from, to, writing, packing, fmt::format("kl quantize --target-bpw {}", options.target_bits));

@@ -26,9 +26,9 @@ ModulePacker::ModulePacker(Trial& trial, ThreadPool& pool, const ModelArgs& args
   for (const MatrixModule& module : trial.modules()) by_name_[module.name] = &module;
 }
 
-/// Modules that read the same follow each other, and the first of them is what their inputs are called by: so none of them
-/// is packed when they are learnt.  A routed expert's w3 reads what its w1 does; where each expert has few tokens or
-/// moments would take much memory, as `experts_share_` says, both are taken to read what the router does.
+/// Modules that read the same follow each other, and the first of them is what their inputs are called by: so none of
+/// them is packed when they are learnt.  A routed expert's w3 reads what its w1 does; where each expert has few tokens
+/// or moments would take much memory, as `experts_share_` says, both are taken to read what the router does.
 std::string ModulePacker::input_of(const std::string& module) const {
   constexpr std::string_view kReadLayer[] = {"k_proj",   "v_proj", "f_a_proj",
                                              "g_a_proj", "b_proj", "kv_a_proj_with_mqa"};
@@ -69,7 +69,7 @@ void ModulePacker::learn(Modules modules, const PackedModel& packed) {
     known_[""].push_back(moments_of_readers(trial_.weights(), trial_.kernels(), pool_).knowledge(kDamping, pool_));
   if (inputs.empty()) return;
 
-  InputRecorder recorder(trial_.kernels());
+  InputRecorder recorder;
   for (const std::string& input : inputs) {
     for (const WeightMatrix& w : by_name_.at(input)->matrices) {
       recorder.watch(w, Trial::part_tokens());
@@ -90,7 +90,7 @@ void ModulePacker::learn(Modules modules, const PackedModel& packed) {
       m.add(recorder.take(*w), it == meant.end() ? std::span<const float>() : it->second, pool_);
     }
   };
-  trial_.read_with(packed, recorder.kernels(), source_read, changed_read);
+  trial_.read_with(packed, recorder, source_read, changed_read);
   for (const std::string& input : inputs) {
     for (const WeightMatrix& w : by_name_.at(input)->matrices)
       known_[input].push_back(moments.extract(&w).mapped().knowledge(kDamping, pool_));

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "packing/group_fit.h"
+#include "packing/pack.h"
 
 namespace kl {
 namespace {
@@ -59,11 +59,12 @@ class RowRounder {
     return loss;
   }
 
-  const RoundedGroup& group(std::ptrdiff_t k) const { return groups_[at(k / f_.group)]; }
-  std::ptrdiff_t end_of(std::ptrdiff_t k) const { return std::min<std::ptrdiff_t>(k + f_.group, K_); }
+  const std::vector<RoundedGroup>& groups() const { return groups_; }
 
  private:
   static std::size_t at(std::ptrdiff_t i) { return static_cast<std::size_t>(i); }
+  const RoundedGroup& group(std::ptrdiff_t k) const { return groups_[at(k / f_.group)]; }
+  std::ptrdiff_t end_of(std::ptrdiff_t k) const { return std::min<std::ptrdiff_t>(k + f_.group, K_); }
   RoundedGroup& own_group(std::ptrdiff_t k) { return groups_[at(k / f_.group)]; }
   double error(std::ptrdiff_t j) const { return double{target_[at(j)]} - group(j).value(at(j % f_.group)); }
 
@@ -140,7 +141,7 @@ double pack_block_for(const InputKnowledge& inputs, const float* w, std::ptrdiff
   for (std::ptrdiff_t r = 0; r < rows; ++r) {
     RowRounder& row = rounders[static_cast<std::size_t>(r)];
     loss += row.improve();
-    for (std::ptrdiff_t k = 0; k < K; k += f.group) store_group(row.group(k), row.end_of(k) - k, f, r, k, block);
+    put_groups(row.groups(), K, f, r, block);
   }
   return loss;
 }

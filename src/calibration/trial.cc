@@ -7,7 +7,7 @@
 #include "evaluation/distribution.h"
 #include "kernels/select.h"
 #include "kl/error.h"
-#include "model/open_weights.h"
+#include "model/internals.h"
 
 namespace kl {
 namespace {
@@ -52,28 +52,27 @@ Trial::Trial(const ModelArgs& args, const ModelWeights& weights, std::span<const
       kernels_(select_kernels()) {
   ModelOptions exact;
   exact.threads = threads;
-  read(weights_, windows_, exact, kernels_, [&](Token, std::span<const float> logits) {
+  read(weights_, windows_, exact, [&](Token, std::span<const float> logits) {
     log_sum_exp(logits);  // complains where they are no numbers
     rows_.push_back(encode_row(logits, 0, codes_.emplace_back()));
   });
 }
 
-void Trial::read(const ModelWeights& weights, const Windows& windows, const ModelOptions& options,
-                 const Kernels& kernels, const OnScored& f) {
-  Model model = open_weights(args_, weights, options, kernels);
+void Trial::read(const ModelWeights& weights, const Windows& windows, const ModelOptions& options, const OnScored& f) {
+  Model model = Internals::open(args_, weights, options);
   read_windows(model, text_, windows, 0, -1, f, {});
 }
 
 std::int64_t Trial::part_tokens() { return kPart * kWindow; }
 
-void Trial::read_with(const PackedModel& packed, const Kernels& kernels, const std::function<void()>& source_read,
+void Trial::read_with(const PackedModel& packed, ProductObserver& products, const std::function<void()>& source_read,
                       const std::function<void()>& changed_read) {
   change(packed);
   ModelOptions options;
   options.threads = threads_;
   options.mla_form = MlaForm::kAbsorbed;  // in which each matrix multiplies what it would if packed
-  Model source = open_weights(args_, weights_, options, kernels),
-        changed = open_weights(args_, changed_, options, kernels);
+  Model source = Internals::open(args_, weights_, options, &products),
+        changed = Internals::open(args_, changed_, options, &products);
   Windows part = all_;
   for (std::int64_t first = 0; first < all_.count; first += kPart) {
     part.count = std::min(kPart, all_.count - first);
@@ -105,7 +104,7 @@ double Trial::divergence_with(const PackedModel& packed) {
   ModelOptions options;
   options.threads = threads_;
   Mean kl;
-  read(changed_, windows_, options, kernels_, [&](Token, std::span<const float> logits) {
+  read(changed_, windows_, options, [&](Token, std::span<const float> logits) {
     kl.add(divergence(rows_[static_cast<std::size_t>(kl.count())], logits, log_sum_exp(logits)));
   });
   return kl.mean();

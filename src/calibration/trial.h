@@ -10,6 +10,7 @@
 #include "evaluation/windows.h"
 #include "kernels/kernels.h"
 #include "kl/model.h"
+#include "layers/context.h"
 
 namespace kl {
 
@@ -29,9 +30,10 @@ class Trial {
   /// Mean KL divergence on the text with these modules packed.
   double divergence_with(const PackedModel& packed);
 
-  /// Reads all of the text with the given kernels, a part after the other: the unchanged model, then the one with these
-  /// modules packed.  The functions are called after each, every time.  Without packed modules only the latter reads.
-  void read_with(const PackedModel& packed, const Kernels& kernels, const std::function<void()>& source_read,
+  /// Reads all of the text, a part after the other: the unchanged model, then the one with these
+  /// modules packed.  `products` hears of both; the functions are called after each, every time.  Without packed modules
+  /// only the latter reads.
+  void read_with(const PackedModel& packed, ProductObserver& products, const std::function<void()>& source_read,
                  const std::function<void()>& changed_read);
 
   /// Tokens of a part at most.
@@ -41,8 +43,7 @@ class Trial {
 
  private:
   void change(const PackedModel& packed);
-  void read(const ModelWeights& weights, const Windows& windows, const ModelOptions& options, const Kernels& kernels,
-            const OnScored& f);
+  void read(const ModelWeights& weights, const Windows& windows, const ModelOptions& options, const OnScored& f);
 
   const ModelArgs& args_;
   ModelWeights weights_, changed_;

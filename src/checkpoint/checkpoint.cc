@@ -78,13 +78,8 @@ std::size_t Checkpoint::bytes() const {
 
 void Checkpoint::add_shard(const fs::path& path, Problems& problems) {
   std::shared_ptr<const SafetensorsFile> file;
-  try {
-    file = std::make_shared<const SafetensorsFile>(path);
-  } catch (const Error& error) {
-    if (error.code() == ErrorCode::kOutOfMemory) throw;
-    problems.add(error.code(), error.what());
-    return;
-  }
+  if (const auto error = problem_of([&] { file = std::make_shared<const SafetensorsFile>(path); }))
+    return problems.add(*error);
   shards_.push_back({file->name(), file->bytes(), file->tensors().size(), file});
   for (const auto& [tensor, data] : file->tensors()) {
     const auto [it, is_new] = tensors_.emplace(tensor, Tensor{data, shards_.size() - 1});
@@ -98,13 +93,7 @@ void Checkpoint::add_shard(const fs::path& path, Problems& problems) {
 void Checkpoint::open_gguf(const fs::path& path, Problems& problems) {
   is_gguf_ = true;
   std::shared_ptr<const GgufFile> file;
-  try {
-    file = GgufFile::open(path);
-  } catch (const Error& error) {
-    if (error.code() == ErrorCode::kOutOfMemory) throw;
-    problems.add(error.code(), error.what());
-    return;
-  }
+  if (const auto error = problem_of([&] { file = GgufFile::open(path); })) return problems.add(*error);
   for (const GgufFile::Part& part : file->parts()) {
     shards_.push_back({part.name, part.bytes, part.num_tensors, part.file});
   }
@@ -117,12 +106,7 @@ void Checkpoint::open_gguf(const fs::path& path, Problems& problems) {
 
 void Checkpoint::open_indexed(const fs::path& dir, const fs::path& index_path, Problems& problems) {
   Index index;
-  try {
-    index = read_index(index_path, problems);
-  } catch (const Error& error) {
-    problems.add(error.code(), error.what());
-    return;
-  }
+  if (const auto error = problem_of([&] { index = read_index(index_path, problems); })) return problems.add(*error);
   std::set<std::string> files;
   for (const auto& [tensor, shard] : index.shard_of) files.insert(shard);
   if (files.size() > kMaxShards) {

@@ -1,10 +1,9 @@
 #include <fmt/format.h>
 
-#include <cstring>
-#include <optional>
+#include <utility>
 
-#include "base/dtype.h"
 #include "base/mapped_file.h"
+#include "base/numbers.h"
 #include "base/printable.h"
 #include "checkpoint/safetensors_header.h"
 #include "kl/error.h"
@@ -49,51 +48,29 @@ const FileTensor& SafetensorsFile::at(std::string_view tensor) const {
 
 namespace {
 
-/// Copies element i out of possibly unaligned data.
+/// All elements of a tensor of numbers that `is_wanted`, converted.
 template <class T>
-T element(const FileTensor& tensor, std::size_t i) {
-  T value;
-  std::memcpy(&value, tensor.data + i * sizeof(T), sizeof(T));
-  return value;
-}
-
-/// All elements of a tensor of T, converted.
-template <class T, class Out, class Convert>
-std::vector<Out> convert(const FileTensor& tensor, Convert to) {
-  std::vector<Out> out(tensor.bytes / sizeof(T));
-  for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<Out>(to(element<T>(tensor, i)));
+std::vector<T> convert(const SafetensorsFile& file, std::string_view tensor, bool (*is_wanted)(NumberType),
+                       const char* expected) {
+  const FileTensor& t = file.at(tensor);
+  const auto type = t.dtype == "BOOL" ? NumberType::kU8 : parse_number_type(t.dtype);
+  if (!type || !is_wanted(*type)) {
+    throw Error(ErrorCode::kUnsupported,
+                fmt::format("{}: tensor {}: expected {}, got {}", file.name(), printable(tensor), expected, t.dtype));
+  }
+  std::vector<T> out(t.bytes / size_of(*type));
+  read_numbers(*type, t.data, out.size(), out.data());
   return out;
-}
-
-[[noreturn]] void refuse(const std::string& file, std::string_view tensor, const char* expected,
-                         const std::string& dtype) {
-  throw Error(ErrorCode::kUnsupported,
-              fmt::format("{}: tensor {}: expected {}, got {}", file, printable(tensor), expected, dtype));
 }
 
 }  // namespace
 
 std::vector<double> SafetensorsFile::numbers(std::string_view tensor) const {
-  const FileTensor& t = at(tensor);
-  const auto same = [](auto value) { return value; };
-  if (t.dtype == "F64") return convert<double, double>(t, same);
-  if (t.dtype == "F32") return convert<float, double>(t, same);
-  if (t.dtype == "BF16") return convert<std::uint16_t, double>(t, bf16_to_f32);
-  if (t.dtype == "F16") return convert<std::uint16_t, double>(t, f16_to_f32);
-  refuse(name(), tensor, "floating point numbers", t.dtype);
+  return convert<double>(*this, tensor, is_float, "floating point numbers");
 }
 
 std::vector<std::int64_t> SafetensorsFile::integers(std::string_view tensor) const {
-  const FileTensor& t = at(tensor);
-  const auto same = [](auto value) { return value; };
-  if (t.dtype == "I64") return convert<std::int64_t, std::int64_t>(t, same);
-  if (t.dtype == "I32") return convert<std::int32_t, std::int64_t>(t, same);
-  if (t.dtype == "I16") return convert<std::int16_t, std::int64_t>(t, same);
-  if (t.dtype == "I8") return convert<std::int8_t, std::int64_t>(t, same);
-  if (t.dtype == "U32") return convert<std::uint32_t, std::int64_t>(t, same);
-  if (t.dtype == "U16") return convert<std::uint16_t, std::int64_t>(t, same);
-  if (t.dtype == "U8" || t.dtype == "BOOL") return convert<std::uint8_t, std::int64_t>(t, same);
-  refuse(name(), tensor, "integers", t.dtype);
+  return convert<std::int64_t>(*this, tensor, is_integer, "integers");
 }
 
 }  // namespace kl

@@ -9,8 +9,10 @@
 #include <utility>
 
 #include "base/json.h"
+#include "base/numbers.h"
 #include "base/printable.h"
 #include "base/problems.h"
+#include "base/utf8.h"
 #include "kl/error.h"
 #include "kl/safetensors.h"
 
@@ -19,11 +21,9 @@ namespace {
 
 constexpr std::size_t kMaxNameBytes = 1024;
 
-constexpr std::array<std::pair<std::string_view, int>, 21> kDTypeBits{{
-    {"F32", 32},    {"BF16", 16},   {"F16", 16},    {"F64", 64},    {"I64", 64}, {"I32", 32}, {"I16", 16},
-    {"I8", 8},      {"U64", 64},    {"U32", 32},    {"U16", 16},    {"U8", 8},   {"BOOL", 8}, {"F8_E4M3", 8},
-    {"F8_E5M2", 8}, {"F8_E8M0", 8}, {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F4", 4},   {"C64", 64}, {"F8_E4M3FNUZ", 8},
-}};
+/// Types that are no NumberType, which a file may have all the same.
+constexpr std::array<std::pair<std::string_view, int>, 7> kOtherBits{
+    {{"BOOL", 8}, {"U64", 64}, {"F8_E4M3FNUZ", 8}, {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"F4", 4}, {"C64", 64}}};
 
 [[noreturn]] void fail(const std::string& what) { throw Error(ErrorCode::kCorrupt, what); }
 
@@ -195,17 +195,15 @@ std::string tensor_name_problem(std::string_view name) {
   if (name.empty()) return "expected a name, got an empty one";
   if (name.size() > kMaxNameBytes)
     return fmt::format("expected a name of at most {} bytes, got {}", kMaxNameBytes, name.size());
-  for (std::size_t i = 0, length = 0; i < name.size(); i += length) {
-    length = utf8_length(name.substr(i));
-    if (length == 0) return "expected a name in UTF-8";
-    if (static_cast<unsigned char>(name[i]) < 0x20 || name[i] == 0x7f)
-      return "expected a name without control characters";
-  }
+  if (well_formed_prefix(name) != name.size()) return "expected a name in UTF-8";
+  const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
+  if (std::any_of(name.begin(), name.end(), is_control)) return "expected a name without control characters";
   return {};
 }
 
 int safetensors_dtype_bits(std::string_view dtype) {
-  for (const auto& [name, bits] : kDTypeBits) {
+  if (const auto type = parse_number_type(dtype)) return 8 * static_cast<int>(size_of(*type));
+  for (const auto& [name, bits] : kOtherBits) {
     if (name == dtype) return bits;
   }
   return 0;

@@ -5,7 +5,6 @@
 #include <chrono>
 
 #include "base/output_file.h"
-#include "base/printable.h"
 #include "cli/bench_report.h"
 #include "cli/exit_status.h"
 #include "cli/flags.h"
@@ -33,46 +32,23 @@ constexpr int kMostTokens = 10'000'000, kMostRepeats = 1000, kMostSequences = 10
 void define(CLI::App& command, BenchFlags& flags) {
   BenchOptions& o = flags.options;
   add_model_flag(command, flags.dir);
-  add_list_flag(command, "-p,--prompt", o.prompts, 0, kMostTokens, "prefills of N tokens (ppN); 0 = none");
-  add_count_flag(command, "-n,--generate", o.generate, 0, kMostTokens, "steps of one token in a run (tgN); 0 = none");
-  add_list_flag(command, "-d,--depth", o.depths, 0, kMostTokens, "tokens in the cache before the steps (@ dN)");
-  add_list_flag(command, "-b,--batch", o.batches, 1, kMostSequences,
-                "sequences stepping together: 1 at every depth, more (xN) at a depth of 256");
-  add_count_flag(command, "--pp-at-depth", o.prompt_at_depth, 0, kMostTokens,
-                 "also a prefill of N tokens at every depth above 0");
-  add_count_flag(command, "-r,--repeats", o.repeats, 1, kMostRepeats, "runs of every test");
+  add_numbers(command, "-p,--prompt", o.prompts, 0, kMostTokens, "prefills of N tokens (ppN); 0 = none");
+  add_number(command, "-n,--generate", o.generate, 0, kMostTokens, "steps of one token in a run (tgN); 0 = none");
+  add_numbers(command, "-d,--depth", o.depths, 0, kMostTokens, "tokens in the cache before the steps (@ dN)");
+  add_numbers(command, "-b,--batch", o.batches, 1, kMostSequences,
+              "sequences stepping together: 1 at every depth, more (xN) at a depth of 256");
+  add_number(command, "--pp-at-depth", o.prompt_at_depth, 0, kMostTokens,
+             "also a prefill of N tokens at every depth above 0");
+  add_number(command, "-r,--repeats", o.repeats, 1, kMostRepeats, "runs of every test");
   command.add_flag("--real-depth", o.real_depth, "fill the cache by computing every token, not by repeating 256");
   command.add_flag("--breakdown", o.breakdown, "also the time of each part of the model, and of the barriers");
-  command.add_option("-o,--output", flags.format, "form of the result")
-      ->type_name("FORM")
-      ->check(one_of({"md", "json", "csv"}))
-      ->default_str("md");
+  add_word(command, "-o,--output", flags.format, {"md", "json", "csv"}, "FORM", "form of the result");
   command.add_option("--plot", flags.plot, "also draw a roofline picture")
       ->type_name("FILE.svg")
-      ->check(CLI::Validator(
-          [](const std::string& name) -> std::string {
-            return name.ends_with(".svg") ? ""
-                                          : "expected a name that ends in .svg (rsvg-convert makes a PNG of it), got " +
-                                                printable(name, 60);
-          },
-          ""));
-  add_engine_flags(command, flags.engine, "auto");
+      ->check(check("a name that ends in .svg (rsvg-convert makes a PNG of it)",
+                    [](const std::string& name) { return name.ends_with(".svg"); }));
+  add_engine_flags(command, flags.engine);
 }
-
-/// The bar of whatever test is running; stops the work if the person wants that.
-class BenchProgress {
- public:
-  void update(const std::string& test, double done, double total) {
-    if (interrupted()) throw Interrupted{};
-    if (!bar_ || test != test_) bar_.emplace(test_ = test);
-    bar_->update(done, total);
-  }
-  void hide() { bar_.reset(); }
-
- private:
-  std::string test_;
-  std::optional<Progress> bar_;
-};
 
 std::size_t file_bytes(const std::filesystem::path& dir) {
   std::size_t sum = 0;
@@ -94,7 +70,7 @@ int run_bench(const BenchFlags& flags) {
   report.limits = measure_limits(model.threads(), model.isa());
 
   Output output;
-  BenchProgress progress;
+  ProgressBars bars;
   const bool is_table = flags.format == "md";
   const auto write_now = [&](const std::string& text) {
     output.write(text);
@@ -102,16 +78,16 @@ int run_bench(const BenchFlags& flags) {
   };
   BenchOptions options = flags.options;
   std::erase(options.prompts, 0);
-  options.progress = [&](const std::string& test, double done, double total) { progress.update(test, done, total); };
+  options.progress = bars.callback();
   options.on_result = [&](const BenchResult& result) {
-    progress.hide();
+    bars.hide();
     if (is_table) write_now(markdown_row(result));
     report.results.push_back(result);
   };
 
   if (is_table) write_now(markdown_head(report));
   report.resident_bytes = run_benchmark(model, report.limits, options);
-  progress.hide();
+  bars.hide();
   if (is_table && options.breakdown)
     for (const BenchResult& result : report.results) output.write(markdown_breakdown(result, report.limits));
   if (is_table) output.write(markdown_tail(report));

@@ -9,6 +9,7 @@
 
 #include "base/output_file.h"
 #include "base/printable.h"
+#include "base/problems.h"
 #include "cli/admission.h"
 #include "cli/chat_session.h"
 #include "cli/exit_status.h"
@@ -52,17 +53,15 @@ struct ChatFlags {
 void define(CLI::App& command, ChatFlags& flags) {
   add_model_flag(command, flags.dir);
   command.add_option("--system", flags.system, "a system message before the conversation")->type_name("TEXT");
-  command
-      .add_option("--session", flags.session, "go on with the conversation in FILE, if it is there, and keep it there")
-      ->type_name("FILE")
-      ->check(not_empty());
+  add_text(command, "--session", flags.session, "FILE",
+           "go on with the conversation in FILE, if it is there, and keep it there");
   add_chat_template_flag(command, flags.chat_template);
   flags.generate.options.max_tokens = 512;
   add_generate_flags(command, flags.generate, 1);
   add_speculation_flags(command, flags.speculation);
   add_ctx_flag(command, flags.ctx_size, "-c,--ctx-size",
                "most tokens of the conversation; 0 = as many as the model and memory allow");
-  add_engine_flags(command, flags.engine, "auto");
+  add_engine_flags(command, flags.engine);
   command.add_flag("-v,--verbose", flags.verbose, "show a timing summary after each answer");
 }
 
@@ -71,7 +70,7 @@ class Chat {
  public:
   explicit Chat(const ChatFlags& flags)
       : loaded_(LoadedModel::open(flags.dir, flags.engine, admission(flags))),
-        session_(loaded_, ChatTemplate::open(loaded_.dir, flags.chat_template), flags.generate.with_seed(),
+        session_(loaded_, ChatTemplate::open(loaded_.dir, flags.chat_template), flags.generate.decided(),
                  flags.speculation.max_draft(), flags.system.value_or(""), ctx_size_),
         session_file_(flags.session),
         verbose_(flags.verbose) {
@@ -124,13 +123,9 @@ class Chat {
   /// Keeps the conversation.  A failure must not end it; it decides the exit status if it is the last word.
   void keep() {
     if (session_file_.empty()) return;
-    is_kept_ = false;
-    try {
-      session_.save(session_file_);
-      is_kept_ = true;
-    } catch (const Error& error) {
-      note("{}", error.what());
-    }
+    const auto problem = problem_of([&] { session_.save(session_file_); });
+    is_kept_ = !problem;
+    if (problem) note("{}", problem->what());
   }
 
   int leave() {
@@ -192,11 +187,10 @@ class Chat {
     if (path.empty()) return note("/save: expected a file name, got nothing.");
     nlohmann::ordered_json messages = nlohmann::ordered_json::array();
     for (const Message& m : session_.messages()) messages.push_back({{"role", m.role}, {"content", m.content}});
-    try {
+    const auto write = [&] {
       write_file(path, to_line(nlohmann::ordered_json{{"messages", messages}, {"add_generation_prompt", false}}));
-    } catch (const Error& error) {
-      return note("{}", error.what());  // a failed save must not end the conversation
-    }
+    };
+    if (const auto problem = problem_of(write)) return note("{}", problem->what());  // the conversation goes on
     note("Saved {} messages to {}.", messages.size(), path);
   }
 
@@ -205,7 +199,7 @@ class Chat {
   void show(MakeAnswer&& make_answer) {
     std::atomic<bool>& cancel = catch_interrupts();
     cancel = false;  // a signal that came between two answers is not about this one
-    std::optional<Progress> progress("reading");
+    std::optional<ProgressBar> progress("reading");
     GenerateHooks hooks;
     hooks.cancel = &cancel;
     hooks.on_prompt = [&](std::int64_t done, std::int64_t total) {
@@ -217,14 +211,10 @@ class Chat {
       output_.flush();
     };
     GenerateResult result;
-    try {
-      result = make_answer(hooks);
-    } catch (const Error& error) {
-      if (error.code() != ErrorCode::kInvalidArgument) throw;
-      progress.reset();
-      return note("{}", error.what());  // no room, or the template does not take it: the conversation goes on
-    }
+    const auto problem = problem_of([&] { result = make_answer(hooks); });
     progress.reset();
+    if (problem && problem->code() != ErrorCode::kInvalidArgument) throw *problem;
+    if (problem) return note("{}", problem->what());  // no room, or the template does not take it: it goes on
     output_.write("\n");
     output_.flush();
     cancel = false;

@@ -33,12 +33,6 @@ void ChatSession::set_system(std::string system) {
   reset();
 }
 
-/// Adds tokens that the state has read, and the form of MLA it read them in.
-void ChatSession::Moment::note_read(std::span<const Token> tokens, std::span<const std::uint8_t> forms) {
-  read.insert(read.end(), tokens.begin(), tokens.end());
-  expanded.insert(expanded.end(), forms.begin(), forms.end());
-}
-
 /// The moment before the next answer: what the template makes of all messages, fed as far as it has been.
 /// Throws what the template throws, and Error(kInvalidArgument) if the context has no room for it.
 ChatSession::Moment ChatSession::with_prompt() const {
@@ -99,10 +93,7 @@ GenerateResult ChatSession::answer(Moment& m, const GenerateHooks& hooks) {
   GenerateResult result = generate(loaded_.model, loaded_.tokenizer, m.state, m.pending, options, hooks, max_draft_);
   if (result.ids.empty()) return result;
   ++num_answers_;
-  m.note_read(m.pending, forms_of_prompt(loaded_.model, loaded_.tokenizer, m.pending));
-  const std::vector<std::uint8_t> drawn_forms(result.ids.size() - 1,
-                                              loaded_.model.options().mla_form == MlaForm::kExpanded ? 1 : 0);
-  m.note_read(std::span(result.ids).first(drawn_forms.size()), drawn_forms);
+  m.read.insert(m.read.end(), result.read.begin(), result.read.end());
   m.pending.clear();
   const std::span<const Token> stops = loaded_.tokenizer.stop_tokens();
   if (std::count(stops.begin(), stops.end(), result.ids.back()) == 0) m.pending.push_back(result.ids.back());

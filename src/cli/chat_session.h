@@ -14,11 +14,11 @@ namespace kl::cli {
 
 /// A conversation that lives in the model's state: every turn feeds only what is new.
 ///
-/// How       the whole conversation is rendered for every answer; if it goes on where the text in the state ends, only the
-///           rest is fed.  A template that writes earlier turns anew, such as one that leaves out thoughts, makes the model
-///           read everything again.
-/// Invariant state and pending of a Moment are its text: what the template made, and the answers as the model wrote them.
-///           The last token drawn is never in the state, so it waits to be read with the next message.
+/// How       the whole conversation is rendered for every answer; if it goes on where the text in the state ends, only
+///           the rest is fed.  A template that writes earlier turns anew, such as one that leaves out thoughts, makes
+///           the model read everything again.
+/// Invariant state and pending of a Moment are its text: what the template made, and the answers as the model wrote
+///           them.  The last token drawn is never in the state, so it waits to be read with the next message.
 class ChatSession {
  public:
   /// `loaded` must outlive the session.  Answer number i (from 0) is drawn with seed options.sampling.seed + i,
@@ -31,8 +31,8 @@ class ChatSession {
   /// message is taken back then, too.
   GenerateResult ask(const std::string& message, const GenerateHooks& hooks);
 
-  /// Draws another answer to the last message, from the state as it was before the first one.  If it was cancelled before
-  /// its first token, or throws as ask() does, the answer stays.
+  /// Draws another answer to the last message, from the state as it was before the first one.  If it was cancelled
+  /// before its first token, or throws as ask() does, the answer stays.
   /// REQUIRES: can_regenerate().
   GenerateResult regenerate(const GenerateHooks& hooks);
   bool can_regenerate() const { return before_answer_.has_value(); }
@@ -47,7 +47,8 @@ class ChatSession {
   void save(const std::filesystem::path& path) const;
 
   /// Becomes the conversation of a file.  With `keep_seed` answers are drawn with the seed of the options all the same.
-  /// Throws as load_session() does, and Error(kCorrupt) for a session that save() did not write; nothing has changed then.
+  /// Throws as load_session() does, and Error(kCorrupt) for a session that save() did not write; nothing has changed
+  /// then.
   void resume(const std::filesystem::path& path, bool keep_seed);
 
   const std::vector<Message>& messages() const { return messages_; }
@@ -59,15 +60,12 @@ class ChatSession {
   /// Where the conversation stands.
   struct Moment {
     SequenceState state;
-    std::vector<Token> read;             // what the state has read
-    std::vector<std::uint8_t> expanded;  // [read] 1: in MLA's expanded form
-    std::vector<Token> pending;          // to be fed before anything else
-    std::string text;                    // that state and pending hold
-
-    void note_read(std::span<const Token> tokens, std::span<const std::uint8_t> forms);
+    std::vector<ReadToken> read;  // what the state has read
+    std::vector<Token> pending;   // to be fed before anything else
+    std::string text;             // that state and pending hold
   };
 
-  Moment nothing_read() const { return {loaded_.model.make_cache(), {}, {}, {}, {}}; }
+  Moment nothing_read() const { return {loaded_.model.make_cache(), {}, {}, {}}; }
   Moment with_prompt() const;
   GenerateResult answer(Moment& m, const GenerateHooks& hooks);
   std::int64_t room(const Moment& m) const { return ctx_size_ - m.state.num_tokens() - std::ssize(m.pending); }

@@ -20,8 +20,8 @@ struct ChatNote {
   std::vector<Message> messages;
   std::uint64_t seed = 0, answers = 0;
   std::string text;  ///< that states and pending tokens hold
-  /// Of the last answer: tokens of the state before it and of the prompt that was fed then, bytes of the text they hold.
-  /// All or none.
+  /// Of the last answer: tokens of the state before it and of the prompt that was fed then, bytes of the text they
+  /// hold.  All or none.
   std::optional<std::uint64_t> state_before, prompt_tokens, text_before;
 
   std::string json_text() const {
@@ -97,11 +97,10 @@ void ChatSession::save(const std::filesystem::path& path) const {
   }
   checkpoints.push_back(&moment_.state);
   std::erase_if(checkpoints, [](const SequenceState* state) { return state->num_tokens() == 0; });
-  std::vector<Token> tokens = moment_.read;
-  tokens.insert(tokens.end(), moment_.pending.begin(), moment_.pending.end());
-  std::vector<std::uint8_t> expanded = moment_.expanded;
-  expanded.resize(tokens.size());
-  save_session(path, loaded_.model, {tokens, expanded, checkpoints, note.json_text()});
+  std::vector<ReadToken> text = moment_.read;
+  for (const Token t : moment_.pending)
+    text.emplace_back(t, MlaForm::kAbsorbed);  // the form is decided when it is read
+  save_session(path, loaded_.model, {text, checkpoints, note.json_text()});
 }
 
 void ChatSession::resume(const std::filesystem::path& path, bool keep_seed) {
@@ -119,10 +118,8 @@ void ChatSession::resume(const std::filesystem::path& path, bool keep_seed) {
     });
     if (read > 0 && state == image.checkpoints.end()) refuse("the states");
     if (read > 0) m.state = *state;
-    const auto begin = image.tokens.begin(), middle = begin + static_cast<std::ptrdiff_t>(read);
-    m.read.assign(begin, middle);
-    m.expanded.assign(image.expanded.begin(), image.expanded.begin() + static_cast<std::ptrdiff_t>(read));
-    m.pending.assign(middle, middle + static_cast<std::ptrdiff_t>(pending));
+    m.read.assign(image.text.begin(), image.text.begin() + static_cast<std::ptrdiff_t>(read));
+    for (const ReadToken t : std::span(image.text).subspan(read, pending)) m.pending.push_back(t.token());
     m.text = std::move(text);
     return m;
   };
@@ -136,7 +133,7 @@ void ChatSession::resume(const std::filesystem::path& path, bool keep_seed) {
     }
     before = moment_at(first, *note.prompt_tokens, note.text.substr(0, *note.text_before));
   }
-  Moment last = moment_at(now, image.tokens.size() - now, std::move(note.text));
+  Moment last = moment_at(now, image.text.size() - now, std::move(note.text));
   system_ = std::move(note.system);
   messages_ = std::move(note.messages);
   num_answers_ = note.answers;

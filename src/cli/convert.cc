@@ -7,7 +7,6 @@
 #include <nlohmann/json.hpp>
 
 #include "base/printable.h"
-#include "cli/exit_status.h"
 #include "cli/flags.h"
 #include "cli/interrupt.h"
 #include "cli/json_text.h"
@@ -32,33 +31,21 @@ struct ConvertFlags {
 
 void define(CLI::App& command, ConvertFlags& flags) {
   add_model_flag(command, flags.dir);
-  command.add_option("-o,--out", flags.out, "the folder to write; new, empty, or left unfinished by this same command")
-      ->type_name("DIR")
-      ->required()
-      ->check(not_empty());
-  command.add_option("--to", flags.to, "hf, mlx, kl or gguf: whose format to write")
-      ->type_name("FORMAT")
-      ->required()
-      ->check(one_of({"hf", "mlx", "kl", "gguf"}));
-  command
-      .add_option("--type", flags.type, "keep, f32, f16 or bf16, which decode quantised weights; gguf: also q8_0, q4_0")
-      ->type_name("TYPE")
-      ->check(one_of({"keep", "f32", "f16", "bf16", "q8_0", "q4_0"}))
-      ->capture_default_str();
-  command.add_option("--bits", flags.bits, "mlx: quantise to 2, 3, 4, 5, 6 or 8 bits")
-      ->type_name("N")
-      ->check(one_of({"2", "3", "4", "5", "6", "8"}));
-  command.add_option("--group-size", flags.group_size, "mlx: quantise, 32, 64 or 128 weights to a scale")
-      ->type_name("N")
-      ->check(one_of({"32", "64", "128"}));
-  command.add_option("--mode", flags.mode, "mlx: quantise as affine (4 bits, groups of 64 unless given) or mxfp4")
-      ->type_name("MODE")
-      ->check(one_of({"affine", "mxfp4"}));
-  command
-      .add_option("--shard-size", flags.shard_size, "most gigabytes of a file; complete ones survive an interruption")
-      ->type_name("GB")
-      ->check(CLI::Range(1e-6, 1e6))
-      ->capture_default_str();
+  add_out_flag(command, flags.out, "DIR", "the folder to write; new, empty, or left unfinished by this same command");
+  add_word(command, "--to", flags.to, {"hf", "mlx", "kl", "gguf"}, "FORMAT",
+           "hf, mlx, kl or gguf: whose format to write")
+      ->required();
+  add_word(command, "--type", flags.type, {"keep", "f32", "f16", "bf16", "q8_0", "q4_0"}, "TYPE",
+           "keep, f32, f16 or bf16, which decode quantised weights; gguf: also q8_0, q4_0");
+  add_choice(command, "--bits", flags.bits, {{"2", 2}, {"3", 3}, {"4", 4}, {"5", 5}, {"6", 6}, {"8", 8}}, "N",
+             "mlx: quantise to 2, 3, 4, 5, 6 or 8 bits");
+  add_choice(command, "--group-size", flags.group_size, {{"32", 32}, {"64", 64}, {"128", 128}}, "N",
+             "mlx: quantise, 32, 64 or 128 weights to a scale");
+  add_word(command, "--mode", flags.mode, {"affine", "mxfp4"}, "MODE",
+           "mlx: quantise as affine (4 bits, groups of 64 unless given) or mxfp4");
+  add_number(command, "--shard-size", flags.shard_size, 1e-6, 1e6,
+             "most gigabytes of a file; complete ones survive an interruption")
+      ->type_name("GB");
   add_threads_flag(command, flags.threads);
   command.add_flag("--json", flags.json, "one object about what was written");
 }
@@ -103,11 +90,8 @@ std::string summary(const ConvertFlags& flags, const ConvertResult& r) {
 
 int run_convert(const ConvertFlags& flags) {
   ConvertOptions options = options_of(flags);
-  Progress progress("writing " + printable(flags.out));
-  options.progress = [&](std::int64_t done, std::int64_t total) {
-    progress.update_bytes(done, total);
-    if (interrupted()) throw Interrupted{};
-  };
+  ProgressBars bars(flags.out);
+  options.progress = bars.callback();
   catch_interrupts();
   const ConvertResult result = convert(find_model(flags.dir), flags.out, options);
   Output output;
@@ -122,8 +106,7 @@ int run_convert(const ConvertFlags& flags) {
                                                            {"files", result.files},
                                                            {"resumed_files", result.resumed_files}})
                           : summary(flags, result));
-  output.flush();
-  return kExitOk;
+  return output.finish();
 }
 
 }  // namespace

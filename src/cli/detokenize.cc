@@ -29,10 +29,7 @@ void define(CLI::App& command, DetokenizeFlags& flags) {
   add_model_flag(command, flags.dir);
   CLI::Option* words = command.add_option("ids", flags.words, "token ids; - reads them from standard input");
   words->type_name("ID ...");
-  command.add_option("-f,--file", flags.file, "read the ids from FILE; - is standard input")
-      ->type_name("FILE")
-      ->check(not_empty())
-      ->excludes(words);
+  add_text(command, "-f,--file", flags.file, "FILE", "read the ids from FILE; - is standard input")->excludes(words);
   command.add_flag("--skip-special", flags.skip_special, "leave control tokens out");
   CLI::Option* json = command.add_flag("--json", flags.json, "the text as a JSON string");
   command.add_flag("--jsonl", flags.jsonl, "one JSON array of ids per line in, one JSON string per line out")
@@ -67,8 +64,7 @@ int run_detokenize(const DetokenizeFlags& flags) {
       const std::vector<Token> ids = ids_of(value, input.where(), tokenizer.vocab_size());
       output.write(to_line(nlohmann::json(tokenizer.decode(ids, flags.skip_special))));
     }
-    output.flush();
-    return kExitOk;
+    return output.finish();
   }
   std::vector<Token> ids;
   if (from_arguments) {

@@ -6,25 +6,12 @@
 #include <vector>
 
 #include "cli/commands.h"
+#include "cli/flag_types.h"
 #include "cli/input.h"
 #include "kl/generate.h"
 #include "kl/model.h"
 
-namespace CLI {
-class App;
-class Option;
-class Validator;
-}  // namespace CLI
-
 namespace kl::cli {
-
-// Checks of a flag's value.  They explain themselves in our grammar:
-// "--temp: expected a number from 0 to 100, got warm".
-CLI::Validator number_in(double low, double high);
-CLI::Validator integer_in(std::int64_t low, std::int64_t high);
-CLI::Validator one_of(std::vector<std::string> words);
-CLI::Validator not_empty();
-CLI::Validator dash_only(const char* hint);  ///< "-" for standard input
 
 /// -m, for every command.
 void add_model_flag(CLI::App& command, std::string& dir);
@@ -33,18 +20,13 @@ void add_model_flag(CLI::App& command, std::string& dir);
 void add_ctx_flag(CLI::App& command, std::int64_t& ctx_size, const char* names, const char* what);
 
 /// --cache-bytes
-void add_cache_bytes_flag(CLI::App& command, std::int64_t& bytes);
+void add_cache_bytes_flag(CLI::App& command, std::size_t& bytes);
 
 /// --chat-template
 void add_chat_template_flag(CLI::App& command, std::string& choice);
 
-/// --seed, for what is not text
-void add_seed_flag(CLI::App& command, std::uint64_t& seed, const char* what);
-
-/// A number, or several separated by commas.
-CLI::Option* add_list_flag(CLI::App& command, const char* names, std::vector<int>& list, int low, int high,
-                           const char* what);
-CLI::Option* add_count_flag(CLI::App& command, const char* names, int& count, int low, int high, const char* what);
+/// -o, which must be given: where to write.
+void add_out_flag(CLI::App& command, std::string& out, const char* type, const char* what);
 
 /// A positional text ("-" is standard input) or -f FILE.
 void add_text_source(CLI::App& command, TextSource& source, const char* name);
@@ -52,8 +34,8 @@ void add_text_source(CLI::App& command, TextSource& source, const char* name);
 /// -t.
 void add_threads_flag(CLI::App& command, int& threads);
 
-/// -t, --chunk, --cache-type, --state-type, --compute and, with the given default, --mla.
-void add_engine_flags(CLI::App& command, ModelOptions& options, const char* default_mla);
+/// -t, --chunk, --cache-type, --state-type, --compute and --mla.
+void add_engine_flags(CLI::App& command, ModelOptions& options);
 
 /// --router-weights, --kv-a-eps, --l2-eps: conventions in which other implementations differ.
 void add_convention_flags(CLI::App& command, ModelOptions& options);
@@ -62,13 +44,17 @@ void add_convention_flags(CLI::App& command, ModelOptions& options);
 struct GenerateFlags {
   GenerateOptions options;
   std::optional<std::uint64_t> seed;
+  int penalty_context = 20;
 
-  /// The options with a seed: the one given, or one drawn now.
-  GenerateOptions with_seed() const;
+  /// The options with a seed, the one given or one drawn now, and the context of all penalties.
+  GenerateOptions decided() const;
 };
 void add_generate_flags(CLI::App& command, GenerateFlags& flags, int fewest_tokens);
 
-/// --speculate, --max-draft: most tokens drafted at a time, 0 if none are to be.
+/// --speculate
+void add_speculate_flag(CLI::App& command, bool& ngram);
+
+/// The same and --max-draft: most tokens drafted at a time, 0 if none are to be.
 struct SpeculationFlags {
   bool ngram = false;
   int most = 8;

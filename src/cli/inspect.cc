@@ -29,7 +29,7 @@ struct InspectFlags {
   std::int64_t context = 4096;
   bool plan = false;
   int slots = 4;
-  std::int64_t cache_bytes = 0;
+  std::size_t cache_bytes = 0;
   ModelOptions options;
   bool tensors = false;
   bool json = false;
@@ -39,9 +39,9 @@ void define(CLI::App& command, InspectFlags& flags) {
   add_model_flag(command, flags.dir);
   add_ctx_flag(command, flags.context, "-c,--ctx-size,--context", "tokens of a sequence, for its memory");
   command.add_flag("--plan", flags.plan, "the memory of a server, part by part, and whether this machine has it");
-  add_count_flag(command, "--slots,--parallel", flags.slots, 1, kMaxSlots, "of --plan: texts at a time");
+  add_number(command, "--slots,--parallel", flags.slots, 1, kMaxSlots, "of --plan: texts at a time");
   add_cache_bytes_flag(command, flags.cache_bytes);
-  add_engine_flags(command, flags.options, "auto");
+  add_engine_flags(command, flags.options);
   command.add_flag("--tensors", flags.tensors, "list every tensor");
   command.add_flag("--json", flags.json, "one object instead of the table");
 }
@@ -274,7 +274,7 @@ int run_inspect(const InspectFlags& flags) {
   const std::optional<MemoryPlan> plan = plan_for(path, flags.options, report);
   std::optional<PlanReport> serving;
   if (flags.plan && plan) {
-    serving = plan_report(*plan, flags.context, flags.slots, static_cast<std::size_t>(flags.cache_bytes), program);
+    serving = plan_report(*plan, flags.context, flags.slots, flags.cache_bytes, program);
   }
   Output output;
   output.write(flags.json ? to_line(object(report, plan, serving, flags)) : table(report, plan, serving, flags));

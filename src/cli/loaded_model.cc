@@ -27,7 +27,7 @@ std::string LoadedModel::description() const {
 }
 
 Rates::Rates(const GenerateResult& result) {
-  if (result.prompt_seconds > 0) prompt = static_cast<double>(result.prompt_tokens) / result.prompt_seconds;
+  if (result.prompt_seconds > 0) prompt = static_cast<double>(result.tokens.prompt) / result.prompt_seconds;
   // The first token comes out of the prompt's pass.
   const auto decoded = static_cast<double>(result.ids.size()) - 1;
   if (decoded > 0 && result.decode_seconds > 0) decode = decoded / result.decode_seconds;
@@ -36,10 +36,10 @@ Rates::Rates(const GenerateResult& result) {
 std::string summary(const GenerateResult& result) {
   const Rates rates(result);
   std::string text =
-      fmt::format("prompt {} tokens, {:.2f} s, {:.1f}/s | text {} tokens, {:.2f} s, {:.1f}/s", result.prompt_tokens,
+      fmt::format("prompt {} tokens, {:.2f} s, {:.1f}/s | text {} tokens, {:.2f} s, {:.1f}/s", result.tokens.prompt,
                   result.prompt_seconds, rates.prompt, result.ids.size(), result.decode_seconds, rates.decode);
-  if (result.drafted_tokens > 0)
-    text += fmt::format(" | {} of {} drafted were right", result.accepted_tokens, result.drafted_tokens);
+  if (result.tokens.drafted > 0)
+    text += fmt::format(" | {} of {} drafted were right", result.tokens.accepted, result.tokens.drafted);
   return text;
 }
 

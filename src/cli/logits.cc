@@ -31,19 +31,16 @@ struct LogitsFlags {
 
 void define(CLI::App& command, LogitsFlags& flags) {
   add_model_flag(command, flags.dir);
-  command.add_option("--tokens", flags.tokens, "ids, one sequence per line, run as one batch; - is standard input")
-      ->type_name("FILE")
-      ->required()
-      ->check(not_empty());
-  command.add_option("-o,--out", flags.out, "the safetensors file to write")
-      ->type_name("FILE")
-      ->required()
-      ->check(not_empty());
+  add_text(command, "--tokens", flags.tokens, "FILE",
+           "ids, one sequence per line, run as one batch; - is standard input")
+      ->required();
+  add_out_flag(command, flags.out, "FILE", "the safetensors file to write");
   CLI::Option* all = command.add_flag("--all", flags.all, "logits at every position (default)");
   command.add_flag("--last", flags.last, "logits at the last position of each sequence only")->excludes(all);
   command.add_flag("--layers", flags.layers, "also the residual stream and the router's choice after every layer");
   command.add_flag("--state", flags.state, "also the state of every layer after the last token");
-  add_engine_flags(command, flags.engine, "absorbed");
+  flags.engine.mla_form = MlaForm::kAbsorbed;
+  add_engine_flags(command, flags.engine);
   add_convention_flags(command, flags.engine);
 }
 
@@ -135,7 +132,7 @@ class Record : public ForwardObserver {
   std::vector<TensorSpec> logits_;
   std::map<std::string, Held> held_;
   SafetensorsWriter* writer_ = nullptr;
-  Progress progress_{"computing logits"};
+  ProgressBar progress_{"computing logits"};
 };
 
 Record::Record(const LogitsFlags& flags, const ModelArgs& args, std::span<const std::vector<Token>> sequences)

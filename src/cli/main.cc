@@ -26,8 +26,7 @@ namespace {
 int print(const std::string& text) {
   Output output;
   output.write(text);
-  output.flush();
-  return kExitOk;
+  return output.finish();
 }
 
 /// CLI11's help without its remarks on which flags exclude each other: the descriptions say it in words.
@@ -89,7 +88,7 @@ int run_program(int argc, char** argv) {
   return kExitUsage;
 }
 
-/// The only place where errors end: one line for the person, one number for the script.
+/// Where an error of the program ends: one line for the person, one number for the script.
 int guarded(int argc, char** argv) {
   const auto report = [](const std::string& message, int status) {
     notice("kl: " + printable_lines(message) + '\n');  // paths and texts of others may hold anything

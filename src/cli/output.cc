@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "cli/exit_status.h"
 #include "kl/error.h"
 
 namespace kl::cli {
@@ -46,6 +47,11 @@ void Output::flush() {
     throw Error(ErrorCode::kCannotWrite, fmt::format("standard output: expected to write {} bytes, got {}", text.size(),
                                                      std::strerror(problem)));
   }
+}
+
+int Output::finish() {
+  flush();
+  return kExitOk;
 }
 
 void Output::end_text() {

@@ -19,6 +19,9 @@ class Output {
   void write(std::string_view text);
   void flush();
 
+  /// flush() as a command's last act: returns kExitOk.
+  int finish();
+
   /// Text goes out exactly as it is, so that it can be piped; a person at a terminal gets a final line break.
   void end_text();
 

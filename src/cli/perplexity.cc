@@ -5,7 +5,6 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
-#include "cli/exit_status.h"
 #include "cli/flags.h"
 #include "cli/input.h"
 #include "cli/interrupt.h"
@@ -33,23 +32,18 @@ void define(CLI::App& command, PerplexityFlags& flags) {
   constexpr int kLeastContext = 3, kMostContext = 1 << 20, kMostWindows = 4096;
   add_model_flag(command, flags.dir);
   add_text_source(command, flags.text, "TEXT");
-  add_count_flag(command, "-c,--context", flags.options.context, kLeastContext, kMostContext,
-                 "tokens of a window; its second half is scored");
-  CLI::Option* stride =
-      add_count_flag(command, "--stride", flags.options.stride, 0, kMostContext,
-                     "windows begin every N tokens, and the last N of each are scored; 0 = side by side");
+  add_number(command, "-c,--context", flags.options.context, kLeastContext, kMostContext,
+             "tokens of a window; its second half is scored");
+  CLI::Option* stride = add_number(command, "--stride", flags.options.stride, 0, kMostContext,
+                                   "windows begin every N tokens, and the last N of each are scored; 0 = side by side");
   command.add_flag("--bos", flags.options.bos, "windows begin with [BOS] in the place of their first token")
       ->excludes(stride);
-  add_count_flag(command, "-b,--batch", flags.options.batch, 0, kMostWindows,
-                 "windows read together; never changes results; 0 = as many as fill a pass");
-  command.add_option("--base", flags.base, "compare with the log-probabilities saved in FILE")
-      ->type_name("FILE")
-      ->check(not_empty());
-  command.add_option("--save-base", flags.save_base, "save log-probabilities to FILE, 2 bytes for each")
-      ->type_name("FILE")
-      ->check(not_empty());
+  add_number(command, "-b,--batch", flags.options.batch, 0, kMostWindows,
+             "windows read together; never changes results; 0 = as many as fill a pass");
+  add_text(command, "--base", flags.base, "FILE", "compare with the log-probabilities saved in FILE");
+  add_text(command, "--save-base", flags.save_base, "FILE", "save log-probabilities to FILE, 2 bytes for each");
   command.add_flag("--json", flags.json, "one object");
-  add_engine_flags(command, flags.engine, "auto");
+  add_engine_flags(command, flags.engine);
 }
 
 nlohmann::ordered_json json_of(const BaseComparison& c) {
@@ -115,11 +109,8 @@ int run_perplexity(const PerplexityFlags& flags) {
   PerplexityOptions options = flags.options;
   options.base = flags.base;
   options.save_base = flags.save_base;
-  Progress progress("reading text");
-  options.progress = [&](std::int64_t done, std::int64_t total) {
-    progress.update(static_cast<double>(done), static_cast<double>(total));
-    if (interrupted()) throw Interrupted{};
-  };
+  ProgressBars bars;
+  options.progress = bars.callback();
   catch_interrupts();
   catch_termination();
   const Clock::time_point start = Clock::now();
@@ -128,8 +119,7 @@ int run_perplexity(const PerplexityFlags& flags) {
 
   Output output;
   output.write(flags.json ? to_line(json_of(flags, loaded, result, seconds)) : text_of(result, seconds));
-  output.flush();
-  return kExitOk;
+  return output.finish();
 }
 
 }  // namespace

@@ -6,18 +6,15 @@
 #include <optional>
 
 #include "base/memory_info.h"
+#include "base/problems.h"
 #include "cli/quantities.h"
-#include "kl/error.h"
 #include "kl/tokenizer.h"
 
 namespace kl::cli {
 
 std::size_t program_bytes(const std::filesystem::path& model) {
   std::optional<Tokenizer> tokenizer;
-  try {
-    tokenizer.emplace(Tokenizer::open(model));
-  } catch (const Error&) {  // what is wrong with it is told elsewhere
-  }
+  problem_of([&] { tokenizer.emplace(Tokenizer::open(model)); });  // what is wrong with it is told elsewhere
   return resident_bytes();
 }
 

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "base/printable.h"
+#include "cli/interrupt.h"
 #include "cli/notice.h"
 #include "cli/quantities.h"
 
@@ -30,22 +32,22 @@ std::string duration(double seconds) {
 
 }  // namespace
 
-Progress::Progress(std::string what)
+ProgressBar::ProgressBar(std::string what)
     : what_(std::move(what)), on_terminal_(::isatty(STDERR_FILENO) == 1), start_(Clock::now()), last_drawn_(start_) {}
 
-Progress::~Progress() {
+ProgressBar::~ProgressBar() {
   if (shown_) notice("\r\033[K");
 }
 
-void Progress::update(double done, double total) { draw(done, total, {}); }
+void ProgressBar::update(double done, double total) { draw(done, total, {}); }
 
-void Progress::update_bytes(std::int64_t done, std::int64_t total) {
+void ProgressBar::update_bytes(std::int64_t done, std::int64_t total) {
   if (!on_terminal_) return;
   draw(static_cast<double>(done), static_cast<double>(total),
        fmt::format("{} of {}  ", bytes_text(done), bytes_text(total)));
 }
 
-void Progress::draw(double done, double total, const std::string& amount) {
+void ProgressBar::draw(double done, double total, const std::string& amount) {
   if (!on_terminal_ || done <= 0 || total <= 0) return;
   const Clock::time_point now = Clock::now();
   const double elapsed = std::chrono::duration<double>(now - start_).count();
@@ -61,6 +63,23 @@ void Progress::draw(double done, double total, const std::string& amount) {
   const int filled = static_cast<int>(fraction * width);
   notice(fmt::format("\r{} [{:=<{}}{: <{}}] {:3.0f} %  {} left\033[K", what_, "", filled, "", width - filled,
                      100 * fraction, left));
+}
+
+ProgressBars::ProgressBars(const std::string& path) : path_(printable(path)) {}
+
+Progress ProgressBars::callback() {
+  return [this](std::string_view what, std::int64_t done, std::int64_t total) { update(what, done, total); };
+}
+
+void ProgressBars::update(std::string_view what, std::int64_t done, std::int64_t total) {
+  if (interrupted()) throw Interrupted{};
+  if (!bar_ || what != what_) bar_.emplace(path_.empty() ? std::string(what) : fmt::format("{} {}", what, path_));
+  what_ = what;
+  if (path_.empty()) {
+    bar_->update(static_cast<double>(done), static_cast<double>(total));
+  } else {
+    bar_->update_bytes(done, total);
+  }
 }
 
 }  // namespace kl::cli

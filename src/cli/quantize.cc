@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 
 #include "base/printable.h"
-#include "cli/exit_status.h"
 #include "cli/flags.h"
 #include "cli/input.h"
 #include "cli/interrupt.h"
@@ -32,29 +31,20 @@ struct QuantizeFlags {
 
 void define(CLI::App& command, QuantizeFlags& flags) {
   add_model_flag(command, flags.dir);
-  command.add_option("-o,--out", flags.out, "the folder to write; new, empty, or left unfinished by this same command")
-      ->type_name("DIR")
-      ->required()
-      ->check(not_empty());
-  CLI::Option* bits = command.add_option("--bits", flags.options.bits, "bits of a weight: 4 or 8")
-                          ->type_name("N")
-                          ->check(one_of({"4", "8"}))
-                          ->capture_default_str();
-  CLI::Option* group = command
-                           .add_option("--group-size", flags.options.group_size,
-                                       "weights that share a scale: 32, or 64 with a minimum beside the scale")
-                           ->type_name("N")
-                           ->check(one_of({"32", "64"}))
-                           ->capture_default_str();
-  CLI::Option* target = command.add_option("--target-bpw", flags.mixed.target_bits,
-                                           "bits a weight at most, scales included: 4, 8 or 16 where they pay most");
-  target->type_name("X")->check(number_in(1, 64))->excludes(bits)->excludes(group);
+  add_out_flag(command, flags.out, "DIR", "the folder to write; new, empty, or left unfinished by this same command");
+  CLI::Option* bits =
+      add_choice(command, "--bits", flags.options.bits, {{"4", 4}, {"8", 8}}, "N", "bits of a weight: 4 or 8");
+  CLI::Option* group = add_choice(command, "--group-size", flags.options.group_size, {{"32", 32}, {"64", 64}}, "N",
+                                  "weights that share a scale: 32, or 64 with a minimum beside the scale");
+  CLI::Option* target = add_number(command, "--target-bpw", flags.mixed.target_bits, 1, 64,
+                                   "bits a weight at most, scales included: 4, 8 or 16 where they pay most");
+  target->type_name("X")->default_str("")->excludes(bits)->excludes(group);
   CLI::Option* text =
-      command.add_option("--calibrate", flags.text, "the text that shows where; needed with --target-bpw");
-  text->type_name("FILE")->check(not_empty())->needs(target);
+      add_text(command, "--calibrate", flags.text, "FILE", "the text that shows where; needed with --target-bpw");
+  text->needs(target);
   target->needs(text);
   constexpr int kFewest = 64, kMost = 1 << 20;
-  add_count_flag(command, "--calibration-tokens", flags.mixed.tokens, kFewest, kMost, "how much of it is used")
+  add_number(command, "--calibration-tokens", flags.mixed.tokens, kFewest, kMost, "how much of it is used")
       ->needs(text);
   add_threads_flag(command, flags.options.threads);
   command.add_flag("--json", flags.json, "one object about what was written");
@@ -84,16 +74,11 @@ int run_mixed(const QuantizeFlags& flags) {
   const std::vector<Token> text = Tokenizer::open(dir).encode(Input(flags.text).read_all());
   MixedOptions options = flags.mixed;
   options.threads = flags.options.threads;
-  std::optional<Progress> progress;
-  std::string_view doing;
-  options.progress = [&](std::string_view what, std::int64_t done, std::int64_t total) {
-    if (what != doing) progress.emplace(std::string(doing = what));
-    progress->update(static_cast<double>(done), static_cast<double>(total));
-    if (interrupted()) throw Interrupted{};
-  };
+  ProgressBars bars;
+  options.progress = bars.callback();
   catch_interrupts();
   const MixedResult result = quantize_mixed(dir, flags.out, text, options);
-  progress.reset();
+  bars.hide();
 
   Output output;
   if (flags.json) {
@@ -118,18 +103,14 @@ int run_mixed(const QuantizeFlags& flags) {
         flags.out, result.bits, flags.mixed.target_bits, bytes_text(result.written.tensor_bytes),
         bytes_text(result.written.source_bytes), result.kl, grouped(result.positions), flags.text));
   }
-  output.flush();
-  return kExitOk;
+  return output.finish();
 }
 
 int run_quantize(const QuantizeFlags& flags) {
   if (!flags.text.empty()) return run_mixed(flags);
   QuantizeOptions options = flags.options;
-  Progress progress("writing " + printable(flags.out));
-  options.progress = [&](std::int64_t done, std::int64_t total) {
-    progress.update_bytes(done, total);
-    if (interrupted()) throw Interrupted{};
-  };
+  ProgressBars bars(flags.out);
+  options.progress = bars.callback();
   catch_interrupts();
   const QuantizeResult result = quantize(find_model(flags.dir), flags.out, options);
 
@@ -152,8 +133,7 @@ int run_quantize(const QuantizeFlags& flags) {
                              grouped(result.kept_weights), bytes_text(result.tensor_bytes),
                              bytes_text(result.source_bytes), bits));
   }
-  output.flush();
-  return kExitOk;
+  return output.finish();
 }
 
 }  // namespace

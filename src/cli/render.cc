@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/json.h"
-#include "cli/exit_status.h"
+#include "base/problems.h"
 #include "cli/flags.h"
 #include "cli/input.h"
 #include "cli/json_text.h"
@@ -29,7 +29,7 @@ void define(CLI::App& command, RenderFlags& flags) {
   add_model_flag(command, flags.dir);
   CLI::Option* dash = command.add_option("input", flags.file, "- reads from standard input, as does giving no file");
   dash->type_name("-")->check(dash_only("a file goes after -f"));
-  command.add_option("-f,--file", flags.file, "read from FILE")->type_name("FILE")->check(not_empty())->excludes(dash);
+  add_text(command, "-f,--file", flags.file, "FILE", "read from FILE")->excludes(dash);
   command.add_flag("--jsonl", flags.jsonl, "a conversation per line in (see the example), a JSON string per line out")
       ->required();
   add_chat_template_flag(command, flags.chat_template);
@@ -73,13 +73,17 @@ ChatInput read_conversation(const std::string& line, const std::string& where) {
 
 /// The text or the ids, or an object with what the template says is wrong.
 nlohmann::ordered_json rendered(const ChatTemplate& chat_template, const Tokenizer* tokenizer, const ChatInput& input) {
-  try {
-    if (tokenizer != nullptr) return chat_template.render_ids(*tokenizer, input);
-    return chat_template.render(input);
-  } catch (const Error& error) {
-    if (error.code() != ErrorCode::kInvalidArgument) throw;
-    return {{"error", error.what()}};
-  }
+  nlohmann::ordered_json result;
+  const auto problem = problem_of([&] {
+    if (tokenizer != nullptr) {
+      result = chat_template.render_ids(*tokenizer, input);
+    } else {
+      result = chat_template.render(input);
+    }
+  });
+  if (problem && problem->code() != ErrorCode::kInvalidArgument) throw *problem;
+  if (problem) return {{"error", problem->what()}};
+  return result;
 }
 
 int run_render(const RenderFlags& flags) {
@@ -92,8 +96,7 @@ int run_render(const RenderFlags& flags) {
     const ChatInput conversation = read_conversation(*line, input.where());
     output.write(to_line(rendered(chat_template, flags.ids ? &tokenizer : nullptr, conversation)));
   }
-  output.flush();
-  return kExitOk;
+  return output.finish();
 }
 
 }  // namespace

@@ -50,10 +50,12 @@ void define(CLI::App& command, RunFlags& flags) {
           .add_option_function<std::string>(
               "-p,--prompt", [&flags](const std::string& text) { flags.prompt.text = text; }, "the prompt")
           ->type_name("TEXT");
-  const auto read_from = [&flags](const std::string& path) { flags.prompt.file = path; };
-  CLI::Option* file = command.add_option_function<std::string>("-f,--file", read_from, "read the prompt from FILE");
-  file->type_name("FILE")->check(not_empty())->excludes(prompt);
-  command.add_option_function<std::string>("input", read_from, "- reads the prompt from standard input")
+  CLI::Option* file = add_text(command, "-f,--file", flags.prompt.file, "FILE", "read the prompt from FILE");
+  file->excludes(prompt);
+  command
+      .add_option_function<std::string>(
+          "input", [&flags](const std::string& path) { flags.prompt.file = path; },
+          "- reads the prompt from standard input")
       ->type_name("-")
       ->check(dash_only("a prompt goes after -p"))
       ->excludes(prompt)
@@ -74,17 +76,13 @@ void define(CLI::App& command, RunFlags& flags) {
   add_speculation_flags(command, flags.speculation);
   add_ctx_flag(command, flags.ctx_size, "-c,--ctx-size",
                "most tokens of prompt and text together; 0 = what the model was trained for");
-  add_engine_flags(command, flags.engine, "auto");
+  add_engine_flags(command, flags.engine);
   CLI::Option* json =
       command.add_flag("--json", flags.json, "one object with text, ids, counts, timings and seed instead of the text");
   logprobs->needs(json);
   CLI::Option* object = command.add_flag("--json-object", flags.json_object, "the text is one JSON object");
-  command
-      .add_option_function<std::string>(
-          "--json-schema", [&flags](const std::string& path) { flags.json_schema = path; },
-          "the text is one JSON value that the schema in FILE describes")
-      ->type_name("FILE")
-      ->check(not_empty())
+  add_text(command, "--json-schema", flags.json_schema, "FILE",
+           "the text is one JSON value that the schema in FILE describes")
       ->excludes(object);
   command.add_flag("-v,--verbose", flags.verbose, "show the timing summary even if standard error is no terminal");
 }
@@ -153,10 +151,10 @@ std::string json_result(const LoadedModel& loaded, const GenerateOptions& option
                                    {"finish_reason", name_of(result.finish_reason)},
                                    {"stop_string", nullptr},
                                    {"counts",
-                                    {{"prompt_tokens", result.prompt_tokens},
+                                    {{"prompt_tokens", result.tokens.prompt},
                                      {"completion_tokens", result.ids.size()},
-                                     {"drafted_tokens", result.drafted_tokens},
-                                     {"accepted_tokens", result.accepted_tokens}}},
+                                     {"drafted_tokens", result.tokens.drafted},
+                                     {"accepted_tokens", result.tokens.accepted}}},
                                    {"timings",
                                     {{"load_s", load_seconds},
                                      {"prompt_s", result.prompt_seconds},
@@ -202,7 +200,7 @@ int run_run(const RunFlags& flags) {
   const auto start = std::chrono::steady_clock::now();
   const char* format = "raw";
   std::vector<Token> prompt;
-  GenerateOptions options = flags.generate.with_seed();
+  GenerateOptions options = flags.generate.decided();
   const auto admit = [&](const Tokenizer& tokenizer, const ModelArgs& args, const MemoryPlan& plan) {
     const bool chat = is_chat(flags, tokenizer);
     if (chat) format = "chat";
@@ -214,7 +212,7 @@ int run_run(const RunFlags& flags) {
   const double load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 
   Output output;
-  std::optional<Progress> progress("reading prompt");
+  std::optional<ProgressBar> progress("reading prompt");
   GenerateHooks hooks;
   hooks.cancel = &catch_interrupts();
   catch_termination();

@@ -84,7 +84,7 @@ int run_serve(const ServeFlags& given) {
   catch_termination();
 
   const auto admit = [&flags](const Tokenizer&, const ModelArgs& args, const MemoryPlan& plan) {
-    decided(flags.engine, args, plan, available_bytes());  // throws what the engine would, before weights are read
+    resolve(flags.engine, args, plan, available_bytes());  // throws what the engine would, before weights are read
   };
   LoadedModel loaded = LoadedModel::open(flags.dir, flags.model, admit);
   const std::string description = loaded.description();

@@ -1,7 +1,4 @@
 #pragma once
-#include <cstddef>
-#include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,8 +25,5 @@ struct ServeFlags {
 /// -m, -t, all flags of the engine, of HTTP and its limits.  Each is also read from the environment, as KL_ and its name in
 /// capitals: --max-queue is KL_MAX_QUEUE.
 void define_serve_flags(CLI::App& command, ServeFlags& flags);
-
-/// A count of bytes: "512M", "4G" (powers of 1024) or a plain number; nothing for anything else.
-std::optional<std::size_t> parse_bytes(const std::string& text);
 
 }  // namespace kl::cli

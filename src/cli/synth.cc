@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 
 #include "base/printable.h"
-#include "cli/exit_status.h"
 #include "cli/flags.h"
 #include "cli/interrupt.h"
 #include "cli/json_text.h"
@@ -29,33 +28,19 @@ struct SynthFlags {
 };
 
 void define(CLI::App& command, SynthFlags& flags) {
-  CLI::Option* config = command.add_option("--config", flags.config, "make what this config.json describes");
-  config->type_name("FILE")->check(not_empty());
-  command.add_option("--like", flags.like, "or a known shape: 48b, its first 4 or 8 layers (slice4, slice8), or tiny")
-      ->type_name("NAME")
-      ->check(one_of({"48b", "slice4", "slice8", "tiny"}))
+  CLI::Option* config = add_text(command, "--config", flags.config, "FILE", "make what this config.json describes");
+  add_word(command, "--like", flags.like, {"48b", "slice4", "slice8", "tiny"}, "NAME",
+           "or a known shape: 48b, its first 4 or 8 layers (slice4, slice8), or tiny")
       ->excludes(config);
-  command.add_option("-o,--out", flags.out, "the folder to write; must not exist or be empty")
-      ->type_name("DIR")
-      ->required()
-      ->check(not_empty());
-  command.add_option("--dtype", flags.options.dtype, "type of the weights")
-      ->type_name("TYPE")
-      ->check(one_of({"bf16", "f16", "f32"}))
-      ->capture_default_str();
-  command.add_option("--bits", flags.options.bits, "quantised weights, as kl quantize writes them: 4 or 8")
-      ->type_name("N")
-      ->check(one_of({"4", "8"}));
-  command.add_option("--group-size", flags.options.group_size, "of quantised weights: 32 or 64")
-      ->type_name("N")
-      ->check(one_of({"32", "64"}))
-      ->capture_default_str();
-  add_seed_flag(command, flags.options.seed, "same seed, same bytes");
-  command
-      .add_option("--tokenizer", flags.tokenizer,
-                  "a tiktoken.model to copy into the folder (default: a tokenizer of single bytes)")
-      ->type_name("FILE")
-      ->check(not_empty());
+  add_out_flag(command, flags.out, "DIR", "the folder to write; must not exist or be empty");
+  add_word(command, "--dtype", flags.options.dtype, {"bf16", "f16", "f32"}, "TYPE", "type of the weights");
+  add_choice(command, "--bits", flags.options.bits, {{"4", 4}, {"8", 8}}, "N",
+             "quantised weights, as kl quantize writes them: 4 or 8");
+  add_choice(command, "--group-size", flags.options.group_size, {{"32", 32}, {"64", 64}}, "N",
+             "of quantised weights: 32 or 64");
+  add_number(command, "--seed", flags.options.seed, 0, kAnySeed, "same seed, same bytes");
+  add_text(command, "--tokenizer", flags.tokenizer, "FILE",
+           "a tiktoken.model to copy into the folder (default: a tokenizer of single bytes)");
   command.add_flag("--json", flags.json, "one object about what was written");
 }
 
@@ -76,11 +61,8 @@ int run_synth(const SynthFlags& flags) {
   SynthOptions options = flags.options;
   options.tokenizer = flags.tokenizer;
   if (!flags.tokenizer.empty()) check_tokenizer(flags.tokenizer, args);
-  Progress progress("writing " + printable(flags.out));
-  options.progress = [&](std::int64_t done, std::int64_t total) {
-    progress.update_bytes(done, total);
-    if (interrupted()) throw Interrupted{};
-  };
+  ProgressBars bars(flags.out);
+  options.progress = bars.callback();
   catch_interrupts();
   catch_termination();
   const SynthResult result = synthesize(args, flags.out, options);
@@ -97,8 +79,7 @@ int run_synth(const SynthFlags& flags) {
                              grouped(result.parameters), grouped(result.tensors), bytes_text(result.tensor_bytes),
                              result.files, result.files == 1 ? "" : "s"));
   }
-  output.flush();
-  return kExitOk;
+  return output.finish();
 }
 
 }  // namespace

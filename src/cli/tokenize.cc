@@ -6,7 +6,6 @@
 
 #include "base/json.h"
 #include "base/printable.h"
-#include "cli/exit_status.h"
 #include "cli/flags.h"
 #include "cli/input.h"
 #include "cli/json_text.h"
@@ -73,8 +72,7 @@ int run_tokenize(const TokenizeFlags& flags) {
                  : flags.ids ? fmt::format("{}\n", fmt::join(ids, " "))
                              : table(tokenizer, ids));
   }
-  output.flush();
-  return kExitOk;
+  return output.finish();
 }
 
 }  // namespace

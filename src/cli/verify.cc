@@ -3,8 +3,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <map>
-#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "base/printable.h"
@@ -34,35 +32,21 @@ struct VerifyFlags {
 
 void define(CLI::App& command, VerifyFlags& flags) {
   add_model_flag(command, flags.dir);
-  CLI::Option* against =
-      command.add_option("--against", flags.against, "compare with what another program computed (docs/verify.md)");
-  against->type_name("DUMP.safetensors")->check(not_empty());
+  CLI::Option* against = add_text(command, "--against", flags.against, "DUMP.safetensors",
+                                  "compare with what another program computed (docs/verify.md)");
   command.add_flag("--write-sums", flags.write_sums, "write SHA256SUMS into the folder instead")->excludes(against);
-  static const std::map<std::string, Precision> kPrecisions = {
-      {"auto", Precision::kAuto}, {"f32", Precision::kF32}, {"bf16", Precision::kBf16}};
-  command
-      .add_option_function<std::string>(
-          "--precision", [&flags](const std::string& name) { flags.parity.precision = kPrecisions.at(name); },
-          "of the other program: f32, bf16, or auto: as the dump says")
-      ->type_name("TYPE")
-      ->default_str("auto")
-      ->check(one_of({"auto", "f32", "bf16"}));
+  add_choice(command, "--precision", flags.parity.precision,
+             {{"auto", Precision::kAuto}, {"f32", Precision::kF32}, {"bf16", Precision::kBf16}}, "TYPE",
+             "of the other program: f32, bf16, or auto: as the dump says");
   command.add_flag("--json", flags.json, "one object instead of the lines");
-  add_engine_flags(command, flags.parity.engine, "absorbed");
+  flags.parity.engine.mla_form = MlaForm::kAbsorbed;
+  add_engine_flags(command, flags.parity.engine);
   add_convention_flags(command, flags.parity.engine);
 }
 
-/// Bytes on a bar, and an end when the person wants it.
-std::function<void(std::int64_t, std::int64_t)> shown_on(Progress& progress) {
-  return [&progress](std::int64_t done, std::int64_t total) {
-    progress.update_bytes(done, total);
-    if (interrupted()) throw Interrupted{};
-  };
-}
-
 int write_sums(const VerifyFlags& flags, const std::filesystem::path& dir) {
-  Progress progress("hashing " + printable(dir.string()));
-  const ChecksumResult result = write_checksums(dir, {flags.parity.engine.threads, shown_on(progress)});
+  ProgressBars bars(dir.string());
+  const ChecksumResult result = write_checksums(dir, {flags.parity.engine.threads, bars.callback()});
   Output output;
   if (flags.json) {
     output.write(to_line(nlohmann::ordered_json{
@@ -71,16 +55,13 @@ int write_sums(const VerifyFlags& flags, const std::filesystem::path& dir) {
     output.write(printable_lines(fmt::format("{}: {} files, {}\n", (dir / "SHA256SUMS").string(), grouped(result.files),
                                              bytes_text(result.bytes))));
   }
-  output.flush();
-  return kExitOk;
+  return output.finish();
 }
 
 int check_integrity(const VerifyFlags& flags, const std::filesystem::path& dir) {
-  IntegrityReport report;
-  {
-    Progress progress("reading " + printable(dir.string()));
-    report = verify_integrity(dir, {flags.parity.engine.threads, shown_on(progress)});
-  }
+  ProgressBars bars(dir.string());
+  IntegrityReport report = verify_integrity(dir, {flags.parity.engine.threads, bars.callback()});
+  bars.hide();
   if (const auto problem = tokenizer_problem(dir)) {
     report.findings.insert(report.findings.begin(), {FindingRule::kStructure, {}, {}, problem->what(), true});
   }
@@ -100,17 +81,10 @@ int check_integrity(const VerifyFlags& flags, const std::filesystem::path& dir) 
 
 int check_parity(const VerifyFlags& flags, const std::filesystem::path& dir) {
   ParityOptions options = flags.parity;
-  std::unique_ptr<Progress> progress;
-  std::string shown;
-  options.progress = [&](const std::string& what, std::int64_t done, std::int64_t total) {
-    if (what != shown) progress.reset();
-    if (!progress) progress = std::make_unique<Progress>(what);
-    shown = what;
-    progress->update(static_cast<double>(done), static_cast<double>(total));
-    if (interrupted()) throw Interrupted{};
-  };
+  ProgressBars bars;
+  options.progress = bars.callback();
   const ParityReport report = compare_with_dump(dir, flags.against, options);
-  progress.reset();
+  bars.hide();
   Output output;
   output.write(flags.json ? parity_json(dir.string(), report) : parity_text(dir.string(), report));
   output.flush();

@@ -1,16 +1,11 @@
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
+#include "base/numbers.h"
 #include "convert/row_encoder.h"
 
 namespace kl {
 namespace {
-
-void store_f16(float x, std::byte* out) {
-  const std::uint16_t half = f32_to_f16(x);
-  std::memcpy(out, &half, 2);
-}
 
 std::vector<EncodedTensor> ggml_tensors(const GgmlType& type, const std::string& name,
                                         const std::vector<std::int64_t>& shape) {
@@ -22,7 +17,7 @@ void q8_0(const float* x, std::byte* block) {
   float largest = 0;
   for (int i = 0; i < 32; ++i) largest = std::fmax(largest, std::fabs(x[i]));
   const float d = largest / 127, inverse = d == 0 ? 0 : 1 / d;
-  store_f16(d, block);
+  store(d, DType::kF16, 0, block);
   for (int i = 0; i < 32; ++i)
     block[2 + i] = static_cast<std::byte>(static_cast<std::int8_t>(std::round(x[i] * inverse)));
 }
@@ -33,7 +28,7 @@ void q4_0(const float* x, std::byte* block) {
   for (int i = 0; i < 32; ++i)
     if (std::fabs(x[i]) > std::fabs(extreme)) extreme = x[i];
   const float d = extreme / -8, inverse = d == 0 ? 0 : 1 / d;
-  store_f16(d, block);
+  store(d, DType::kF16, 0, block);
   const auto number = [&](int i) {
     const float scaled = x[i] * inverse;
     return static_cast<unsigned>(std::min(15, static_cast<int>(scaled + 8.5f)));
@@ -88,8 +83,8 @@ class GgmlKeeper : public RowEncoder {
         const std::int64_t g = k / format_.group;
         if (!fits(row.scale[g]) || (format_.has_minimum && !fits(row.minimum[g])))
           return "expected scales that f16 holds, as GGUF stores them, got others; --type bf16 or f32 decodes them";
-        store_f16(row.scale[g], block);
-        if (format_.has_minimum) store_f16(row.minimum[g], block + 2);
+        store(row.scale[g], DType::kF16, 0, block);
+        if (format_.has_minimum) store(row.minimum[g], DType::kF16, 1, block);
         put_numbers(row.q + k, block + (format_.has_minimum ? 4 : 2));
       }
     }
@@ -97,7 +92,7 @@ class GgmlKeeper : public RowEncoder {
   }
 
  private:
-  static bool fits(float x) { return std::isfinite(x) && f16_to_f32(f32_to_f16(x)) == x; }
+  static bool fits(float x) { return std::isfinite(x) && rounded_to(x, DType::kF16) == x; }
 
   void put_numbers(const std::uint8_t* q, std::byte* out) const {
     if (format_.bits == 8) {

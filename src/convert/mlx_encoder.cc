@@ -1,30 +1,15 @@
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
+#include "base/numbers.h"
 #include "convert/row_encoder.h"
 #include "encodings/bit_rows.h"
 #include "encodings/require_tensor.h"
-#include "encodings/small_floats.h"
 
 namespace kl {
 namespace {
 
 constexpr const char* kNotFinite = "expected finite weights, got others";
-
-void store_float(float x, DType type, std::int64_t at, std::byte* out) {
-  if (type == DType::kF32) {
-    std::memcpy(out + 4 * at, &x, 4);
-  } else {
-    const std::uint16_t half = type == DType::kBF16 ? f32_to_bf16(x) : f32_to_f16(x);
-    std::memcpy(out + 2 * at, &half, 2);
-  }
-}
-
-float rounded_to(float x, DType type) {
-  if (type == DType::kF32) return x;
-  return type == DType::kBF16 ? bf16_to_f32(f32_to_bf16(x)) : f16_to_f32(f32_to_f16(x));
-}
 
 /// X.weight, X.scales and, for affine ones, X.biases.
 std::vector<EncodedTensor> mlx_tensors(const MlxSettings& s, DType type, const std::string& name,
@@ -66,8 +51,8 @@ class MlxEncoder : public RowEncoder {
         const std::int64_t at = r * groups + g;
         if (s_.mode == MlxMode::kAffine) {
           const auto [scale, bias] = affine(group, q);
-          store_float(scale, type_, at, out[1]);
-          store_float(bias, type_, at, out[2]);
+          store(scale, type_, at, out[1]);
+          store(bias, type_, at, out[2]);
         } else {
           out[1][at] = mxfp4(group, q);
         }
@@ -147,8 +132,8 @@ class MlxKeeper : public RowEncoder {
         if (!std::isfinite(row.scale[g])) return kNotFinite;
         if (rounded_to(row.minimum[g], type_) != row.minimum[g])
           return "expected biases that the type of the scales holds, got others";
-        store_float(row.scale[g], type_, r * groups + g, out[1]);
-        store_float(row.minimum[g], type_, r * groups + g, out[2]);
+        store(row.scale[g], type_, r * groups + g, out[1]);
+        store(row.minimum[g], type_, r * groups + g, out[2]);
       }
       pack_bits(row.q, s_.bits, K, out[0] + r * (K * s_.bits / 8));
     }

@@ -42,11 +42,10 @@ class Run {
       is_done.push_back(folder_.has(shard.file));
       result_.resumed_files += is_done.back();
       if (!is_done.back()) missing += bytes_of(shard);
-      if (options_.progress) options_.progress(0, result_.tensor_bytes);
+      if (options_.progress) options_.progress("writing", 0, result_.tensor_bytes);
     }
     folder_.require_space(missing);
-    ModuleWriter writer(source_, options_.threads > 0 ? options_.threads : num_usable_cores(),
-                        [this](std::int64_t bytes) { report(bytes); });
+    ModuleWriter writer(source_, thread_count(options_.threads), [this](std::int64_t bytes) { report(bytes); });
     for (std::size_t i = 0; i < shards_.size(); ++i) {
       if (is_done[i]) {
         report(bytes_of(shards_[i]));
@@ -56,7 +55,7 @@ class Run {
     }
     for (const OutputModule& module : output_.modules) result_.rounded_weights += module.encoder->rounded();
     write_texts();
-    if (options_.progress) options_.progress(result_.tensor_bytes, result_.tensor_bytes);
+    if (options_.progress) options_.progress("writing", result_.tensor_bytes, result_.tensor_bytes);
     folder_.finish();
     return result_;
   } catch (const Error& error) {
@@ -87,7 +86,7 @@ class Run {
   void report(std::int64_t bytes) {
     done_ += bytes;
     if (!options_.progress || done_ < next_report_) return;
-    options_.progress(done_, result_.tensor_bytes);
+    options_.progress("writing", done_, result_.tensor_bytes);
     next_report_ = done_ + kReportEvery;
   }
 

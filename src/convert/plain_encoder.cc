@@ -1,6 +1,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/numbers.h"
 #include "convert/row_encoder.h"
 
 namespace kl {
@@ -40,11 +41,10 @@ class PlainEncoder : public RowEncoder {
     std::int64_t changed = 0;
     bool overflows = false;
     for (std::int64_t i = 0; i < n; ++i) {
-      const std::uint16_t half = type_ == DType::kBF16 ? f32_to_bf16(x[i]) : f32_to_f16(x[i]);
-      const float back = type_ == DType::kBF16 ? bf16_to_f32(half) : f16_to_f32(half);
+      const float back = rounded_to(x[i], type_);
       changed += back != x[i];
       overflows = overflows || (std::isinf(back) && !std::isinf(x[i]));
-      std::memcpy(out + 2 * i, &half, 2);
+      store(x[i], type_, i, out);
     }
     rounded_ += changed;
     return overflows ? "expected weights that the type reaches, got larger ones" : nullptr;

@@ -2,28 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
-#include "base/widen.h"
+#include "base/numbers.h"
 #include "kernels/select.h"
 #include "packing/pack.h"
 
 namespace kl {
-namespace {
-
-/// Widens n numbers that lie anywhere.
-void widen_row(const std::byte* data, DType type, std::int64_t n, float* out) {
-  if (type == DType::kF32) {
-    std::memcpy(out, data, static_cast<std::size_t>(n) * sizeof(float));
-  } else if (type == DType::kBF16) {
-    for (std::int64_t i = 0; i < n; ++i) out[i] = widen(data, DType::kBF16, i);
-  } else {
-    for (std::int64_t i = 0; i < n; ++i) out[i] = widen(data, DType::kF16, i);
-  }
-}
-
-}  // namespace
-
 void RowScratch::reserve(std::int64_t cols, std::int64_t rows_at_once) {
   const auto padded = static_cast<std::size_t>(cols + kTileInputs);
   if (row.size() < padded) row.resize(padded), scale.resize(padded), minimum.resize(padded), q.resize(padded);
@@ -64,7 +48,8 @@ void SourceMatrix::file_row(std::int64_t row, float* out) const noexcept {
       break;
     case Kind::kLogarithms:
     case Kind::kPlain:
-      widen_row(data_ + static_cast<std::size_t>(row * file_cols_) * size_of(type_), type_, file_cols_, out);
+      read_numbers(number_type(type_), data_ + static_cast<std::size_t>(row * file_cols_) * size_of(type_),
+                   static_cast<std::size_t>(file_cols_), out);
       break;
     case Kind::kStored:
       stored_->decode_row(first_row_ + row, out);

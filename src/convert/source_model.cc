@@ -5,7 +5,7 @@
 
 #include <utility>
 
-#include "base/widen.h"
+#include "base/numbers.h"
 #include "config/quantization_config.h"
 #include "packing/packed_name.h"
 #include "weights/sanitize.h"

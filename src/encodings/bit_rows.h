@@ -4,9 +4,11 @@
 #include <cstdint>
 #include <cstring>
 
+#include "base/numbers.h"
+
 namespace kl {
 
-/// Number j of a row in which number j has bits [j bits, (j + 1) bits) of a little-endian stream, least significant bit first.
+/// Number j of a row in which number j has bits [j bits, (j + 1) bits) of a little-endian stream, lowest bit first.
 /// Numbers of 3, 5 and 6 bits cross the borders of bytes and words.   REQUIRES: bits <= 8.
 inline unsigned bits_at(const std::byte* row, int bits, std::int64_t j) {
   const std::int64_t at = j * bits;
@@ -47,6 +49,15 @@ inline void unpack_bits(const std::byte* row, int bits, std::int64_t n, std::uin
       return unpack_eights<6>(row, n, q);
     default:
       std::memcpy(q, row, static_cast<std::size_t>(n));
+  }
+}
+
+/// Such a row of E2M1 times half a scale.   Shapes  codes: [n / 2]   w: [n], n even.
+inline void decode_e2m1(const std::byte* codes, std::int64_t n, float half_scale, float* w) noexcept {
+  for (std::int64_t k = 0; k < n; k += 2) {
+    const auto both = static_cast<unsigned>(codes[k / 2]);
+    w[k] = static_cast<float>(kTwiceE2m1[both & 15u]) * half_scale;
+    w[k + 1] = static_cast<float>(kTwiceE2m1[both >> 4]) * half_scale;
   }
 }
 

@@ -1,8 +1,7 @@
 #include "encodings/compressed_matrices.h"
 
-#include "base/widen.h"
+#include "base/numbers.h"
 #include "encodings/bit_rows.h"
-#include "encodings/small_floats.h"
 
 namespace kl {
 namespace {

@@ -6,9 +6,8 @@
 #include <cmath>
 #include <cstring>
 
-#include "base/widen.h"
+#include "base/numbers.h"
 #include "encodings/bit_rows.h"
-#include "encodings/small_floats.h"
 
 namespace kl {
 namespace {
@@ -94,8 +93,8 @@ class MlxMxfp4 : public MlxMatrix {
   static constexpr auto kPairs = [] {
     std::array<std::array<std::uint8_t, 2>, 256> pairs{};
     for (unsigned byte = 0; byte < 256; ++byte)
-      pairs[byte] = {static_cast<std::uint8_t>(128 + twice_e2m1(byte & 15u)),
-                     static_cast<std::uint8_t>(128 + twice_e2m1(byte >> 4))};
+      pairs[byte] = {static_cast<std::uint8_t>(128 + kTwiceE2m1[byte & 15u]),
+                     static_cast<std::uint8_t>(128 + kTwiceE2m1[byte >> 4])};
     return pairs;
   }();
 

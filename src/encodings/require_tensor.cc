@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "base/widen.h"
+#include "base/numbers.h"
 
 namespace kl {
 

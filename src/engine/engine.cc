@@ -51,7 +51,7 @@ std::size_t available_to(const MemoryPlan& plan) {
 
 }  // namespace
 
-EngineOptions decided(EngineOptions options, const ModelArgs& args, const MemoryPlan& plan, std::size_t available) {
+EngineOptions resolve(EngineOptions options, const ModelArgs& args, const MemoryPlan& plan, std::size_t available) {
   require(options.parallel >= 1 && options.parallel <= 1024,
           "parallel: expected 1 to 1024 texts at once, got " + std::to_string(options.parallel));
   require(options.ctx_size >= 0, "ctx_size: expected a count of tokens, got " + std::to_string(options.ctx_size));
@@ -75,7 +75,7 @@ EngineOptions decided(EngineOptions options, const ModelArgs& args, const Memory
 /// The thread and what it shares with callers.
 struct Engine::Impl {
   Impl(Model model, const Tokenizer& t, const EngineOptions& o)
-      : options(decided(o, model.args(), model.memory_plan(), available_to(model.memory_plan()))),
+      : options(resolve(o, model.args(), model.memory_plan(), available_to(model.memory_plan()))),
         tokenizer(t),
         args(model.args()),
         plan(model.memory_plan()),
@@ -101,8 +101,8 @@ struct Engine::Impl {
   void publish();
   void take_in();
 
-  /// Runs `f(loop)` on the engine's thread between steps and returns its result.  Throws Error(kFailure) where the engine
-  /// has failed.
+  /// Runs `f(loop)` on the engine's thread between steps and returns its result.  Throws Error(kFailure) where the
+  /// engine has failed.
   template <class F>
   auto ask(F f) {
     std::packaged_task<decltype(f(loop))()> task([&] {
@@ -133,7 +133,7 @@ struct Engine::Impl {
 
   mutable std::mutex mutex;
   std::condition_variable wake, idle;
-  std::deque<std::shared_ptr<Job>> inbox;
+  std::deque<std::shared_ptr<Submission>> inbox;
   std::deque<std::function<void()>> tasks;
   bool stopping = false, draining = false;
   bool over = false;  // of the thread alone: the loop has ended
@@ -171,36 +171,36 @@ void Engine::Impl::work() {
 
 /// Nobody will look at what came in since the last step.
 void Engine::Impl::refuse_the_rest() {
-  std::deque<std::shared_ptr<Job>> jobs;
+  std::deque<std::shared_ptr<Submission>> submissions;
   std::deque<std::function<void()>> asked;
   {
     const std::lock_guard lock(mutex);
     published.healthy = false;
-    jobs.swap(inbox);
+    submissions.swap(inbox);
     asked.swap(tasks);
   }
   for (const auto& task : asked) task();  // each throws to who asked
-  for (const auto& job : jobs) {
+  for (const auto& submission : submissions) {
     EngineEvent event;
     event.kind = EngineEvent::Kind::kFailed;
     event.error = ErrorCode::kBusy;
     event.message = "engine: has stopped";
-    job->mailbox->put(std::move(event));
+    submission->mailbox->put(std::move(event));
   }
   idle.notify_all();
 }
 
 void Engine::Impl::take_in() {
-  std::deque<std::shared_ptr<Job>> jobs;
+  std::deque<std::shared_ptr<Submission>> submissions;
   std::deque<std::function<void()>> asked;
   {
     const std::lock_guard lock(mutex);
-    jobs.swap(inbox);
+    submissions.swap(inbox);
     asked.swap(tasks);
-    published.waiting += std::ssize(jobs);  // until publish() says better
+    published.waiting += std::ssize(submissions);  // until publish() says better
   }
   for (const auto& task : asked) task();
-  for (auto& job : jobs) loop.enqueue(std::move(job));
+  for (auto& submission : submissions) loop.enqueue(std::move(submission));
 }
 
 void Engine::Impl::publish() {
@@ -231,11 +231,11 @@ std::unique_ptr<Generation> Engine::submit(EngineRequest request, std::function<
     require(
         token >= 0 && token < impl_->args.vocab_size,
         "prompt: expected tokens in [0, " + std::to_string(impl_->args.vocab_size) + "), got " + std::to_string(token));
-  Continuation(impl_->tokenizer, request.options, {});  // throws for an impossible option
+  Continuation(impl_->tokenizer, request.options, {}, impl_->loop.model().isa());  // throws for an impossible option
 
-  auto job = std::make_shared<Job>();
-  job->mailbox = std::make_shared<Mailbox>(request.n, impl_->options.event_queue, std::move(notify));
-  job->request = std::move(request);
+  auto submission = std::make_shared<Submission>();
+  submission->mailbox = std::make_shared<Mailbox>(request.n, impl_->options.event_queue, std::move(notify));
+  submission->request = std::move(request);
   {
     const std::lock_guard lock(impl_->mutex);
     const EngineStats& now = impl_->published;
@@ -247,11 +247,11 @@ std::unique_ptr<Generation> Engine::submit(EngineRequest request, std::function<
                                                     : "engine: expected fewer than " + std::to_string(room_for) +
                                                           " requests waiting, got " + std::to_string(waiting));
     }
-    job->id = impl_->next_id++;
-    impl_->inbox.push_back(job);
+    submission->id = impl_->next_id++;
+    impl_->inbox.push_back(submission);
   }
   impl_->wake.notify_all();
-  return std::make_unique<GenerationHandle>(job->id, job->mailbox);
+  return std::make_unique<GenerationHandle>(submission->id, submission->mailbox);
 }
 
 EngineStats Engine::stats() const {
@@ -281,19 +281,13 @@ Engine::SavedSession Engine::save_slot(int slot, const std::filesystem::path& fi
   });
   require(!states.empty(), "slot " + std::to_string(slot) + ": expected a text of which something is kept, got none");
   text.resize(static_cast<std::size_t>(states.back()->num_tokens()));
-  std::vector<Token> tokens;
-  std::vector<std::uint8_t> expanded;
-  for (const ReadToken t : text) {
-    tokens.push_back(t.token());
-    expanded.push_back(t.expanded() ? 1 : 0);
-  }
   std::vector<const SequenceState*> checkpoints;
   for (const auto& state : states) checkpoints.push_back(state.get());
   const auto let_go = [&] { impl_->ask([&](EngineLoop&) { states.clear(); }); };
   try {
-    const std::size_t bytes = save_session(file, impl_->loop.model(), {tokens, expanded, checkpoints, kSessionNote});
+    const std::size_t bytes = save_session(file, impl_->loop.model(), {text, checkpoints, kSessionNote});
     let_go();
-    return {std::ssize(tokens), bytes};
+    return {std::ssize(text), bytes};
   } catch (...) {
     let_go();
     throw;
@@ -302,16 +296,14 @@ Engine::SavedSession Engine::save_slot(int slot, const std::filesystem::path& fi
 
 Engine::SavedSession Engine::restore_slot(int slot, const std::filesystem::path& file) {
   SessionImage image = load_session(file, impl_->loop.model());
-  std::vector<ReadToken> text;
-  for (std::size_t i = 0; i < image.tokens.size(); ++i) text.emplace_back(image.tokens[i], image.expanded[i] != 0);
-  const SavedSession restored{std::ssize(text), std::filesystem::file_size(file)};
+  const SavedSession restored{std::ssize(image.text), std::filesystem::file_size(file)};
   impl_->ask([&](EngineLoop& loop) {
     impl_->check_slot(loop, slot);
     for (SequenceState& state : image.checkpoints) {
-      const auto read = std::span(text).first(static_cast<std::size_t>(state.num_tokens()));
+      const auto read = std::span(image.text).first(static_cast<std::size_t>(state.num_tokens()));
       loop.store().keep(read, std::move(state));
     }
-    loop.last_text(slot) = text;
+    loop.last_text(slot) = std::move(image.text);
     impl_->publish();  // whoever looks at slots() next sees it
   });
   return restored;

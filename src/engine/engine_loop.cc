@@ -11,7 +11,7 @@ EngineLoop::EngineLoop(Model model, const Tokenizer& tokenizer, const EngineOpti
       tokenizer_(tokenizer),
       options_(options),
       plan_(model_.memory_plan()),
-      reading_(tokenizer, model_.options().mla_form),
+      form_rule_(tokenizer, model_.options().mla_form),
       store_(options.cache_bytes),
       sharing_(options.step_seconds),
       slots_(static_cast<std::size_t>(options.parallel)) {}
@@ -20,20 +20,25 @@ std::int64_t EngineLoop::num_running() const {
   return std::count_if(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.text != nullptr; });
 }
 
-void EngineLoop::enqueue(std::shared_ptr<Job> job) {
+std::unique_ptr<Text> EngineLoop::make_text(std::shared_ptr<Submission> submission, int index) const {
+  const TextMachine::Setting setting{
+      .isa = model_.isa(), .max_draft = options_.speculate ? options_.max_draft : 0, .ctx_size = options_.ctx_size};
+  return std::make_unique<Text>(std::move(submission), index, tokenizer_, form_rule_, setting);
+}
+
+void EngineLoop::enqueue(std::shared_ptr<Submission> submission) {
   ++counters_.requests;
-  std::vector<ReadToken> prompt = reading_.prompt(job->request.prompt);
-  waiting_.push_back(std::make_unique<Text>(std::move(job), 0, tokenizer_, std::move(prompt), max_draft()));
+  waiting_.push_back(make_text(std::move(submission), 0));
 }
 
 /// Ends what nobody wants any more and what is too late.
 void EngineLoop::sweep() {
   const Clock::time_point now = Clock::now();
   const auto is_over = [&](Text& text) {
-    if (!text.job->is_unwanted() && !text.job->is_late(now)) return false;
-    if (!text.is_finished() && !text.job->failed) {
-      const bool late = text.job->is_late(now);
-      text.tell_finished(text.continuation.finish(late ? FinishReason::kTimeout : FinishReason::kCancelled));
+    const bool late = text.submission->is_late(now);
+    if (!text.submission->is_unwanted() && !late) return false;
+    if (!text.is_over()) {
+      text.send_finished(text.machine.finish(late ? FinishReason::kTimeout : FinishReason::kCancelled));
       ++counters_.cancelled;
     }
     return true;
@@ -46,7 +51,7 @@ void EngineLoop::sweep() {
 /// Gives free slots to those who wait, in the order of their coming.
 void EngineLoop::admit() {
   for (auto it = parked_.begin(); it != parked_.end();) {
-    if ((*it)->job->mailbox->is_full()) {
+    if ((*it)->submission->mailbox->is_full()) {
       ++it;
     } else {
       waiting_.push_back(std::move(*it));
@@ -55,7 +60,7 @@ void EngineLoop::admit() {
   }
   if (!waiting_.empty()) park_one_who_waits_for_its_reader();
   for (auto it = waiting_.begin(); it != waiting_.end();) {
-    const int wanted = (*it)->job->request.slot;
+    const int wanted = (*it)->request().slot;
     Slot* free = nullptr;
     for (std::size_t i = 0; i < slots_.size() && free == nullptr; ++i)
       if (slots_[i].text == nullptr && (wanted < 0 || wanted == static_cast<int>(i))) free = &slots_[i];
@@ -74,12 +79,13 @@ void EngineLoop::admit() {
 void EngineLoop::park_one_who_waits_for_its_reader() {
   if (num_running() < std::ssize(slots_)) return;
   const auto slot = std::find_if(slots_.begin(), slots_.end(), [](const Slot& s) {
-    return !s.text->is_reading() && s.text->job->mailbox->is_full() && s.text->job->request.slot < 0;
+    return !s.text->machine.is_reading() && s.text->submission->mailbox->is_full() && s.text->request().slot < 0;
   });
   if (slot == slots_.end()) return;
   Text& text = *slot->text;
   model_.settle(text.state);
-  store_.keep(std::span(text.tokens).first(static_cast<std::size_t>(text.fed())), std::move(text.state));
+  const std::span<const ReadToken> read = text.machine.read();
+  store_.keep(read, std::move(text.state));
   text.state = {};
   parked_.push_back(std::move(slot->text));
   ++counters_.preemptions;
@@ -89,27 +95,25 @@ void EngineLoop::park_one_who_waits_for_its_reader() {
 void EngineLoop::start(std::unique_ptr<Text> text, Slot& slot) {
   slot.text = std::move(text);
   Text& t = *slot.text;
-  const EngineRequest& request = t.job->request;
+  const EngineRequest& request = t.request();
   const bool resumes = t.started;
   if (!resumes) t.began = Clock::now();
   t.started = true;
   if (t.begin) {  // branches off where its sibling had read the prompt
     t.state = t.begin->state;
-    t.cached_tokens = t.prompt_tokens;
-    t.decoding_since = Clock::now();
+    t.cached_tokens = t.machine.prompt_tokens();
     const std::shared_ptr<PromptEnd> begin = std::move(t.begin);
     draw(t, begin->logits);
-    if (t.speculation) t.speculation->append(t.continuation.ids());
-    if (t.job->failed || t.is_finished()) end(slot);
+    end_pass(slot);
     return;
   }
   StateStore::Found found;
   if (request.cache_prompt || resumes) {
-    std::int64_t most = t.length() - 1;
+    std::int64_t most = t.machine.length() - 1;
     const bool scores = request.prompt_logprobs && !resumes;
     if (scores) most = std::min(most, request.score_from - 1);
-    found = store_.find(t.tokens, most);
-    if (scores && found.miss == CacheMiss::kNone && most < t.length() - 1) found.miss = CacheMiss::kScored;
+    found = store_.find(t.machine.tokens(), most);
+    if (scores && found.miss == CacheMiss::kNone && most < t.machine.length() - 1) found.miss = CacheMiss::kScored;
   } else {
     found.miss = CacheMiss::kNotAsked;
   }
@@ -117,23 +121,23 @@ void EngineLoop::start(std::unique_ptr<Text> text, Slot& slot) {
   if (resumes) return;
   t.cached_tokens = found.tokens;
   t.miss = found.miss;
-  counters_.cached_tokens += static_cast<std::uint64_t>(found.tokens);
-  if (request.cache_prompt) t.stops = checkpoint_positions(t.tokens, reading_, t.fed());
-  t.tell_progress();
+  counters_.tokens.prompt += found.tokens;
+  counters_.tokens.cached += found.tokens;
+  if (request.cache_prompt) t.stops = checkpoint_positions(t.machine.tokens(), form_rule_, t.machine.fed());
+  t.send_progress();
 }
 
 /// Frees the slot; what the text has become stays in the store.
 void EngineLoop::end(Slot& slot) {
   Text& text = *slot.text;
-  if (text.speculation) {
-    counters_.drafted_tokens += static_cast<std::uint64_t>(text.speculation->drafted_tokens());
-    counters_.accepted_tokens += static_cast<std::uint64_t>(text.speculation->accepted_tokens());
-  }
-  slot.last_request = text.job->id;
+  const TokenCounts counts = text.counts();
+  counters_.tokens.drafted += counts.drafted;
+  counters_.tokens.accepted += counts.accepted;
+  slot.last_request = text.submission->id;
   slot.last.clear();
-  if (!text.job->failed && text.job->request.cache_prompt && text.state.has_value() && text.fed() > 0) {
+  if (!text.submission->failed && text.request().cache_prompt && text.state.has_value() && text.machine.fed() > 0) {
     model_.settle(text.state);
-    slot.last.assign(text.tokens.begin(), text.tokens.begin() + text.fed());
+    slot.last.assign(text.machine.read().begin(), text.machine.read().end());
     store_.keep(slot.last, std::move(text.state));
   }
   slot.text.reset();
@@ -143,8 +147,8 @@ void EngineLoop::end_all(const std::optional<Error>& error) {
   const auto finish = [&](Text& text) {
     if (error) {
       fail(text, *error);
-    } else if (!text.job->failed && !text.is_finished()) {
-      text.tell_finished(text.continuation.finish(FinishReason::kCancelled));
+    } else if (!text.is_over()) {
+      text.send_finished(text.machine.finish(FinishReason::kCancelled));
     }
   };
   for (Slot& slot : slots_) {
@@ -168,7 +172,7 @@ EngineStats EngineLoop::stats() const {
   s.checkpoints_evicted = store_.num_evicted();
   for (const Slot& slot : slots_)
     if (slot.text)
-      s.state_bytes += plan_.state_fixed + plan_.state_per_token * static_cast<std::size_t>(slot.text->fed());
+      s.state_bytes += plan_.state_fixed + plan_.state_per_token * static_cast<std::size_t>(slot.text->machine.fed());
   return s;
 }
 
@@ -181,10 +185,11 @@ std::vector<SlotInfo> EngineLoop::slots() const {
                   .ctx_size = options_.ctx_size,
                   .kept_tokens = std::ssize(slot.last)};
     if (slot.text) {
-      info.request = slot.text->job->id;
-      info.prompt_tokens = slot.text->prompt_tokens;
-      info.prompt_done = std::min(slot.text->fed(), slot.text->prompt_tokens);
-      info.generated_tokens = slot.text->length() - slot.text->prompt_tokens;
+      const TextMachine& machine = slot.text->machine;
+      info.request = slot.text->submission->id;
+      info.prompt_tokens = machine.prompt_tokens();
+      info.prompt_done = machine.prompt_done();
+      info.generated_tokens = machine.length() - machine.prompt_tokens();
     }
     infos.push_back(info);
   }
@@ -193,14 +198,14 @@ std::vector<SlotInfo> EngineLoop::slots() const {
 
 /// The whole request is over; its other texts are swept away in the next step.
 void EngineLoop::fail(Text& text, const Error& error) {
-  if (text.job->failed) return;
-  text.job->failed = true;
+  if (text.submission->failed) return;
+  text.submission->failed = true;
   ++counters_.failed;
   EngineEvent event;
   event.kind = EngineEvent::Kind::kFailed;
   event.error = error.code();
   event.message = error.what();
-  text.tell(std::move(event));
+  text.send(std::move(event));
 }
 
 }  // namespace kl

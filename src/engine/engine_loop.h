@@ -13,20 +13,20 @@ namespace kl {
 
 /// What the engine's thread does: takes requests in, and makes one step after another.
 ///
-/// A step is one call of Model::forward over the next token of every decoding text and pieces of the prompts that are being
-/// read.  In between, texts begin and end, and checkpoints are kept.
+/// A step is one call of Model::forward over the next token of every text that is being written and pieces of the
+/// prompts that are being read.  In between, texts begin and end, and checkpoints are kept.  What a text feeds and what
+/// comes of its logits is its TextMachine's business.
 ///
-///     waiting ──slot free──> reading ──prompt read──> decoding ──end──> finished (its state stays in the store)
-///        ^                                                │ reader too slow, others wait
-///        └────────────────── parked <────────────────────┘
+///     waiting ──slot free──> read ──prompt read──> written ──end──> finished (its state stays in the store)
+///        ^                                            │ its reader is too slow, others wait
+///        └───────────────── parked <─────────────────┘
 ///
 /// Thread safety: none, but for beat() and the const methods of model(); Engine owns the thread and the lock.
 class EngineLoop {
  public:
   EngineLoop(Model model, const Tokenizer& tokenizer, const EngineOptions& options);
 
-  /// A request that was accepted.
-  void enqueue(std::shared_ptr<Job> job);
+  void enqueue(std::shared_ptr<Submission> submission);
 
   /// One step; false if there is nothing to do until something happens outside.
   bool step();
@@ -54,28 +54,26 @@ class EngineLoop {
   Clock::time_point beat() const { return beat_.load(std::memory_order_relaxed); }
 
  private:
-  int max_draft() const { return options_.speculate ? options_.max_draft : 0; }
   struct Slot {
     std::unique_ptr<Text> text;   // null: free
     std::vector<ReadToken> last;  // of the last text that ended here
     std::uint64_t last_request = 0;
   };
-  struct Item;    // a text's share of a step
-  class Drawing;  // what happens to logits
+  class PassObserver;  // passes logits on
 
+  std::unique_ptr<Text> make_text(std::shared_ptr<Submission> submission, int index) const;
   void sweep();
   void admit();
   void park_one_who_waits_for_its_reader();
   void start(std::unique_ptr<Text> text, Slot& slot);
   void branch(Text& text, std::span<const float> logits);
-  std::vector<Item> choose_items();
-  void add_draft(Item& item, int rows);
-  void add_pieces(std::span<Slot* const> readers, std::vector<Item>& items);
-  void run(std::span<Item> items);
-  void forward(std::span<Item> items);
-  void on_logits(Item& item, std::int64_t index, std::span<const float> logits);
+  std::vector<Slot*> choose();
+  void choose_readers(std::span<Slot* const> readers, std::vector<Slot*>& chosen);
+  void run(std::span<Slot* const> chosen);
+  void forward(std::span<Slot* const> chosen);
+  void on_logits(Text& text, std::int64_t index, std::span<const float> logits);
   void draw(Text& text, std::span<const float> logits);
-  void after(Item& item);
+  void end_pass(Slot& slot);
   void end(Slot& slot);
   void fail(Text& text, const Error& error);
 
@@ -83,7 +81,7 @@ class EngineLoop {
   const Tokenizer& tokenizer_;
   const EngineOptions options_;
   const MemoryPlan plan_;
-  const Reading reading_;
+  const MlaFormRule form_rule_;
   StateStore store_;
   TimeSharing sharing_;
   PassCost pass_cost_;

@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <limits>
 
+#include "model/internals.h"
 #include "model/sequence_state.h"
 
 namespace kl {
 namespace {
 
-// Evicted places are remembered, to say that more was known once: so many, as long as texts take a small part of the budget.
+// Evicted places are remembered, to say that more was known once: so many, as long as texts take a small part of the
+// budget.
 constexpr std::size_t kMostGone = 1024, kTextsShare = 8;
 
 /// Tokens cost the same to read as far as weights go; attention adds as much again every so many tokens before them.
@@ -73,7 +75,7 @@ void StateStore::keep(std::span<const ReadToken> text, SequenceState state) {
   if (node->state) return;
   for (const Node* before = node->parent; before != nullptr; before = before->parent) {
     if (!before->state) continue;
-    share_latents(before->state->impl(), state.impl());
+    share_latents(Internals::of(*before->state), Internals::of(state));
     break;
   }
   count(state, true);
@@ -141,7 +143,7 @@ StateStore::Node* StateStore::split(Node* child, std::size_t at) {
 
 /// Books the memory of a state that comes in or goes out: each block with the first and the last state that has it.
 void StateStore::count(const SequenceState& state, bool in) {
-  state.impl().for_each_block([&](const void* block, std::size_t bytes) {
+  Internals::of(state).for_each_block([&](const void* block, std::size_t bytes) {
     if (in) {
       if (blocks_[block]++ == 0) bytes_ += bytes;
     } else if (const auto entry = blocks_.find(block); --entry->second == 0) {
@@ -181,7 +183,7 @@ double StateStore::worth(const Node& node) const {
   while (before != nullptr && !before->state) before = before->parent;
   const auto depth = static_cast<double>(node.depth);
   const double tokens = depth - static_cast<double>(before == nullptr ? 0 : before->depth);
-  const auto fixed = static_cast<double>(node.state->impl().fixed_bytes());
+  const auto fixed = static_cast<double>(Internals::of(*node.state).fixed_bytes());
   const double latents = (static_cast<double>(node.state->bytes()) - fixed) * tokens / depth;
   return node.clock + tokens * (1 + depth / kTokensThatDouble) / (fixed + latents);
 }

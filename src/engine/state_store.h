@@ -8,9 +8,9 @@
 #include <unordered_map>
 #include <vector>
 
-#include "generation/reading.h"
 #include "kl/engine.h"
 #include "kl/model.h"
+#include "kl/read_token.h"
 
 namespace kl {
 
@@ -21,8 +21,8 @@ namespace kl {
 ///           latents without the KDA state of the same token cannot be had from it, so they can never be continued.
 /// Sharing   states copied from one another share latent blocks; a block is counted once, however many states hold it.
 /// Eviction  the state whose recomputation costs least per byte it frees goes first, and what was used lately is worth
-///           more: GreedyDual-Size (Cao and Irani 1997).  What it costs to recompute a state is counted from the nearest one
-///           before it, so a ladder of states thins out evenly instead of disappearing as a whole.
+///           more: GreedyDual-Size (Cao and Irani 1997).  What it costs to recompute a state is counted from the
+///           nearest one before it, so a ladder of states thins out evenly instead of disappearing as a whole.
 /// Thread safety: none.
 class StateStore {
  public:

@@ -2,23 +2,24 @@
 
 #include <algorithm>
 
+#include "model/sequence_state.h"
+
 namespace kl {
 namespace {
 
 constexpr std::int64_t kLeastDistance = 256;   // between checkpoints, the last ones excepted
 constexpr std::int64_t kWorthAsking = 16;      // tokens behind the last message end: a raw prompt that may come again
 constexpr std::int64_t kCheapToExpand = 2048;  // so many tokens are expanded for a single one without a second thought
-constexpr std::int64_t kLatentBlock = 128;     // inside of messages checkpoints share latents best at whole blocks
 
-GenerateOptions options_of(const Job& job, int index) {
-  GenerateOptions options = job.request.options;
+GenerateOptions options_of(const Submission& submission, int index) {
+  GenerateOptions options = submission.request.options;
   options.sampling.seed += static_cast<std::uint64_t>(index);
   return options;
 }
 
 double seconds(Clock::duration d) { return std::chrono::duration<double>(d).count(); }
 
-/// Positions within (first, end) that halve the distance to `end` again and again.
+/// Positions within (first, end) that halve the distance to `end` again and again, at whole blocks of latents.
 void add_ladder(std::int64_t first, std::int64_t end, std::vector<std::int64_t>& positions) {
   for (std::int64_t left = (end - first) / 2; left >= 2 * kLeastDistance; left /= 2)
     positions.push_back((end - left) / kLatentBlock * kLatentBlock);
@@ -26,11 +27,11 @@ void add_ladder(std::int64_t first, std::int64_t end, std::vector<std::int64_t>&
 
 }  // namespace
 
-std::vector<std::int64_t> checkpoint_positions(std::span<const ReadToken> prompt, const Reading& reading,
+std::vector<std::int64_t> checkpoint_positions(std::span<const ReadToken> prompt, const MlaFormRule& form,
                                                std::int64_t from) {
   std::vector<std::int64_t> ends;  // of messages
   for (std::int64_t i = 0; i + 1 < std::ssize(prompt); ++i)
-    if (reading.ends_message(prompt[static_cast<std::size_t>(i)].token())) ends.push_back(i + 1);
+    if (form.ends_message(prompt[static_cast<std::size_t>(i)].token())) ends.push_back(i + 1);
 
   std::vector<std::int64_t> positions;
   std::int64_t last = from;
@@ -43,7 +44,7 @@ std::vector<std::int64_t> checkpoint_positions(std::span<const ReadToken> prompt
   const std::int64_t size = std::ssize(prompt);
   add_ladder(last, size, positions);
   if (size - last >= kWorthAsking) {
-    const bool costs = prompt.back().expanded() && size > kCheapToExpand;
+    const bool costs = prompt.back().form() == MlaForm::kExpanded && size > kCheapToExpand;
     positions.push_back(costs ? (size - kExpandFrom) / kLatentBlock * kLatentBlock : size - 1);
   }
   std::erase_if(positions, [&](std::int64_t p) { return p <= from || p >= std::ssize(prompt); });
@@ -52,79 +53,81 @@ std::vector<std::int64_t> checkpoint_positions(std::span<const ReadToken> prompt
   return positions;
 }
 
-Text::Text(std::shared_ptr<Job> its_job, int its_index, const Tokenizer& tokenizer, std::vector<ReadToken> prompt,
-           int max_draft)
-    : job(std::move(its_job)),
+Text::Text(std::shared_ptr<Submission> its_submission, int its_index, const Tokenizer& tokenizer,
+           const MlaFormRule& form, const TextMachine::Setting& setting)
+    : submission(std::move(its_submission)),
       index(its_index),
-      tokens(std::move(prompt)),
-      prompt_tokens(std::ssize(tokens)),
-      continuation(tokenizer, options_of(*job, its_index), job->request.prompt) {
-  if (max_draft > 0) speculation.emplace(max_draft).append(job->request.prompt);
-}
+      machine(tokenizer, form, options_of(*submission, its_index), submission->request.prompt, state, setting) {}
 
 std::int64_t Text::piece(std::int64_t most) const {
-  std::int64_t end = std::min(fed() + most, same_form_until(tokens, fed()));
-  const auto stop = std::upper_bound(stops.begin(), stops.end(), fed());
-  if (stop != stops.end()) end = std::min(end, *stop);
-  return end - fed();
+  const std::int64_t fed = machine.fed();
+  const auto stop = std::upper_bound(stops.begin(), stops.end(), fed);
+  return machine.stretch(stop == stops.end() ? most : std::min(most, *stop - fed));
 }
 
-void Text::tell(EngineEvent event) const {
+bool Text::is_scored() const {
+  const std::int64_t first = machine.pass_first(), end = first + machine.pass_size();
+  return request().prompt_logprobs && end >= request().score_from && first < machine.prompt_tokens() - 1;
+}
+
+TokenCounts Text::counts() const {
+  TokenCounts counts = machine.counts();
+  counts.cached = cached_tokens;
+  return counts;
+}
+
+void Text::send(EngineEvent event) const {
   event.index = index;
-  job->mailbox->put(std::move(event));
+  submission->mailbox->put(std::move(event));
 }
 
-void Text::tell_progress() {
+void Text::send_progress() {
   EngineEvent event;
   event.kind = EngineEvent::Kind::kPrompt;
-  event.prompt_tokens = prompt_tokens;
-  event.prompt_done = std::min(fed(), prompt_tokens);
-  event.cached_tokens = cached_tokens;
+  event.tokens = {.prompt = machine.prompt_tokens(), .cached = cached_tokens};
+  event.prompt_done = machine.prompt_done();
   event.miss = miss;
-  if (event.prompt_done == prompt_tokens) event.prompt_logprobs = std::move(scores);
-  tell(std::move(event));
+  if (event.prompt_done == event.tokens.prompt) event.prompt_logprobs = std::move(scores);
+  send(std::move(event));
 }
 
-/// What was drawn since the last event.
-EngineEvent Text::news(EngineEvent::Kind kind, std::string text) {
+/// An event with what was drawn since the last one.
+EngineEvent Text::event_of_new_tokens(EngineEvent::Kind kind, std::string text) {
   EngineEvent event;
   event.kind = kind;
   event.text = std::move(text);
-  const auto& ids = continuation.ids();
-  const auto& logprobs = continuation.logprobs();
-  event.ids.assign(ids.begin() + static_cast<std::ptrdiff_t>(told_ids_), ids.end());
+  const auto& ids = machine.continuation().ids();
+  const auto& logprobs = machine.continuation().logprobs();
+  event.ids.assign(ids.begin() + static_cast<std::ptrdiff_t>(sent_ids_), ids.end());
   if (!logprobs.empty())
-    event.logprobs.assign(logprobs.begin() + static_cast<std::ptrdiff_t>(told_ids_), logprobs.end());
-  told_ids_ = ids.size();
+    event.logprobs.assign(logprobs.begin() + static_cast<std::ptrdiff_t>(sent_ids_), logprobs.end());
+  sent_ids_ = ids.size();
   return event;
 }
 
-void Text::tell_tokens(std::string text) { tell(news(EngineEvent::Kind::kTokens, std::move(text))); }
+void Text::send_tokens(std::string text) { send(event_of_new_tokens(EngineEvent::Kind::kTokens, std::move(text))); }
 
-void Text::tell_finished(std::string rest) {
-  EngineEvent event = news(EngineEvent::Kind::kFinished, std::move(rest));
+void Text::send_finished(std::string rest) {
+  EngineEvent event = event_of_new_tokens(EngineEvent::Kind::kFinished, std::move(rest));
   const Clock::time_point now = Clock::now();
-  event.reason = continuation.finish_reason();
-  event.stop_string = continuation.stop_string();
-  event.prompt_tokens = prompt_tokens;
-  event.prompt_done = std::min(fed(), prompt_tokens);
-  event.cached_tokens = cached_tokens;
+  event.reason = machine.continuation().finish_reason();
+  event.stop_string = machine.continuation().stop_string();
+  event.tokens = counts();
+  event.prompt_done = machine.prompt_done();
   event.miss = miss;
-  event.completion_tokens = std::ssize(continuation.ids());
-  if (speculation) {
-    event.drafted_tokens = speculation->drafted_tokens();
-    event.accepted_tokens = speculation->accepted_tokens();
-  }
-  const bool decoded = !continuation.ids().empty();
-  event.queue_seconds = seconds((started ? began : now) - job->arrived);
-  if (started) event.prompt_seconds = seconds((decoded ? decoding_since : now) - began);
-  if (decoded) event.decode_seconds = seconds(now - decoding_since);
-  const EngineEvent others{.kind = event.kind, .prompt_tokens = prompt_tokens, .reason = event.reason};
-  tell(std::move(event));
-  for (int i = 1; index == 0 && !branched && i < job->request.n; ++i) {
-    EngineEvent other = others;
+  const bool decoded = event.tokens.generated > 0;
+  const Clock::time_point written_since = machine.written_since();
+  event.queue_seconds = seconds((started ? began : now) - submission->arrived);
+  if (started) event.prompt_seconds = seconds((decoded ? written_since : now) - began);
+  if (decoded) event.decode_seconds = seconds(now - written_since);
+  EngineEvent other;
+  other.kind = event.kind;
+  other.tokens.prompt = event.tokens.prompt;
+  other.reason = event.reason;
+  send(std::move(event));
+  for (int i = 1; index == 0 && !branched && i < request().n; ++i) {
     other.index = i;
-    job->mailbox->put(std::move(other));
+    submission->mailbox->put(other);
   }
 }
 

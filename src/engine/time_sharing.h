@@ -6,9 +6,9 @@ namespace kl {
 
 /// Divides the engine's time between those who decode and those whose prompts are read.
 ///
-/// While somebody decodes, reading takes as much time as decoding and no more: a step that also reads part of a prompt and
-/// so takes longer by some time is followed by steps that only decode for as long.  Then a decoding text gets a token in at
-/// most twice the time of a quiet machine on average, and none waits longer than one piece takes.
+/// While somebody decodes, reading takes as much time as decoding and no more: a step that also reads part of a prompt
+/// and so takes longer by some time is followed by steps that only decode for as long.  Then a decoding text gets a
+/// token in at most twice the time of a quiet machine on average, and none waits longer than one piece takes.
 ///
 /// Times are measured; nothing here changes a result, only when it comes.
 class TimeSharing {

@@ -14,8 +14,7 @@ constexpr std::int64_t kMostTogether = 256;  // windows: each has a state
 /// Hands the logits of a batch of windows to the scorer.
 class WindowObserver : public ForwardObserver {
  public:
-  WindowObserver(const OnScored& on_scored, const std::function<void(std::int64_t, std::int64_t)>& progress,
-                 std::int64_t total)
+  WindowObserver(const OnScored& on_scored, const Progress& progress, std::int64_t total)
       : on_scored_(on_scored), progress_(progress), total_(total) {}
 
   /// Tokens that come after the positions of each sequence of the next forward().
@@ -26,13 +25,13 @@ class WindowObserver : public ForwardObserver {
     on_scored_(coming_[static_cast<std::size_t>(sequence)][static_cast<std::size_t>(index)], logits);
   }
   bool on_progress(std::int64_t done, std::int64_t) override {
-    if (progress_) progress_(done_ + done, total_);
+    if (progress_) progress_("reading text", done_ + done, total_);
     return true;
   }
 
  private:
   const OnScored& on_scored_;
-  const std::function<void(std::int64_t, std::int64_t)>& progress_;
+  const Progress& progress_;
   std::int64_t total_, done_ = 0;
   std::vector<std::span<const Token>> coming_;
 };
@@ -59,7 +58,7 @@ Windows cut_windows(std::int64_t num_tokens, int context, int stride) {
 }
 
 void read_windows(Model& model, std::span<const Token> tokens, const Windows& w, int batch, Token first,
-                  const OnScored& on_scored, const std::function<void(std::int64_t, std::int64_t)>& progress) {
+                  const OnScored& on_scored, const Progress& progress) {
   // A window is read in two calls, as logits are wanted of its second part only: a batch should fill a pass in both.
   const std::int64_t silent = w.unscored - 1, shorter = silent > 0 ? std::min(silent, w.positions()) : w.positions();
   const std::int64_t together =

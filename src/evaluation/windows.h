@@ -33,8 +33,8 @@ using OnScored = std::function<void(Token came, std::span<const float> logits)>;
 
 /// Feeds the windows, `batch` at a time (0: as many as fill a pass).  Logits are computed of scored positions only.
 /// `first` replaces the first token of each window unless it is negative.
-/// `progress(done, total)` is called after every pass with tokens read; it and `on_scored` may throw to stop.
+/// `progress` counts tokens, and is called after every pass; `on_scored` may throw to stop.
 void read_windows(Model& model, std::span<const Token> tokens, const Windows& windows, int batch, Token first,
-                  const OnScored& on_scored, const std::function<void(std::int64_t, std::int64_t)>& progress);
+                  const OnScored& on_scored, const Progress& progress);
 
 }  // namespace kl

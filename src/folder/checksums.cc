@@ -3,19 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <functional>
 #include <set>
 #include <system_error>
 
-#include "base/cpu_topology.h"
 #include "base/mapped_file.h"
-#include "base/output_file.h"
 #include "base/printable.h"
 #include "base/problems.h"
-#include "base/run_tasks.h"
 #include "base/sha256.h"
 #include "kl/error.h"
-#include "kl/verify.h"
 
 namespace kl {
 namespace {
@@ -143,27 +138,6 @@ std::string hash_file(const fs::path& path, std::atomic<std::int64_t>& done, con
     done += static_cast<std::int64_t>(bytes);
   }
   return hash.hex();
-}
-
-ChecksumResult write_checksums(const fs::path& dir, const IntegrityOptions& options) {
-  std::vector<ChecksumLine> lines;
-  ChecksumResult result;
-  for (std::string& file : files_to_sum(dir)) {
-    std::error_code error;
-    result.bytes += static_cast<std::int64_t>(fs::file_size(dir / file, error));
-    lines.push_back({{}, std::move(file)});
-  }
-  result.files = static_cast<std::int64_t>(lines.size());
-  std::atomic<std::int64_t> done{0};
-  std::vector<LongTask> tasks;
-  for (ChecksumLine& line : lines) {
-    tasks.emplace_back([&](const std::atomic<bool>& stop) { line.digest = hash_file(dir / line.file, done, stop); });
-  }
-  const auto tick = [&] { options.progress(done, result.bytes); };
-  run_tasks(tasks, options.threads > 0 ? options.threads : num_usable_cores(),
-            options.progress ? std::function<void()>(tick) : nullptr);
-  write_file(dir / kChecksumFile, checksums_text(lines));
-  return result;
 }
 
 }  // namespace kl

@@ -1,5 +1,5 @@
 #pragma once
-// SHA256SUMS of a model folder, in sha256sum's format.  kl/verify.h has what others call: write_checksums().
+// SHA256SUMS of a model folder, in sha256sum's format.
 #include <atomic>
 #include <cstdint>
 #include <filesystem>

@@ -3,13 +3,15 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/random.h"
+
 namespace kl {
 
 /// Head of the chain of the pair that ends at place `end` >= 2.
 std::uint32_t& NgramDraft::newest_like(std::size_t end) {
   const auto first = static_cast<std::uint32_t>(text_[end - 2]), second = static_cast<std::uint32_t>(text_[end - 1]);
   const std::uint64_t pair = (std::uint64_t{first} << 32) | second;
-  return newest_[(pair * 0x9e3779b97f4a7c15u >> 32) & (newest_.size() - 1)];
+  return newest_[(pair * kGoldenRatio64 >> 32) & (newest_.size() - 1)];
 }
 
 void NgramDraft::append(std::span<const Token> tokens) {

@@ -13,8 +13,8 @@ struct Draft {
   int match = 0;              ///< how many tokens before it are the same as where it was found
 };
 
-/// Prompt lookup: a text goes on as it did the last time its end occurred.  Good at quoting, editing and code, where most
-/// of what is written stands in the prompt already; it costs no model.
+/// Prompt lookup: a text goes on as it did the last time its end occurred.  Good at quoting, editing and code, where
+/// most of what is written stands in the prompt already; it costs no model.
 ///
 /// Pairs of tokens are chained from the newest to the oldest, as compressors do; the longest match among the newest few
 /// wins, of equals the newest.  Time per token is bounded, memory linear: 12 to 16 bytes a token.

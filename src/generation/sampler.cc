@@ -7,6 +7,7 @@
 #include <limits>
 #include <numeric>
 
+#include "base/random.h"
 #include "kernels/select.h"
 #include "kl/error.h"
 
@@ -22,9 +23,9 @@ struct Candidate {
 
 constexpr std::size_t kMaxVocab = std::size_t{1} << 18;  // TokenMassesFn
 
-/// masses[i] of logits at a temperature, by the best kernel of this machine.
-void compute_masses(std::span<const float> logits, float top, float temperature, std::vector<std::uint64_t>& masses) {
-  static const Kernels& kernels = select_kernels();
+/// masses[i] of logits at a temperature.
+void compute_masses(const Kernels& kernels, std::span<const float> logits, float top, float temperature,
+                    std::vector<std::uint64_t>& masses) {
   masses.resize(logits.size());
   kernels.token_masses(logits.data(), std::ssize(logits), top, temperature, masses.data());
 }
@@ -128,14 +129,15 @@ void forbid_others(std::span<float> logits, std::span<const std::uint64_t> allow
 }
 
 /// What top_p, min_p and top_k leave of the tokens, in the order of their ids; valid until the thread's next step.
-const std::vector<Candidate>& cut(const SamplingParams& params, std::span<const float> logits, float top) {
+const std::vector<Candidate>& cut(const Kernels& kernels, const SamplingParams& params, std::span<const float> logits,
+                                  float top) {
   const bool by_top_p = params.top_p > 0 && params.top_p < 1, by_mass = by_top_p || params.min_p > 0;
   std::vector<Candidate>& candidates = scratch().candidates;
   std::vector<std::uint64_t>& masses = scratch().masses;
   candidates.clear();
   double total = 0, least = 0;
   if (by_mass) {
-    compute_masses(logits, top, 1.0f, masses);
+    compute_masses(kernels, logits, top, 1.0f, masses);
     total = static_cast<double>(sum(masses));
     // All tokens below this mass together have less than 1 - top_p, so none of them can be needed.
     if (by_top_p) least = (1.0 - params.top_p) * total / static_cast<double>(logits.size());
@@ -151,9 +153,9 @@ const std::vector<Candidate>& cut(const SamplingParams& params, std::span<const 
 }
 
 /// The log-probability of the chosen token and of the num_top likeliest, at temperature 1.
-void fill_logprobs(std::span<const float> logits, int num_top, SampledToken& sampled) {
+void fill_logprobs(const Kernels& kernels, std::span<const float> logits, int num_top, SampledToken& sampled) {
   const float top = checked_max(logits);
-  compute_masses(logits, top, 1.0f, scratch().masses);
+  compute_masses(kernels, logits, top, 1.0f, scratch().masses);
   const double log_total = std::log(std::ldexp(static_cast<double>(sum(scratch().masses)), -kMassBits));
   const auto logprob = [&](Token token) {
     return static_cast<float>(double{logits[static_cast<std::size_t>(token)]} - double{top} - log_total);
@@ -194,25 +196,18 @@ void validate(const SamplingParams& p) {
 
 }  // namespace
 
-SampledToken score(std::span<const float> logits, Token token, int num_top) {
-  SampledToken scored{.token = token, .logprob = 0, .top = {}};
-  fill_logprobs(logits, num_top, scored);
-  return scored;
-}
+CounterRng::CounterRng(std::uint64_t seed) : key_(splitmix64(seed)) {}
 
-std::uint64_t CounterRng::mix(std::uint64_t x) {
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-  return x ^ (x >> 31);
-}
+std::uint64_t CounterRng::next() { return splitmix64(key_ + kGoldenRatio64 * ++count_); }
 
 std::uint64_t CounterRng::below(std::uint64_t bound) {
   __extension__ using Wide = unsigned __int128;
   return static_cast<std::uint64_t>(Wide{next()} * bound >> 64);
 }
 
-Sampler::Sampler(const SamplingParams& params)
-    : params_(params),
+Sampler::Sampler(const SamplingParams& params, std::string_view isa)
+    : kernels_(&select_kernels(isa)),
+      params_(params),
       rng_(params.seed),
       penalises_(params.repetition_penalty != 1 || params.presence_penalty != 0 || params.frequency_penalty != 0) {
   validate(params_);
@@ -237,9 +232,15 @@ SampledToken Sampler::sample(std::span<const float> logits, std::span<const std:
   } else {
     sampled.token = choose(logits);
   }
-  if (params_.logprobs) fill_logprobs(logits, *params_.logprobs, sampled);
+  if (params_.logprobs) fill_logprobs(*kernels_, logits, *params_.logprobs, sampled);
   observe({&sampled.token, 1});
   return sampled;
+}
+
+SampledToken Sampler::score(std::span<const float> logits, Token token, int num_top) const {
+  SampledToken scored{.token = token, .logprob = 0, .top = {}};
+  fill_logprobs(*kernels_, logits, num_top, scored);
+  return scored;
 }
 
 void Sampler::apply_bias_and_penalties(std::span<float> logits) const {
@@ -283,14 +284,14 @@ Token Sampler::choose(std::span<const float> logits) {
   std::vector<std::uint64_t>& masses = scratch().masses;
   const bool cuts = (params_.top_p > 0 && params_.top_p < 1) || params_.min_p > 0 || params_.top_k > 0;
   if (!cuts) {
-    compute_masses(logits, top, params_.temperature, masses);
+    compute_masses(*kernels_, logits, top, params_.temperature, masses);
     return static_cast<Token>(place_of(rng_.below(sum(masses)), masses));
   }
-  const std::vector<Candidate>& candidates = cut(params_, logits, top);
+  const std::vector<Candidate>& candidates = cut(*kernels_, params_, logits, top);
   std::vector<float>& kept = scratch().kept;
   kept.clear();
   for (const Candidate& c : candidates) kept.push_back(c.logit);
-  compute_masses(kept, top, params_.temperature, masses);
+  compute_masses(*kernels_, kept, top, params_.temperature, masses);
   return candidates[place_of(rng_.below(sum(masses)), masses)].token;
 }
 

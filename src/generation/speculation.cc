@@ -48,7 +48,8 @@ Speculation::Speculation(int most) : most_(most) { rates_.fill(kFirstRate); }
 
 double& Speculation::rate_of(int match) { return rates_[match < 3 ? 0 : match < 5 ? 1 : match < 10 ? 2 : 3]; }
 
-/// The number of drafted tokens, 0 among them, that gives most tokens per second: n of them give 1 + rate + ... + rate^n.
+/// The number of drafted tokens, 0 among them, that gives most tokens per second: n of them give 1 + rate + ... +
+/// rate^n.
 int Speculation::worth(double rate, const PassCost& cost, int rows) const {
   int best = 0;
   double most = rows / cost.seconds(rows) * kLeastGain, tokens = rows, likely = 1;

@@ -5,8 +5,8 @@
 
 namespace kl {
 
-/// What a pass of few rows costs, learnt by doing: a straight line through the times of late, bent towards a guess where
-/// there are none.  It decides about speed only, never about a text.
+/// What a pass of few rows costs, learnt by doing: a straight line through the times of late, bent towards a guess
+/// where there are none.  It decides about speed only, never about a text.
 class PassCost {
  public:
   void observe(int rows, double seconds);

@@ -101,7 +101,7 @@ GgufHeader GgufFile::add_part(std::string_view bytes, const std::string& name, s
   return header;
 }
 
-/// Reads a model of `count` parts anew from the first, since that is where the metadata are.
+/// Reads a model of `count` parts again from the first, since that is where the metadata are.
 void GgufFile::add_other_parts(const fs::path& path, std::int64_t count) {
   const std::vector<fs::path> files = gguf_parts(path);
   tensors_.clear();

@@ -9,6 +9,7 @@
 
 #include "base/printable.h"
 #include "base/problems.h"
+#include "base/utf8.h"
 #include "kl/error.h"
 
 namespace kl {
@@ -20,7 +21,8 @@ constexpr std::uint32_t kVersion = 3;
 constexpr std::size_t kMaxKeyBytes = 65'535;
 constexpr std::int64_t kDefaultAlignment = 32, kMinAlignment = 8, kMaxAlignment = 65'536;
 
-// The fewest bytes of a key with its value, and of what is said about a tensor: an upper bound for how many there can be.
+// The fewest bytes of a key with its value, and of what is said about a tensor: an upper bound for how many there can
+// be.
 constexpr std::uint64_t kMinValueBytes = 8 + 1 + 4 + 1;
 constexpr std::uint64_t kMinTensorBytes = 8 + 1 + 4 + 8 + 4 + 8;
 
@@ -72,11 +74,8 @@ bool is_plain_ascii(std::string_view text) {
 }
 
 bool is_plain_utf8(std::string_view text) {
-  for (std::size_t i = 0, length = 0; i < text.size(); i += length) {
-    length = utf8_length(text.substr(i));
-    if (length == 0 || static_cast<unsigned char>(text[i]) < 0x20 || text[i] == 0x7f) return false;
-  }
-  return true;
+  const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
+  return well_formed_prefix(text) == text.size() && std::none_of(text.begin(), text.end(), is_control);
 }
 
 void check_booleans(const Cursor& cursor, const std::string& key, std::string_view bytes) {

@@ -2,46 +2,42 @@
 
 #include <cmath>
 #include <cstring>
-#include <limits>
 
+#include "base/numbers.h"
 #include "base/printable.h"
 #include "gguf/gguf_header.h"
 
 namespace kl {
 namespace {
 
-/// The little-endian number at the start of `bytes`.
+/// The numbers of a type; nothing for u64, which is read apart, and for what is no number.
+std::optional<NumberType> number_type(GgufType type) {
+  using enum NumberType;
+  constexpr std::optional<NumberType> kTypes[] = {kU8, kI8, kU16, kI16, kU32, kI32, kF32, {}, {}, {}, {}, kI64, kF64};
+  return kTypes[static_cast<std::uint32_t>(type)];
+}
+
+/// The number at the start of `bytes`.
 template <class T>
-T load(std::string_view bytes) {
+T read(NumberType type, std::string_view bytes) {
   T value;
+  read_numbers(type, reinterpret_cast<const std::byte*>(bytes.data()), 1, &value);
+  return value;
+}
+
+std::uint64_t read_u64(std::string_view bytes) {
+  std::uint64_t value;
   std::memcpy(&value, bytes.data(), sizeof value);
   return value;
 }
 
 std::optional<std::int64_t> integer_at(GgufType type, std::string_view bytes) {
-  switch (type) {
-    case GgufType::kU8:
-      return load<std::uint8_t>(bytes);
-    case GgufType::kI8:
-      return load<std::int8_t>(bytes);
-    case GgufType::kU16:
-      return load<std::uint16_t>(bytes);
-    case GgufType::kI16:
-      return load<std::int16_t>(bytes);
-    case GgufType::kU32:
-      return load<std::uint32_t>(bytes);
-    case GgufType::kI32:
-      return load<std::int32_t>(bytes);
-    case GgufType::kI64:
-      return load<std::int64_t>(bytes);
-    case GgufType::kU64: {
-      const auto value = load<std::uint64_t>(bytes);
-      if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) return {};
-      return static_cast<std::int64_t>(value);
-    }
-    default:
-      return {};
+  if (type == GgufType::kU64) {
+    const auto value = static_cast<std::int64_t>(read_u64(bytes));
+    return value < 0 ? std::nullopt : std::optional(value);
   }
+  const auto number = number_type(type);
+  return number && is_integer(*number) ? std::optional(read<std::int64_t>(*number, bytes)) : std::nullopt;
 }
 
 const char* name_of(GgufType type) {
@@ -56,16 +52,10 @@ std::optional<std::int64_t> GgufValue::integer() const { return integer_at(type,
 
 std::optional<double> GgufValue::number() const {
   if (const auto whole = integer()) return static_cast<double>(*whole);
-  double value = 0;
-  if (type == GgufType::kF32) {
-    value = static_cast<double>(load<float>(bytes));
-  } else if (type == GgufType::kF64) {
-    value = load<double>(bytes);
-  } else {
-    return {};
-  }
-  if (!std::isfinite(value)) return {};
-  return value;
+  const auto floating = number_type(type);
+  if (!floating) return {};
+  const auto value = read<double>(*floating, bytes);
+  return std::isfinite(value) ? std::optional(value) : std::nullopt;
 }
 
 std::optional<bool> GgufValue::boolean() const {
@@ -94,7 +84,7 @@ std::optional<std::vector<std::string_view>> GgufValue::texts() const {
   if (type != GgufType::kArray || element != GgufType::kString) return {};
   std::vector<std::string_view> values;
   for (std::size_t at = 0; at < bytes.size();) {
-    const auto length = static_cast<std::size_t>(load<std::uint64_t>(bytes.substr(at)));
+    const auto length = static_cast<std::size_t>(read_u64(bytes.substr(at)));
     values.push_back(bytes.substr(at + 8, length));
     at += 8 + length;
   }
@@ -105,10 +95,10 @@ std::string GgufValue::describe() const {
   if (type == GgufType::kString) return '"' + printable(bytes, 60) + '"';
   if (type == GgufType::kArray) return fmt::format("an array of {} {}", count, name_of(element));
   if (type == GgufType::kBool) return bytes[0] != 0 ? "true" : "false";
-  if (type == GgufType::kF32) return fmt::format("{}", load<float>(bytes));
-  if (type == GgufType::kF64) return fmt::format("{}", load<double>(bytes));
+  if (type == GgufType::kF32) return fmt::format("{}", read<float>(NumberType::kF32, bytes));
+  if (type == GgufType::kF64) return fmt::format("{}", read<double>(NumberType::kF64, bytes));
   if (const auto whole = integer()) return std::to_string(*whole);
-  return std::to_string(load<std::uint64_t>(bytes));
+  return std::to_string(read_u64(bytes));
 }
 
 }  // namespace kl

@@ -3,19 +3,13 @@
 #include <algorithm>
 #include <array>
 
+#include "base/utf8.h"
+
 namespace kl::grammar {
 namespace {
 
 constexpr std::uint32_t kLast = 0x10FFFF;
 constexpr CharRange kSurrogates = {0xD800, 0xDFFF};
-
-std::string utf8(std::uint32_t c) {
-  const auto byte = [](std::uint32_t bits) { return static_cast<char>(static_cast<std::uint8_t>(bits)); };
-  if (c < 0x80) return {byte(c)};
-  if (c < 0x800) return {byte(0xC0 | c >> 6), byte(0x80 | (c & 0x3F))};
-  if (c < 0x10000) return {byte(0xE0 | c >> 12), byte(0x80 | (c >> 6 & 0x3F)), byte(0x80 | (c & 0x3F))};
-  return {byte(0xF0 | c >> 18), byte(0x80 | (c >> 12 & 0x3F)), byte(0x80 | (c >> 6 & 0x3F)), byte(0x80 | (c & 0x3F))};
-}
 
 /// Reads the UTF-8 of every code point in `range`.  A range is split until its encodings are a product of byte ranges:
 /// at lengths first, then wherever the bits below a continuation byte do not run over all their values.
@@ -46,7 +40,7 @@ void add_utf8(Nfa& nfa, StateId from, CharRange range, StateId to) {
       }
     }
     if (split) continue;
-    const std::string first = utf8(r.low), last = utf8(r.high);
+    const std::string first = to_utf8(r.low), last = to_utf8(r.high);
     StateId at = from;
     for (std::size_t i = 0; i < first.size(); ++i) {
       const StateId next = i + 1 == first.size() ? to : nfa.add();
@@ -111,7 +105,7 @@ std::string canonical(std::uint32_t c) {
     default:
       break;
   }
-  if (c >= 0x20) return utf8(c);
+  if (c >= 0x20) return to_utf8(c);
   constexpr std::string_view kHex = "0123456789abcdef";
   return std::string("\\u00") + kHex[c >> 4] + kHex[c & 15];
 }
@@ -138,18 +132,9 @@ void add_characters(Nfa& nfa, StateId from, const CharSet& set, StateId to) {
 }
 
 std::uint32_t take_code_point(std::string_view& text) {
-  const auto byte = [&](std::size_t i) { return static_cast<std::uint32_t>(static_cast<std::uint8_t>(text[i])); };
-  const std::uint32_t lead = byte(0);
-  const std::size_t length = lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
-  std::uint32_t c = length == 1 ? lead : lead & (0xFFu >> (length + 1));
-  for (std::size_t i = 1; i < length; ++i) c = c << 6 | (byte(i) & 0x3F);
-  text.remove_prefix(length);
-  return c;
-}
-
-std::size_t count_code_points(std::string_view text) {
-  return static_cast<std::size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<std::uint8_t>(c) & 0xC0) != 0x80; }));
+  const CodePoint c = read_code_point(text.data());
+  text.remove_prefix(c.bytes);
+  return c.value;
 }
 
 Graph string_rest() {

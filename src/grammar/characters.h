@@ -33,7 +33,6 @@ void add_characters(Nfa& nfa, StateId from, const CharSet& set, StateId to);
 
 /// Takes the first code point off well-formed UTF-8.  REQUIRES: not empty.
 std::uint32_t take_code_point(std::string_view& text);
-std::size_t count_code_points(std::string_view text);
 
 /// What may stand between the quotes of a JSON string, in every form JSON allows: escapes, pairs of surrogates,
 /// well-formed UTF-8.  Counted by the rule's counter, one tick for a character.  State 0 is the start; it ends by the

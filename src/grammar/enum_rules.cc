@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/utf8.h"
 #include "grammar/characters.h"
 #include "grammar/schema_compiler.h"
 
@@ -69,7 +70,7 @@ bool SchemaCompiler::admits(const std::vector<NodeId>& own, const StringRules& s
     }
   }
   if (type == kString) {
-    const std::size_t characters = count_code_points(tree_[value].text);
+    const std::size_t characters = count_characters(tree_[value].text);
     if (characters < strings.count.need || characters > strings.count.room) return false;
     return !strings.contents || reads(*strings.contents, canonical(tree_[value].text));
   }

@@ -6,6 +6,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "base/random.h"
 #include "grammar/automaton.h"
 #include "grammar/mask_cache.h"
 #include "grammar/token_trie.h"
@@ -59,7 +60,7 @@ class Matcher {
     std::size_t operator()(const Way& way) const noexcept {
       const std::uint64_t a = std::uint64_t{way.state} << 32 | static_cast<std::uint32_t>(way.frame);
       const std::uint64_t b = std::uint64_t{way.count.need} << 32 | way.count.room;
-      return static_cast<std::size_t>((a * 0x9E3779B97F4A7C15u) ^ (b * 0xC2B2AE3D27D4EB4Fu) >> 7);
+      return static_cast<std::size_t>((a * kGoldenRatio64) ^ (b * 0xC2B2AE3D27D4EB4Fu) >> 7);
     }
   };
 

@@ -5,6 +5,8 @@
 #include <unordered_map>
 #include <utility>
 
+#include "base/random.h"
+
 namespace kl::grammar {
 
 StateId Nfa::add() {
@@ -64,7 +66,7 @@ struct HashSubset {
   std::size_t operator()(const std::vector<StateId>& subset) const noexcept {
     std::uint64_t hash = subset.size();
     for (const StateId s : subset) {
-      hash = (hash ^ s) * 0x9E3779B97F4A7C15u;
+      hash = (hash ^ s) * kGoldenRatio64;
       hash ^= hash >> 32;
     }
     return static_cast<std::size_t>(hash);

@@ -79,7 +79,8 @@ bool less(const std::string& a, const std::string& b) { return a.size() != b.siz
 
 /// Reads nothing, or a point and 1 to kFractionDigits digits that make a fraction within the bounds.
 ///
-/// How the digits read so far compare with those of a bound: still equal, or decided.  A bound's digits go on with zeros.
+/// How the digits read so far compare with those of a bound: still equal, or decided.  A bound's digits go on with
+/// zeros.
 void add_fraction(Nfa& nfa, StateId from, const std::optional<Bound>& low, const std::optional<Bound>& high,
                   StateId to) {
   // Index: bit 0 = still equal to low, bit 1 = still equal to high.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/utf8.h"
 #include "grammar/characters.h"
 #include "grammar/nfa.h"
 #include "grammar/regex_parser.h"
@@ -97,7 +98,7 @@ class RegexBuilder {
   std::vector<Task> work_;
 };
 
-/// Where each state is behind so many of one marker that more make no difference: ^^a and a$$ are ^a and a$.
+/// Where each state leads after enough of one marker that more make no difference: ^^a and a$$ are ^a and a$.
 std::vector<StateId> behind(const Graph& marked, std::uint8_t marker) {
   std::vector<StateId> next;
   for (StateId s = 0; s < marked.states.size(); ++s) {
@@ -174,7 +175,7 @@ Missing after(Missing missing, std::uint8_t byte) {
   if (missing == Missing::kEscape) return byte == 'u' ? Missing::k4 : Missing::kNothing;
   if (missing != Missing::kNothing) return static_cast<Missing>(static_cast<int>(missing) - 1);
   if (byte == '\\') return Missing::kEscape;
-  return byte < 0x80 ? Missing::kNothing : byte < 0xE0 ? Missing::k1 : byte < 0xF0 ? Missing::k2 : Missing::k3;
+  return static_cast<Missing>(character_length(static_cast<char>(byte)) - 1);
 }
 
 /// Which states lead to a final one.

@@ -21,7 +21,8 @@ using grammar::CompiledSchema;
 
 constexpr std::string_view kAnyObject = R"({"type":"object"})";
 
-/// The latest schemas, as many as fit.  What they take is asked anew each time, since masks are added as texts need them.
+/// The latest schemas, as many as fit.  What they take is asked again each time, since masks are added as texts need
+/// them.
 class SchemaCache {
  public:
   explicit SchemaCache(std::size_t most_bytes) : most_bytes_(most_bytes) {}

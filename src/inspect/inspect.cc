@@ -138,13 +138,11 @@ ModelReport inspect(const fs::path& path) {
   ModelReport report;
   report.path = path.string();
   Problems problems;
-  try {
+  const auto read_config = [&] {
     report.args = ModelArgs::load(path);
     describe_config(*report.args, report);
-  } catch (const Error& error) {
-    if (error.code() == ErrorCode::kOutOfMemory) throw;
-    problems.add(error.code(), error.what());
-  }
+  };
+  if (const auto problem = problem_of(read_config)) problems.add(*problem);
   std::error_code error;
   if (fs::is_directory(path, error) || is_gguf(path)) {
     const auto checkpoint = Checkpoint::open(path, problems);

@@ -85,10 +85,7 @@ Value Interpreter::evaluate_dict(const Expression& expression, Scope* scope) {
   Dict* dict = heap_.dict();
   for (std::size_t i = 0; i < expression.children.size(); i += 2) {
     const Value key = evaluate(*expression.children[i], scope);
-    heap_.grow(4);
-    if (!dict->put(key, evaluate(*expression.children[i + 1], scope))) {
-      fail(fmt::format("expected a key of a dict, got {}", key.type_name()));
-    }
+    put(*dict, key, evaluate(*expression.children[i + 1], scope), heap_);
   }
   return Value(dict);
 }

@@ -4,8 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
-#include <unordered_map>
 #include <utility>
 
 #include "jinja/failure.h"
@@ -19,9 +17,6 @@ namespace {
 
 Value made(Text text, Heap& heap) { return Value(heap.text(std::move(text))); }
 
-/// The input as a string, whatever it is: what most filters of strings begin with.
-Text text_of(const Value& input, Heap& heap) { return to_text(input, heap); }
-
 std::string spaces(std::int64_t count, const Heap& heap) {
   const auto bytes = static_cast<std::size_t>(std::max<std::int64_t>(count, 0));
   heap.check_length(bytes);
@@ -30,32 +25,32 @@ std::string spaces(std::int64_t count, const Heap& heap) {
   return text;
 }
 
-Value filter_string(const Value& input, ArgumentReader&, Heap& heap) { return made(text_of(input, heap), heap); }
+Value filter_string(const Value& input, ArgumentReader&, Heap& heap) { return made(to_text(input, heap), heap); }
 
 Value filter_trim(const Value& input, ArgumentReader& arguments, Heap& heap) {
   const auto characters = arguments.take_text("chars");
-  return made(strip(text_of(input, heap), characters ? characters->get() : nullptr, true, true), heap);
+  return made(strip(to_text(input, heap), characters ? characters->get() : nullptr, true, true), heap);
 }
 
 Value filter_replace(const Value& input, ArgumentReader& arguments, Heap& heap) {
-  const Text from = text_of(arguments.require("old"), heap), to = text_of(arguments.require("new"), heap);
+  const Text from = to_text(arguments.require("old"), heap), to = to_text(arguments.require("new"), heap);
   const auto count = arguments.take("count");
   if (count && !count->is_none() && !count->integer()) fail("replace: count: expected an integer");
-  return made(replace(text_of(input, heap), from, to, count ? count->integer().value_or(-1) : -1, heap), heap);
+  return made(replace(to_text(input, heap), from, to, count ? count->integer().value_or(-1) : -1, heap), heap);
 }
 
 template <Case to>
 Value filter_case(const Value& input, ArgumentReader&, Heap& heap) {
-  return made(change_case(text_of(input, heap), to), heap);
+  return made(change_case(to_text(input, heap), to), heap);
 }
 
 Value filter_capitalize(const Value& input, ArgumentReader&, Heap& heap) {
-  return made(capitalize(text_of(input, heap)), heap);
+  return made(capitalize(to_text(input, heap)), heap);
 }
 
 /// Jinja's own rule: words begin behind blanks, hyphens and opening brackets.
 Value filter_title(const Value& input, ArgumentReader&, Heap& heap) {
-  const Text text = text_of(input, heap);
+  const Text text = to_text(input, heap);
   Text result;
   const std::string_view bytes = text.bytes();
   const auto separates = [&](std::size_t i) {
@@ -152,111 +147,33 @@ Value filter_int(const Value& input, ArgumentReader& arguments, Heap&) {
   return input.number() ? whole(*input.number()).value_or(otherwise) : otherwise;
 }
 
-Value filter_float(const Value& input, ArgumentReader& arguments, Heap&) {
-  const Value otherwise = arguments.take("default").value_or(Value(0.0));
-  if (const auto number = input.number()) return Value(*number);
-  if (const auto* undefined = input.get<Undefined>()) {
-    fail(undefined->what ? undefined->what->bytes() : "float: expected a value, got an undefined one");
-  }
-  const auto number = input.text() ? read_float(input.text()->bytes()) : std::nullopt;
-  return number ? Value(*number) : otherwise;
-}
-
-Value filter_abs(const Value& input, ArgumentReader&, Heap& heap) {
-  if (!input.is_number()) fail(fmt::format("abs: expected a number, got {}", input.type_name()));
-  if (input.is<BigInteger>())
-    return input.get<BigInteger>()->digits->bytes().starts_with('-') ? negative(input, heap) : input;
-  return *input.number() < 0  ? negative(input, heap)
-         : input.is<double>() ? Value(std::abs(*input.number()))
-                              : positive(input);
-}
-
-/// round() of an integer to a multiple of 10^digits: to the nearest, a tie to the even multiple.
-std::int64_t round_integer(std::int64_t value, std::int64_t digits) {
-  if (digits > 18) fail("round: precision: expected at least -18 for an integer");
-  std::int64_t unit = 1;
-  for (std::int64_t i = 0; i < digits; ++i) unit *= 10;
-  const std::int64_t rest = floor_modulo(value, unit), half = unit / 2;
-  std::int64_t result = 0;
-  bool too_large = __builtin_sub_overflow(value, rest, &result);
-  const bool up = rest > half || (rest == half && result / unit % 2 != 0);
-  too_large = too_large || (up && __builtin_add_overflow(result, unit, &result));
-  if (too_large) fail("round: expected an integer of at most 64 bits, got a larger result");
-  return result;
-}
-
-/// round() of a float: to the nearest, a tie to the even digit, decided by the exact decimal value.
-double round_to(double value, int digits) {
-  if (std::isnan(value) || std::isinf(value) || digits > 300) return value;
-  if (digits >= 0) return read_float(fmt::format("{:.{}f}", value, digits)).value_or(value);
-  const double unit = std::pow(10.0, -digits);
-  return std::nearbyint(value / unit) * unit;
-}
-
-Value filter_round(const Value& input, ArgumentReader& arguments, Heap&) {
-  const std::int64_t precision = std::clamp<std::int64_t>(arguments.take_integer("precision", 0), -300, 400);
-  const auto method = arguments.take_text("method");
-  const std::string name = method ? (*method)->bytes() : "common";
-  if (!input.is_number() || input.is<BigInteger>())
-    fail(fmt::format("round: expected a number, got {}", input.type_name()));
-  if (name == "common") {
-    if (input.integer()) return Value(precision < 0 ? round_integer(*input.integer(), -precision) : *input.integer());
-    return Value(round_to(*input.number(), static_cast<int>(precision)));
-  }
-  if (name != "ceil" && name != "floor") fail("round: method: expected common, ceil or floor");
-  const double unit = std::pow(10.0, static_cast<double>(precision));
-  const double scaled = *input.number() * unit;
-  const double whole_value = name == "ceil" ? std::ceil(scaled) : std::floor(scaled);
-  return Value((whole_value + 0.0) / unit);  // no -0.0: Python rounds to an integer here
-}
-
 /// Marks a string as HTML that needs no escaping.  Nothing is escaped here, so it changes nothing.
-Value filter_safe(const Value& input, ArgumentReader&, Heap& heap) { return made(text_of(input, heap), heap); }
+Value filter_safe(const Value& input, ArgumentReader&, Heap& heap) { return made(to_text(input, heap), heap); }
 
 constexpr Filter kFilters[] = {
-    {"abs", filter_abs},
     {"capitalize", filter_capitalize},
-    {"count", filter_length},
     {"d", filter_default},
     {"default", filter_default},
-    {"dictsort", filter_dictsort},
-    {"first", filter_first},
-    {"float", filter_float},
     {"indent", filter_indent},
     {"int", filter_int},
-    {"items", filter_items},
-    {"join", filter_join},
-    {"last", filter_last},
-    {"length", filter_length},
-    {"list", filter_list},
     {"lower", filter_case<Case::kLower>},
-    {"map", filter_map},
-    {"max", filter_max},
-    {"min", filter_min},
-    {"reject", filter_reject},
-    {"rejectattr", filter_rejectattr},
     {"replace", filter_replace},
-    {"reverse", filter_reverse},
-    {"round", filter_round},
     {"safe", filter_safe},
-    {"select", filter_select},
-    {"selectattr", filter_selectattr},
-    {"sort", filter_sort},
     {"string", filter_string},
-    {"sum", filter_sum},
     {"title", filter_title},
     {"tojson", filter_tojson},
     {"trim", filter_trim},
-    {"unique", filter_unique},
     {"upper", filter_case<Case::kUpper>},
 };
 
 }  // namespace
 
 const Filter* find_filter(std::string_view name) {
-  const auto* found =
-      std::find_if(std::begin(kFilters), std::end(kFilters), [&](const Filter& filter) { return filter.name == name; });
-  return found != std::end(kFilters) ? found : nullptr;
+  for (const std::span<const Filter> filters : {std::span<const Filter>(kFilters), list_filters()}) {
+    const auto found = std::ranges::find(filters, name, &Filter::name);
+    if (found != filters.end()) return &*found;
+  }
+  return nullptr;
 }
 
 }  // namespace kl::jinja

@@ -1,8 +1,7 @@
-// The filters of lists and dicts; filters.cc has the others, and the table of all.
+// The filters of lists and dicts; filters.cc has the others.
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <unordered_set>
 #include <utility>
 
 #include "jinja/characters.h"
@@ -80,7 +79,8 @@ std::vector<Value> items_or_nothing(const Value& input, Heap& heap) {
 }
 
 /// select, reject, selectattr, rejectattr: items, or attributes of them, that pass a test.
-Value choose(const Value& input, ArgumentReader& arguments, Heap& heap, bool by_attribute, bool wanted) {
+template <bool by_attribute, bool wanted>
+Value choose(const Value& input, ArgumentReader& arguments, Heap& heap) {
   const AttributePath path(by_attribute ? std::optional(arguments.require("attribute")) : std::nullopt, heap);
   const auto name = arguments.take_text("test");
   const Test* test = name ? find_test((*name)->bytes()) : nullptr;
@@ -99,27 +99,6 @@ Value choose(const Value& input, ArgumentReader& arguments, Heap& heap, bool by_
   }
   return Value(heap.list(std::move(chosen)));
 }
-
-Value extreme(const Value& input, ArgumentReader& arguments, Heap& heap, bool greatest) {
-  const bool case_sensitive = arguments.take_bool("case_sensitive", false);
-  const AttributePath path(arguments.take("attribute"), heap);
-  const std::vector<Value> items = items_of(input, heap);
-  if (items.empty()) return heap.undefined("No aggregated item, sequence was empty.");
-  const auto key_of = [&](const Value& item) {
-    return case_sensitive ? path.of(item) : without_case(path.of(item), heap);
-  };
-  std::size_t best = 0;
-  Value best_key = key_of(items[0]);
-  for (std::size_t i = 1; i < items.size(); ++i) {
-    Value key = key_of(items[i]);
-    if (!(greatest ? is_less(best_key, key, heap) : is_less(key, best_key, heap))) continue;
-    best = i;
-    best_key = std::move(key);
-  }
-  return items[best];
-}
-
-}  // namespace
 
 Value filter_dictsort(const Value& input, ArgumentReader& arguments, Heap& heap) {
   const bool case_sensitive = arguments.take_bool("case_sensitive", false);
@@ -149,22 +128,6 @@ Value filter_sort(const Value& input, ArgumentReader& arguments, Heap& heap) {
     keyed.emplace_back(case_sensitive ? path.of(item) : without_case(path.of(item), heap), item);
   }
   return Value(heap.list(sorted(std::move(keyed), reverse, heap)));
-}
-
-Value filter_unique(const Value& input, ArgumentReader& arguments, Heap& heap) {
-  const bool case_sensitive = arguments.take_bool("case_sensitive", false);
-  const AttributePath path(arguments.take("attribute"), heap);
-  Dict* seen = heap.dict();
-  std::vector<Value> items;
-  for (const Value& item : items_of(input, heap)) {
-    const Value key = case_sensitive ? path.of(item) : without_case(path.of(item), heap);
-    if (seen->find(key) != nullptr) continue;
-    heap.grow(4);
-    if (!seen->put(key, Value(true)))
-      fail(fmt::format("unique: expected items that can be keys, got {}", key.type_name()));
-    items.push_back(item);
-  }
-  return Value(heap.list(std::move(items)));
 }
 
 Value filter_first(const Value& input, ArgumentReader&, Heap& heap) {
@@ -233,26 +196,6 @@ Value filter_map(const Value& input, ArgumentReader& arguments, Heap& heap) {
   return Value(heap.list(std::move(results)));
 }
 
-Value filter_max(const Value& input, ArgumentReader& arguments, Heap& heap) {
-  return extreme(input, arguments, heap, true);
-}
-Value filter_min(const Value& input, ArgumentReader& arguments, Heap& heap) {
-  return extreme(input, arguments, heap, false);
-}
-
-Value filter_select(const Value& input, ArgumentReader& arguments, Heap& heap) {
-  return choose(input, arguments, heap, false, true);
-}
-Value filter_reject(const Value& input, ArgumentReader& arguments, Heap& heap) {
-  return choose(input, arguments, heap, false, false);
-}
-Value filter_selectattr(const Value& input, ArgumentReader& arguments, Heap& heap) {
-  return choose(input, arguments, heap, true, true);
-}
-Value filter_rejectattr(const Value& input, ArgumentReader& arguments, Heap& heap) {
-  return choose(input, arguments, heap, true, false);
-}
-
 Value filter_reverse(const Value& input, ArgumentReader&, Heap& heap) {
   std::vector<Value> items = items_of(input, heap);
   std::reverse(items.begin(), items.end());
@@ -260,12 +203,26 @@ Value filter_reverse(const Value& input, ArgumentReader&, Heap& heap) {
   return Value(heap.text(join(Text(), items, heap)));
 }
 
-Value filter_sum(const Value& input, ArgumentReader& arguments, Heap& heap) {
-  const AttributePath path(arguments.take("attribute"), heap);
-  Value total = arguments.take("start").value_or(Value(std::int64_t{0}));
-  if (total.text()) fail("sum: expected numbers, got a string");
-  for (const Value& item : items_of(input, heap)) total = calculate(Operator::kAdd, total, path.of(item), heap);
-  return total;
-}
+constexpr Filter kFilters[] = {
+    {"count", filter_length},
+    {"dictsort", filter_dictsort},
+    {"first", filter_first},
+    {"items", filter_items},
+    {"join", filter_join},
+    {"last", filter_last},
+    {"length", filter_length},
+    {"list", filter_list},
+    {"map", filter_map},
+    {"reject", choose<false, false>},
+    {"rejectattr", choose<true, false>},
+    {"reverse", filter_reverse},
+    {"select", choose<false, true>},
+    {"selectattr", choose<true, true>},
+    {"sort", filter_sort},
+};
+
+}  // namespace
+
+std::span<const Filter> list_filters() { return kFilters; }
 
 }  // namespace kl::jinja

@@ -7,15 +7,11 @@
 #include <unordered_map>
 
 #include "jinja/failure.h"
+#include "jinja/operators.h"
 #include "jinja/print.h"
 
 namespace kl::jinja {
 namespace {
-
-void put(Dict& dict, const Value& key, const Value& value, Heap& heap) {
-  heap.grow(4);
-  if (!dict.put(key, value)) fail(fmt::format("expected a key of a dict, got {}", key.type_name()));
-}
 
 /// dict(other, name=value, ...): at most one other.
 void fill(Dict& dict, ArgumentReader& arguments, Heap& heap) {

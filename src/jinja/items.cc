@@ -186,4 +186,9 @@ Value slice_of(const Value& value, const Value& first, const Value& last, const 
   return Value(made);
 }
 
+void put(Dict& dict, const Value& key, Value value, Heap& heap) {
+  heap.grow(4);
+  if (!dict.put(key, std::move(value))) fail(fmt::format("expected a key of a dict, got {}", key.type_name()));
+}
+
 }  // namespace kl::jinja

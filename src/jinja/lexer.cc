@@ -7,10 +7,10 @@
 #include <optional>
 
 #include "base/printable.h"
+#include "base/utf8.h"
 #include "jinja/characters.h"
 #include "jinja/string_literal.h"
 #include "kl/error.h"
-#include "text/utf8.h"
 
 namespace kl::jinja {
 namespace {

@@ -230,11 +230,6 @@ Value list_dict(Dict& dict, ArgumentReader&, Heap& heap) {
   return Value(heap.list(std::move(items)));
 }
 
-void put(Dict& dict, const Value& key, Value value, Heap& heap) {
-  heap.grow(4);
-  if (!dict.put(key, std::move(value))) fail(fmt::format("expected a key of a dict, got {}", key.type_name()));
-}
-
 Value update_dict(Dict& dict, ArgumentReader& arguments, Heap& heap) {
   const Arguments given = arguments.rest();
   for (const Value& other : given.positional) {

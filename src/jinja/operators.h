@@ -44,4 +44,7 @@ Value attribute_of(const Value& value, std::string_view name, Heap& heap);
 /// value[first:last:step]; none for what is left out.
 Value slice_of(const Value& value, const Value& first, const Value& last, const Value& step, Heap& heap);
 
+/// dict[key] = value, counted.  Throws Failure if nothing can have such a key.
+void put(Dict& dict, const Value& key, Value value, Heap& heap);
+
 }  // namespace kl::jinja

@@ -35,7 +35,8 @@ class Parser {
     return made;
   }
 
-  /// Statements up to a block that begins with one of `ends`, whose name is the current token then; without `ends`, all.
+  /// Statements up to a block that begins with one of `ends`, whose name is the current token then; without `ends`,
+  /// all.
   Body body(Names ends) {
     const Nesting nesting(depth_, tokens_);
     const int line = tokens_.now().line;

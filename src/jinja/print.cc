@@ -24,7 +24,7 @@ std::string represent_text(const std::string& text) {
       result += static_cast<char>(c);
     } else if (c == '\n' || c == '\r' || c == '\t') {
       result += c == '\n' ? "\\n" : c == '\r' ? "\\r" : "\\t";
-    } else if (is_printable(c)) {
+    } else if ((unicode_classes(c) & kPrintable) != 0) {
       result.append(text, i, bytes);
     } else {
       result += c < 0x100     ? fmt::format("\\x{:02x}", c)
@@ -46,9 +46,27 @@ std::string represent_atom(const Value& value) {
   return fmt::format("<{}>", value.type_name());
 }
 
-class Representation {
+/// A text in the making, whose bytes are counted.
+class Output {
  public:
-  explicit Representation(Heap& heap) : heap_(heap) {}
+  explicit Output(Heap& heap) : heap_(heap) {}
+  std::string take() { return std::move(result_); }
+
+ protected:
+  void put(std::string_view text) {
+    heap_.work(text.size());
+    heap_.check_length(result_.size() + text.size());
+    result_ += text;
+  }
+
+ private:
+  Heap& heap_;
+  std::string result_;
+};
+
+class Representation : public Output {
+ public:
+  using Output::Output;
 
   void add(const Value& value, int depth) {
     if (depth > kMaxDepth) fail(fmt::format("expected values at most {} deep", kMaxDepth));
@@ -69,14 +87,7 @@ class Representation {
     }
   }
 
-  std::string take() { return std::move(result_); }
-
  private:
-  void put(std::string_view text) {
-    heap_.work(text.size());
-    heap_.check_length(result_.size() + text.size());
-    result_ += text;
-  }
   void add_items(const List& list, int depth) {
     put(list.is_tuple ? "(" : "[");
     for (std::size_t i = 0; i < list.items.size(); ++i) {
@@ -95,14 +106,11 @@ class Representation {
     }
     put("}");
   }
-
-  Heap& heap_;
-  std::string result_;
 };
 
-class JsonWriter {
+class JsonWriter : public Output {
  public:
-  JsonWriter(const JsonStyle& style, Heap& heap) : style_(style), heap_(heap) {}
+  JsonWriter(const JsonStyle& style, Heap& heap) : Output(heap), style_(style) {}
 
   void add(const Value& value, std::size_t depth) {
     if (depth > kMaxDepth) fail(fmt::format("tojson: expected values at most {} deep", kMaxDepth));
@@ -117,15 +125,7 @@ class JsonWriter {
     }
   }
 
-  std::string take() { return std::move(result_); }
-
  private:
-  void put(std::string_view text) {
-    heap_.work(text.size());
-    heap_.check_length(result_.size() + text.size());
-    result_ += text;
-  }
-
   static std::string atom(const Value& value) {
     if (value.is_none()) return "null";
     if (const auto* boolean = value.get<bool>()) return *boolean ? "true" : "false";
@@ -209,8 +209,6 @@ class JsonWriter {
   }
 
   const JsonStyle& style_;
-  Heap& heap_;
-  std::string result_;
 };
 
 }  // namespace

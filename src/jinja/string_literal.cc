@@ -8,7 +8,7 @@
 namespace kl::jinja {
 namespace {
 
-/// Reads up to `max` digits; exactly so many if `exact`.
+/// Reads up to `max` digits; exactly `max` if `exact`.
 std::optional<std::uint32_t> read_code(std::string_view& text, std::size_t max, int base, bool exact) {
   std::uint32_t code = 0;
   const std::string_view digits = text.substr(0, max);
@@ -76,7 +76,7 @@ std::optional<std::string> unescape(std::string_view body) {
       continue;
     }
     if (!code || *code >= 0x110000 || (*code >= 0xD800 && *code < 0xE000)) return std::nullopt;
-    append_character(text, *code);
+    text += to_utf8(*code);
   }
   return text;
 }

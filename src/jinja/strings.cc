@@ -34,12 +34,6 @@ class Strippable {
   std::unordered_set<std::uint32_t> characters_;
 };
 
-std::size_t last_character(std::string_view text) {
-  std::size_t last = text.size() - 1;
-  while ((static_cast<unsigned char>(text[last]) & 0xC0) == 0x80) --last;
-  return last;
-}
-
 /// Walks over the characters: change(place, length) gives what stands in place of each.
 template <class Change>
 Text map_characters(const Text& text, Change change) {
@@ -61,49 +55,49 @@ std::string lower_at(const Text& text, std::size_t i) {
     const std::string_view rest = bytes.substr(i + 2);
     if (rest.empty() || !is_cased(first_character(rest))) return "\xCF\x82";
   }
-  return convert(c, Case::kLower);
+  return to_case(c, Case::kLower);
+}
+
+struct Word {
+  std::size_t begin, end;
+};
+
+/// What stands between stretches of whitespace.
+std::vector<Word> words_of(std::string_view text, Heap& heap) {
+  std::vector<Word> words;
+  std::size_t at = 0;
+  while (true) {
+    at = text.size() - lstrip(text.substr(at)).size();
+    if (at == text.size()) return words;
+    const std::size_t begin = at;
+    while (at < text.size() && space_length(text.substr(at)) == 0) at += character_length(text[at]);
+    words.push_back({begin, at});
+    heap.grow(1);
+  }
+}
+
+/// How many of them split() gives one by one; the others are one part, with the whitespace inside and behind it
+/// (rsplit: before it).
+std::size_t num_cut(const std::vector<Word>& words, std::int64_t count) {
+  return count < 0 ? words.size() : std::min(words.size(), static_cast<std::size_t>(count));
 }
 
 std::vector<Text> split_at_spaces(const Text& text, std::int64_t count, Heap& heap) {
+  const std::vector<Word> words = words_of(text.bytes(), heap);
+  const std::size_t n = num_cut(words, count);
   std::vector<Text> parts;
-  const std::string_view bytes = text.bytes();
-  std::size_t at = 0;
-  while (true) {
-    at = bytes.size() - lstrip(bytes.substr(at)).size();
-    if (at >= bytes.size()) return parts;
-    if (count >= 0 && parts.size() == static_cast<std::size_t>(count)) {
-      parts.push_back(text.substr(at));  // with the whitespace at its end
-      return parts;
-    }
-    std::size_t end = at;
-    while (end < bytes.size() && space_length(bytes.substr(end)) == 0) end += character_length(bytes[end]);
-    parts.push_back(text.substr(at, end - at));
-    heap.grow(1);
-    at = end;
-  }
+  for (std::size_t i = 0; i < n; ++i) parts.push_back(text.substr(words[i].begin, words[i].end - words[i].begin));
+  if (n < words.size()) parts.push_back(text.substr(words[n].begin));
+  return parts;
 }
 
 std::vector<Text> rsplit_at_spaces(const Text& text, std::int64_t count, Heap& heap) {
+  const std::vector<Word> words = words_of(text.bytes(), heap);
+  const std::size_t first = words.size() - num_cut(words, count);
   std::vector<Text> parts;
-  std::string_view left = text.bytes();
-  while (true) {
-    left = rstrip(left);
-    if (left.empty()) break;
-    if (count >= 0 && parts.size() == static_cast<std::size_t>(count)) {
-      parts.push_back(text.substr(0, left.size()));  // with the whitespace at its beginning
-      break;
-    }
-    std::size_t begin = left.size();
-    while (begin > 0) {
-      const std::size_t last = last_character(left.substr(0, begin));
-      if (space_length(left.substr(last)) > 0) break;
-      begin = last;
-    }
-    parts.push_back(text.substr(begin, left.size() - begin));
-    heap.grow(1);
-    left = left.substr(0, begin);
-  }
-  std::reverse(parts.begin(), parts.end());
+  if (first > 0) parts.push_back(text.substr(0, words[first - 1].end));
+  for (std::size_t i = first; i < words.size(); ++i)
+    parts.push_back(text.substr(words[i].begin, words[i].end - words[i].begin));
   return parts;
 }
 
@@ -166,13 +160,13 @@ Text replace(const Text& text, const Text& from, const Text& to, std::int64_t co
 Text change_case(const Text& text, Case to) {
   return map_characters(text, [&](std::size_t i) {
     return to == Case::kLower ? lower_at(text, i)
-                              : convert(first_character(std::string_view(text.bytes()).substr(i)), to);
+                              : to_case(first_character(std::string_view(text.bytes()).substr(i)), to);
   });
 }
 
 Text capitalize(const Text& text) {
   return map_characters(text, [&](std::size_t i) {
-    return i == 0 ? convert(first_character(text.bytes()), Case::kTitle) : lower_at(text, i);
+    return i == 0 ? to_case(first_character(text.bytes()), Case::kTitle) : lower_at(text, i);
   });
 }
 
@@ -180,7 +174,7 @@ Text title(const Text& text) {
   bool in_word = false;
   return map_characters(text, [&](std::size_t i) {
     const std::uint32_t c = first_character(std::string_view(text.bytes()).substr(i));
-    const std::string changed = in_word ? lower_at(text, i) : convert(c, Case::kTitle);
+    const std::string changed = in_word ? lower_at(text, i) : to_case(c, Case::kTitle);
     in_word = is_cased(c);
     return changed;
   });

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "base/utf8.h"
 #include "jinja/ast.h"
 #include "jinja/failure.h"
 #include "jinja/from_json.h"
@@ -17,9 +18,7 @@ namespace {
 std::string shortened(std::string message) {
   constexpr std::size_t kMost = 4096;
   if (message.size() <= kMost) return message;
-  std::size_t end = kMost;
-  while ((static_cast<unsigned char>(message[end]) & 0xC0) == 0x80) --end;  // not inside a character
-  message.resize(end);
+  message.resize(last_character(std::string_view(message).substr(0, kMost + 1)));  // not inside a character
   return message + "...";
 }
 

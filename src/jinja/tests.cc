@@ -3,12 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 
-#include "jinja/characters.h"
 #include "jinja/failure.h"
 #include "jinja/operators.h"
-#include "jinja/strings.h"
 
 namespace kl::jinja {
 namespace {
@@ -44,23 +41,6 @@ bool parity(const Value& value, ArgumentReader&, Heap& heap) {
   return leaves(value, Value(std::int64_t{2}), rest, heap);
 }
 
-/// str.islower, str.isupper: there is a cased character, and none of the other case.
-template <Case to>
-bool has_case(const Value& value, ArgumentReader&, Heap& heap) {
-  if (value.text() == nullptr) return false;
-  const std::string_view text = value.text()->bytes();
-  heap.work(text.size());
-  bool any = false;
-  for (std::size_t i = 0; i < text.size(); i += character_length(text[i])) {
-    const std::uint32_t c = first_character(text.substr(i));
-    if (!is_cased(c)) continue;
-    any = true;
-    const auto self = text.substr(i, character_length(text[i]));
-    if (convert(c, to) != self) return false;
-  }
-  return any;
-}
-
 constexpr Test kTests[] = {
     {"defined", plain<[](const Value& v) { return !v.is_undefined(); }>},
     {"undefined", plain<[](const Value& v) { return v.is_undefined(); }>},
@@ -80,8 +60,6 @@ constexpr Test kTests[] = {
     {"even", parity<0>},
     {"divisibleby", [](const Value& v, ArgumentReader& arguments,
                        Heap& heap) { return leaves(v, arguments.require("num"), 0, heap); }},
-    {"lower", has_case<Case::kLower>},
-    {"upper", has_case<Case::kUpper>},
     {"in", compares<Operator::kIn>},
     {"eq", compares<Operator::kEqual>},
     {"equalto", compares<Operator::kEqual>},

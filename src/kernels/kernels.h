@@ -139,8 +139,10 @@ using ShortConvFn = void (*)(const ShortConvArgs& a, std::ptrdiff_t c0, std::ptr
 /// What the recurrence needs of one token and head, made by kda_prepare.  All [K] but the two scalars.
 /// A record is 4 K + 16 floats: alpha, k, k*alpha, q*alpha, then {q.k, beta}.
 struct KdaRecord {
+  /// Floats of a record.
   static constexpr std::ptrdiff_t floats(std::ptrdiff_t K) { return 4 * K + 16; }
   static constexpr std::ptrdiff_t kAlpha = 0, kK = 1, kKAlpha = 2, kQAlpha = 3;  // times K
+  /// Where the scalars q.k and beta lie.
   static constexpr std::ptrdiff_t qk(std::ptrdiff_t K) { return 4 * K; }
   static constexpr std::ptrdiff_t beta(std::ptrdiff_t K) { return 4 * K + 1; }
 };
@@ -335,9 +337,9 @@ using MatmulBf16Fn = void (*)(const MatmulBf16Args& a) noexcept;
 struct AttendBf16Args {
   const Bf16Pair* q;          // [ceil(C / 2), kLanes] pairs along C; with odd C the last ones end in 0
   const std::int64_t* limit;  // [kLanes] keys at positions >= limit are masked; 0 = idle lane
-  const Bf16Pair* k;          // [n, ceil(C / 2)] rows k_stride apart, pairs along C
-  std::ptrdiff_t k_stride;
-  const Bf16Pair* v;  // [ceil(n / 2), Dv] pairs of keys
+  const Bf16Pair* k;          // [n, ceil(C / 2)] rows k_stride apart, pairs along C; nullptr: scores has the products
+  std::ptrdiff_t k_stride;    // q.k already, as MatmulBf16Fn gives them for rows k and the panel q
+  const Bf16Pair* v;          // [ceil(n / 2), Dv] pairs of keys
   std::ptrdiff_t C, Dv;
   std::ptrdiff_t n;       // keys in this block, <= kKeyBlock
   std::int64_t position;  // of the first key
@@ -384,6 +386,7 @@ struct Kernels {
   WeightRowFn weight_row;
   QuantizeRowFn quantize_row;
   MatmulFn matmul;
+  MatmulFn matmul_far_ahead;  // the same, asking for weights earlier: for some CPUs (select.cc); nullptr: no such form
   MatmulTransposedFn matmul_transposed;
   RmsNormFn rms_norm;
   AddFn add;

@@ -20,6 +20,7 @@ struct LatentFormat {
   LatentType type = LatentType::kF32;
   std::ptrdiff_t R = 0, P = 0;
 
+  /// Numbers of a row.
   constexpr std::ptrdiff_t floats() const { return R + P; }
   /// A multiple of four bytes.
   constexpr std::ptrdiff_t row_bytes() const {

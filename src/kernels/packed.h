@@ -41,13 +41,17 @@ struct PackedFormat {
     if (group == 16) return scale_type == DType::kF32 && (bits == 4 || (bits == 6 && !has_minimum));
     return (bits == 4 || bits == 8) && (group == 32 || (group == 64 && has_minimum));
   }
+  /// Bytes of the numbers of a tile.
   constexpr std::ptrdiff_t quant_bytes() const { return kTileOutputs * kTileInputs * bits / 8; }
+  /// Bytes of the scales of a tile; its minima take as many.
   constexpr std::ptrdiff_t scales_bytes() const {
     return kTileInputs / group * kTileOutputs * static_cast<std::ptrdiff_t>(size_of(scale_type));
   }
+  /// Bytes of a tile; tiles of a block; bytes of a block.
   constexpr std::ptrdiff_t tile_bytes() const { return quant_bytes() + (has_minimum ? 2 : 1) * scales_bytes(); }
   constexpr std::ptrdiff_t tiles(std::ptrdiff_t K) const { return (K + kTileInputs - 1) / kTileInputs; }
   constexpr std::ptrdiff_t block_bytes(std::ptrdiff_t K) const { return tiles(K) * tile_bytes(); }
+  /// Bytes of a matrix.
   constexpr std::ptrdiff_t matrix_bytes(std::ptrdiff_t N, std::ptrdiff_t K) const {
     return (N + kTileOutputs - 1) / kTileOutputs * block_bytes(K);
   }
@@ -61,6 +65,7 @@ struct PackedFormat {
 /// of x as quantised, for minima), sum of two groups [G / 2] f32, zero of each 16 [2 G] int32 (-8 times the sum of 16 q, for
 /// weights in groups of 16).
 struct ActivationRow {
+  /// K in whole tiles; groups of such a row; where each part of the row begins, in bytes; bytes of the row, whole lines.
   static constexpr std::ptrdiff_t padded(std::ptrdiff_t K) { return (K + kTileInputs - 1) / kTileInputs * kTileInputs; }
   static constexpr std::ptrdiff_t groups(std::ptrdiff_t K) { return padded(K) / kActivationGroup; }
   static constexpr std::ptrdiff_t scale_at(std::ptrdiff_t K) { return padded(K); }

@@ -23,10 +23,12 @@ using ReadLoop = std::uint64_t (*)(const void* data, std::ptrdiff_t bytes) noexc
 
 namespace avx2 {
 extern const PeakLoop peaks[3];
+/// A ReadLoop.
 std::uint64_t read_once(const void* data, std::ptrdiff_t bytes) noexcept;
 }  // namespace avx2
 namespace avx512 {
 extern const PeakLoop peaks[3];
+/// A ReadLoop.
 std::uint64_t read_once(const void* data, std::ptrdiff_t bytes) noexcept;
 }  // namespace avx512
 

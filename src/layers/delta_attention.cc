@@ -6,27 +6,6 @@
 namespace kl {
 namespace {
 
-/// Scratch of one forward(), in the order of its use; forward() and plan() take the same.
-struct Buffers {
-  std::ptrdiff_t stride;             // between rows of q, k, v, f and g: H*K and a cache line, lest a head's rows,
-                                     // which are read together, all fall on the same few lines of the L1 cache
-  float *q, *k, *v;                  // [T, H*K] projections, before convolution
-  float *f_a, *g_a;                  // [T, K] low-rank halves of the two gates
-  float *f, *g;                      // [T, H*K] forget-gate logits, output-gate logits
-  float* b;                          // [T, H] write-strength logits
-  float* o;                          // [T, H*V] what the heads read, normed and gated
-  float *x_q, *f_a_q, *g_a_q, *o_q;  // x, f_a, g_a and o quantised
-  float* heads;                      // [workers, HeadScratch]
-
-  Buffers(const ModelArgs& args, Arena& arena, std::ptrdiff_t T, int workers);
-
-  /// What head h of H reads, from row `row` on.
-  KdaHeadInputs inputs(std::ptrdiff_t h, std::ptrdiff_t row, std::ptrdiff_t H, std::ptrdiff_t K) const {
-    const std::ptrdiff_t at = row * stride + h * K;
-    return {q + at, k + at, v + at, f + at, stride, b + row * H + h, H};
-  }
-};
-
 /// What a thread needs for one head and a block of its tokens: small enough to stay in the L2 cache.
 struct HeadScratch {
   float *q, *k, *v;  // [kGatedDeltaBlock, K] after convolution and SiLU
@@ -34,33 +13,49 @@ struct HeadScratch {
   float* records;    // gated_delta_scratch(K)
   float* memory;     // a copy of the head's memory, for tentative tokens
 
-  HeadScratch(float* p, std::ptrdiff_t K)
-      : q(p),
-        k(q + kGatedDeltaBlock * K),
-        v(k + kGatedDeltaBlock * K),
-        o(v + kGatedDeltaBlock * K),
-        records(o + kGatedDeltaBlock * K),
-        memory(records + gated_delta_scratch(K)) {}
-  static std::ptrdiff_t floats(const ModelArgs& args) {
+  /// For any head of the layer.
+  HeadScratch(Arena& arena, const ModelArgs& args) {
     const std::ptrdiff_t K = args.kda_head_dim;
-    return 4 * kGatedDeltaBlock * K + gated_delta_scratch(K) + KdaCache::head_copy_floats(K, K, args.kda_conv_size);
+    for (float** p : {&q, &k, &v, &o}) *p = arena.take<float>(kGatedDeltaBlock * K);
+    records = arena.take<float>(gated_delta_scratch(K));
+    memory = arena.take<float>(KdaCache::head_copy_floats(K, K, args.kda_conv_size));
   }
 };
 
-Buffers::Buffers(const ModelArgs& args, Arena& arena, std::ptrdiff_t T, int workers) {
-  const std::ptrdiff_t H = args.kda_num_heads, K = args.kda_head_dim;
-  stride = H * K + 16;
-  for (float** p : {&q, &k, &v, &f, &g}) *p = arena.take(T * stride);
-  f_a = arena.take(T * K);
-  g_a = arena.take(T * K);
-  b = arena.take(T * H);
-  o = arena.take(T * H * K);
-  x_q = arena.take(quantized_floats(T, args.hidden_size));
-  f_a_q = arena.take(quantized_floats(T, K));
-  g_a_q = arena.take(quantized_floats(T, K));
-  o_q = arena.take(quantized_floats(T, H * K));
-  heads = arena.take(workers * HeadScratch::floats(args));
-}
+/// Scratch of one forward(), in the order of its use; forward() and plan() take the same.
+struct Buffers {
+  std::ptrdiff_t stride;                 // between rows of q, k, v, f and g: H*K and a cache line, lest a head's rows,
+                                         // which are read together, all fall on the same few lines of the L1 cache
+  float *q, *k, *v;                      // [T, H*K] projections, before convolution
+  float *f_a, *g_a;                      // [T, K] low-rank halves of the two gates
+  float *f, *g;                          // [T, H*K] forget-gate logits, output-gate logits
+  float* b;                              // [T, H] write-strength logits
+  float* o;                              // [T, H*V] what the heads read, normed and gated
+  std::byte *x_q, *f_a_q, *g_a_q, *o_q;  // x, f_a, g_a and o quantised
+  ArenaArray<HeadScratch> heads;         // [workers]
+
+  /// For T tokens.
+  Buffers(const ModelArgs& args, Arena& arena, std::ptrdiff_t T, int workers) {
+    const std::ptrdiff_t H = args.kda_num_heads, K = args.kda_head_dim;
+    stride = H * K + 16;
+    for (float** p : {&q, &k, &v, &f, &g}) *p = arena.take<float>(T * stride);
+    f_a = arena.take<float>(T * K);
+    g_a = arena.take<float>(T * K);
+    b = arena.take<float>(T * H);
+    o = arena.take<float>(T * H * K);
+    x_q = arena.take<std::byte>(quantized_bytes(T, args.hidden_size));
+    f_a_q = arena.take<std::byte>(quantized_bytes(T, K));
+    g_a_q = arena.take<std::byte>(quantized_bytes(T, K));
+    o_q = arena.take<std::byte>(quantized_bytes(T, H * K));
+    heads = ArenaArray<HeadScratch>(arena, workers, args);
+  }
+
+  /// What head h of H reads, from row `row` on.
+  KdaHeadInputs inputs(std::ptrdiff_t h, std::ptrdiff_t row, std::ptrdiff_t H, std::ptrdiff_t K) const {
+    const std::ptrdiff_t at = row * stride + h * K;
+    return {q + at, k + at, v + at, f + at, stride, b + row * H + h, H};
+  }
+};
 
 /// What the heads of a layer share.
 struct Heads {
@@ -131,15 +126,23 @@ void Heads::run(std::ptrdiff_t h, const Segment& segment, KdaCache& cache, const
       }
     });
   };
+  // 1. What the pass before left behind: held tokens that were kept since are true, and come before everything else.
   const std::ptrdiff_t firm = segment.count - segment.tentative, first_tentative = segment.first + firm;
   const KdaHeadMemory memory = cache.memory_of(h);
   if (cache.held.kept) replay(h, cache, memory, s);
+
+  // 2. The rows that nobody will take back.
   read_rows(segment.first, firm, memory);
   if (segment.tentative == 0) return;
 
+  // 3. The tentative rows at the segment's end read from a copy of the memory, which forgets them with the task.  Those
+  //    that earlier passes of the call have held are on trial as well: the copy has to see them first.
   const KdaHeadMemory trial = cache.copy_of(memory, s.memory);
-  if (!cache.held.kept) replay(h, cache, trial, s);  // from earlier passes of the call
+  if (!cache.held.kept) replay(h, cache, trial, s);
   read_rows(first_tentative, segment.tentative, trial);
+
+  // 4. Their inputs are held behind those, or in place of those that step 1 has written for good, until keep() says how
+  //    many are true.
   const KdaHeadInputs from = b.inputs(h, first_tentative, H, K),
                       to = cache.held.rows(h, cache.held.kept ? 0 : cache.held.count);
   for (std::ptrdiff_t t = 0; t < segment.tentative; ++t) {
@@ -200,7 +203,7 @@ void KimiDeltaAttention::forward(const KdaWeights& w, const ModelArgs& args, con
   const Heads heads{w, args, c.kernels};
   c.pool.parallel_for(num_tasks, [&](std::ptrdiff_t task, int worker) {
     const std::size_t s = static_cast<std::size_t>(task / H);
-    heads.run(task % H, segments[s], *caches[s], b, HeadScratch(b.heads + worker * HeadScratch::floats(args), K));
+    heads.run(task % H, segments[s], *caches[s], b, b.heads[worker]);
   });
   for (std::size_t s = 0; s < segments.size(); ++s) {
     KdaHeldTokens& held = caches[s]->held;
@@ -216,11 +219,10 @@ void KimiDeltaAttention::settle(const KdaWeights& w, const ModelArgs& args, cons
                                 KdaCache& cache) noexcept {
   if (!cache.held.kept) return;
   const ArenaScope scope(c.arena);
-  float* scratch = c.arena.take(c.pool.size() * HeadScratch::floats(args));
+  const ArenaArray<HeadScratch> scratch(c.arena, c.pool.size(), args);
   const Heads heads{w, args, c.kernels};
   c.pool.parallel_for(args.kda_num_heads, [&](std::ptrdiff_t h, int worker) {
-    heads.replay(h, cache, cache.memory_of(h),
-                 HeadScratch(scratch + worker * HeadScratch::floats(args), args.kda_head_dim));
+    heads.replay(h, cache, cache.memory_of(h), scratch[worker]);
   });
   cache.keep(0);
 }

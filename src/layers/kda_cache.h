@@ -16,6 +16,7 @@ struct KdaHeadInputs {
   float* b;  // [T] write-strength logits
   std::ptrdiff_t b_stride;
 
+  /// The tokens from t on.
   KdaHeadInputs from(std::ptrdiff_t t) const {
     return {q + t * stride, k + t * stride, v + t * stride, f + t * stride, stride, b + t * b_stride, b_stride};
   }
@@ -33,8 +34,9 @@ struct KdaHeadMemory {
 /// Writing cannot be undone, and this is far less than a copy of S.  Copying copies the rows there are, not the room.
 class KdaHeldTokens {
  public:
+  /// No tokens, and no room for any.
   KdaHeldTokens(std::ptrdiff_t num_heads, std::ptrdiff_t K) : H_(num_heads), K_(K) {}
-  KdaHeldTokens(const KdaHeldTokens& other);
+  KdaHeldTokens(const KdaHeldTokens& other);  ///< may throw std::bad_alloc
   KdaHeldTokens(KdaHeldTokens&&) noexcept = default;
   KdaHeldTokens& operator=(KdaHeldTokens) noexcept;
 
@@ -44,8 +46,10 @@ class KdaHeldTokens {
   /// Rows of head h from row t on.  REQUIRES: reserve()d.
   KdaHeadInputs rows(std::ptrdiff_t h, std::ptrdiff_t t);
 
-  std::size_t bytes() const { return buffer_.size() * sizeof(float); }
-  const void* data() const { return buffer_.data(); }
+  std::size_t bytes() const { return buffer_.size() * sizeof(float); }  ///< of the room, used or not
+  const void* data() const { return buffer_.data(); }                   ///< where it begins
+
+  /// Floats of one token.
   static constexpr std::ptrdiff_t row_floats(std::ptrdiff_t H, std::ptrdiff_t K) { return 4 * H * K + H; }
 
   std::ptrdiff_t count = 0;  ///< rows present
@@ -77,8 +81,10 @@ struct KdaCache {
   AlignedBuffer conv;  // [3, W-1, H*K]: last raw q, k, v projections, oldest first
   KdaHeldTokens held;  // tokens that S and conv have not seen: tentative ones, or kept ones not written yet
 
-  KdaHeadMemory memory_of(std::ptrdiff_t head);
-  std::vector<float> S_hkv() const;  ///< [H, K, V] copy
+  KdaHeadMemory memory_of(std::ptrdiff_t head);  ///< where this head's part of S and conv lies
+  std::vector<float> S_hkv() const;              ///< [H, K, V] copy
+
+  /// All that is held, room for tentative tokens included.
   std::size_t bytes() const { return (S.size() + conv.size()) * sizeof(float) + held.bytes(); }
 
   /// Calls f(start, bytes) for every piece of memory held.
@@ -103,6 +109,7 @@ struct KdaCache {
   KdaHeadMemory copy_of(const KdaHeadMemory& memory, float* scratch) const noexcept;
 
  private:
+  /// Bytes of one head's S.
   std::ptrdiff_t head_bytes() const { return kda_state_elements(K, V) * static_cast<std::ptrdiff_t>(size_of(S_type)); }
 };
 

@@ -9,17 +9,19 @@ namespace {
 
 /// Scratch of one forward() that both forms need.
 struct Buffers {
-  float* q;          // [T, H, N + P]
-  float* a;          // [T, R + P] latent before its norm, shared key part
-  float* o;          // [T, H, V]
-  float *x_q, *o_q;  // x and o quantised
+  float* q;              // [T, H, N + P]
+  float* a;              // [T, R + P] latent before its norm, shared key part
+  float* o;              // [T, H, V]
+  std::byte *x_q, *o_q;  // x and o quantised
+
+  /// For T tokens.
   Buffers(const ModelArgs& args, Arena& arena, std::ptrdiff_t T) {
     const std::ptrdiff_t H = args.num_attention_heads;
-    q = arena.take(T * H * (args.qk_nope_head_dim + args.qk_rope_head_dim));
-    a = arena.take(T * (args.kv_lora_rank + args.qk_rope_head_dim));
-    o = arena.take(T * H * args.v_head_dim);
-    x_q = arena.take(quantized_floats(T, args.hidden_size));
-    o_q = arena.take(quantized_floats(T, H * args.v_head_dim));
+    q = arena.take<float>(T * H * (args.qk_nope_head_dim + args.qk_rope_head_dim));
+    a = arena.take<float>(T * (args.kv_lora_rank + args.qk_rope_head_dim));
+    o = arena.take<float>(T * H * args.v_head_dim);
+    x_q = arena.take<std::byte>(quantized_bytes(T, args.hidden_size));
+    o_q = arena.take<std::byte>(quantized_bytes(T, H * args.v_head_dim));
   }
 };
 
@@ -62,18 +64,12 @@ void count_latents(Profiler& profiler, std::span<const Segment> segments, std::s
 
 }  // namespace
 
-void KimiMLAAttention::plan(const ModelArgs& args, MlaForm form, Arena& arena, std::ptrdiff_t T, int workers) {
+void KimiMLAAttention::plan(const ModelArgs& args, const LayerSettings& settings, Arena& arena, std::ptrdiff_t T,
+                            int workers) {
   const ArenaScope scope(arena);
-  const Buffers b(args, arena, T);
-  arena.take(T);  // which segments are absorbed
-  if (form != MlaForm::kExpanded) {
-    const ArenaScope absorbed(arena);
-    MlaAbsorbed(core_of(args, b), arena, T, workers);
-  }
-  if (form != MlaForm::kAbsorbed) {
-    const ArenaScope expanded(arena);
-    MlaExpanded(core_of(args, b), arena, T, workers);
-  }
+  const MlaCore core = core_of(args, Buffers(args, arena, T));
+  if (settings.mla_form != MlaForm::kExpanded) MlaAbsorbed::plan(core, settings, arena, T, workers);
+  if (settings.mla_form != MlaForm::kAbsorbed) MlaExpanded::plan(core, settings, arena, T, workers);
 }
 
 void KimiMLAAttention::forward(const MlaWeights& w, const ModelArgs& args, const LayerContext& c,
@@ -81,27 +77,23 @@ void KimiMLAAttention::forward(const MlaWeights& w, const ModelArgs& args, const
                                std::ptrdiff_t T, float* y) noexcept {
   const ArenaScope scope(c.arena);
   const Buffers b(args, c.arena, T);
-  bool* absorbed = reinterpret_cast<bool*>(c.arena.take(T));  // there are at most T segments
-  bool any_absorbed = false;
-  for (std::size_t s = 0; s < segments.size(); ++s) any_absorbed |= absorbed[s] = !segments[s].expanded;
 
+  // 1. Queries, and what is cached of each token.
   PartScope part(c.profiler, ModelPart::kProjections);
   const Rows in = rows_for(c, {&w.q_proj, &w.kv_a_proj}, x, T, args.hidden_size, b.x_q);
   matmul_together(c, {product(w.q_proj, in, b.q, T), product(w.kv_a_proj, in, b.a, T)});
+
+  // 2. Into the caches, before any query reads: a token sees itself.
   part.next(ModelPart::kMla);
   append_latents(w, args, c, segments, caches, b.a);
   if (c.profiler != nullptr) count_latents(*c.profiler, segments, caches);
 
+  // 3. Attention, in the form each segment asks for.
   const MlaCore core = core_of(args, b);
-  if (any_absorbed) {
-    const ArenaScope form_scope(c.arena);
-    MlaAbsorbed(core, c.arena, T, c.pool.size()).forward(w, c, segments, absorbed, caches);
-  }
-  for (std::size_t s = 0; s < segments.size(); ++s) {
-    if (absorbed[s]) continue;
-    const ArenaScope form_scope(c.arena);
-    MlaExpanded(core, c.arena, segments[s].count, c.pool.size()).forward(w, c, segments[s], *caches[s]);
-  }
+  MlaAbsorbed::forward(w, core, c, segments, caches, T);
+  MlaExpanded::forward(w, core, c, segments, caches);
+
+  // 4. Heads together again.
   part.next(ModelPart::kProjections);
   matmul_together(c, {product(w.o_proj, rows_for(c, {&w.o_proj}, b.o, T, w.o_proj.K, b.o_q), y, T)});
 }

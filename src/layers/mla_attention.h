@@ -1,7 +1,7 @@
 #pragma once
 #include <span>
 
-#include "kl/model.h"
+#include "kl/model_args.h"
 #include "layers/context.h"
 #include "layers/mla_cache.h"
 #include "weights/weights.h"
@@ -23,7 +23,7 @@ namespace kl {
 ///           expanded  keys and values of each head are computed block by block and thrown away: N + P + V
 ///                     multiply-adds, after an expansion that all queries of the pass share.  For many.
 /// Shapes    x, y: [T, D].
-/// Numerics  the forms round differently; Segment::expanded says which one runs.  Within a form neither
+/// Numerics  the forms round differently; Segment::form says which one runs.  Within a form neither
 ///           passes, batch nor threads change a bit (docs/numerics.md).
 /// Source    modeling_kimi.py KimiMLAAttention; DeepSeek-V2 for the absorption.
 class KimiMLAAttention {
@@ -34,7 +34,7 @@ class KimiMLAAttention {
                       std::ptrdiff_t T, float* y) noexcept;
 
   /// Takes the arena space forward() will take for T tokens and `workers` threads.
-  static void plan(const ModelArgs& args, MlaForm form, Arena& arena, std::ptrdiff_t T, int workers);
+  static void plan(const ModelArgs& args, const LayerSettings& settings, Arena& arena, std::ptrdiff_t T, int workers);
 };
 
 }  // namespace kl

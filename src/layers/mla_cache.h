@@ -20,6 +20,7 @@ namespace kl {
 ///      block, one that was full before rows were dropped included, first copies it.
 class MlaCache {
  public:
+  /// An empty memory.
   MlaCache(const ModelArgs& args, LatentType type) : format_{type, args.kv_lora_rank, args.qk_rope_head_dim} {}
 
   /// A memory of `num_tokens` rows in blocks of block_floats() each.  Full ones are never written to.
@@ -38,14 +39,15 @@ class MlaCache {
   /// Appends `count` rows equal to those present, in order, over and over.  REQUIRES: reserve()d and not empty.
   void repeat(std::int64_t count) noexcept;
 
-  std::int64_t num_tokens() const noexcept { return num_tokens_; }
-  const LatentFormat& format() const noexcept { return format_; }
+  std::int64_t num_tokens() const noexcept { return num_tokens_; }  ///< rows present
+  const LatentFormat& format() const noexcept { return format_; }   ///< how they lie
 
   /// Row of position `pos` in the format; rows up to the end of its block follow.
   std::byte* row(std::int64_t pos) noexcept {
     auto* block = reinterpret_cast<std::byte*>(blocks_[static_cast<std::size_t>(pos / kKeyBlock)]->data());
     return block + pos % kKeyBlock * format_.row_bytes();
   }
+  /// The same, to read.
   const std::byte* row(std::int64_t pos) const noexcept { return const_cast<MlaCache*>(this)->row(pos); }
 
   /// Uses the full blocks of `earlier`, whose rows must be equal to the first ones here.
@@ -57,6 +59,7 @@ class MlaCache {
     for (const auto& block : blocks_) f(static_cast<const void*>(block->data()), block_floats() * sizeof(float));
   }
 
+  /// Room of one block.
   std::size_t block_floats() const { return static_cast<std::size_t>(kKeyBlock * format_.row_bytes()) / sizeof(float); }
 
  private:

@@ -16,41 +16,7 @@ struct MlaCore {
   float* o;                      // [T, H, V]
 };
 
-/// Is attention over this cache computed on bf16 numbers?
-inline bool multiplies_bf16(const LayerContext& c, const MlaCache& cache) noexcept {
-  return c.integers && cache.format().type == LatentType::kBf16;
-}
-
-/// The kind of arithmetic that is.
-inline Arithmetic arithmetic_of(const LayerContext& c, const MlaCache& cache) noexcept {
-  return multiplies_bf16(c, cache) && c.kernels.has_bf16_dot ? Arithmetic::kBf16Dot : Arithmetic::kFma;
-}
-
-/// Cached rows as pairs of bf16, from position `pos` on.  REQUIRES: a bf16 cache.
-inline const Bf16Pair* cached_pairs(const MlaCache& cache, std::int64_t pos) noexcept {
-  return reinterpret_cast<const Bf16Pair*>(cache.row(pos));
-}
-
-/// Words between these rows.
-inline std::ptrdiff_t pairs_stride(const MlaCache& cache) noexcept {
-  return cache.format().row_bytes() / static_cast<std::ptrdiff_t>(sizeof(Bf16Pair));
-}
-
-/// `n` cached rows from position `pos` on, within one block, as [n, R + P] f32: where they lie, or brought into `scratch`.
-inline const float* cached_rows(const Kernels& kernels, const MlaCache& cache, std::int64_t pos, std::ptrdiff_t n,
-                                float* scratch) noexcept {
-  if (cache.format().type == LatentType::kF32) return reinterpret_cast<const float*>(cache.row(pos));
-  kernels.load_latents(cache.format(), cache.row(pos), n, scratch);
-  return scratch;
-}
-
-/// Pairs of a new token of `segment` and a key it sees, all of `num_keys` cached rows included.
-constexpr double count_pairs(const Segment& segment, std::int64_t num_keys) {
-  const auto count = static_cast<double>(segment.count);
-  return count * static_cast<double>(num_keys) - count * (count - 1) / 2;
-}
-
-/// The absorbed form for any number of sequences.
+/// The absorbed form, for any number of sequences.
 ///
 ///     q~_h = W_UK,h^T q_n,h
 ///     u_h = sum_s softmax_s( scale (q~_h . c_s + q_p,h . k_p,s) ) c_s
@@ -61,32 +27,15 @@ constexpr double count_pairs(const Segment& segment, std::int64_t num_keys) {
 /// Work is split by kLanes (token, head) rows; where these are too few for the threads, by stretches of keys.
 class MlaAbsorbed {
  public:
-  /// Takes its scratch from `arena`: it lasts until the caller's ArenaScope ends.
-  MlaAbsorbed(const MlaCore& core, Arena& arena, std::ptrdiff_t T, int workers);
+  /// Those of the segments that take this form, of T rows in all.  Their new tokens are in the caches already.
+  static void forward(const MlaWeights& w, const MlaCore& core, const LayerContext& c,
+                      std::span<const Segment> segments, std::span<MlaCache* const> caches, std::ptrdiff_t T) noexcept;
 
-  /// Segments s with selected[s] set.  Their new tokens are in the caches already.
-  void forward(const MlaWeights& w, const LayerContext& c, std::span<const Segment> segments, const bool* selected,
-               std::span<MlaCache* const> caches) noexcept;
-
- private:
-  struct Worker;
-  Worker worker(int index) const noexcept;
-  void count(const MlaWeights& w, const LayerContext& c, std::span<const Segment> segments, const bool* selected,
-             std::span<MlaCache* const> caches) const noexcept;
-  template <class F>
-  void for_each_run(std::span<const Segment> segments, const bool* selected, F&& f) noexcept;
-  void attend_group(const LayerContext& c, const Segment& segment, const MlaCache& cache, std::ptrdiff_t group,
-                    const Worker& scratch) noexcept;
-  void attend_group_split(const LayerContext& c, const Segment& segment, const MlaCache& cache,
-                          std::ptrdiff_t group) noexcept;
-
-  MlaCore core_;
-  float* latent_;    // [T, H, R] queries in latent space, then what they read: sum_s p_s c_s
-  float* scratch_;   // [workers] Worker buffers
-  float* partials_;  // [kMaxPartials] softmax states
+  /// Takes the arena space forward() will take.
+  static void plan(const MlaCore& core, const LayerSettings& settings, Arena& arena, std::ptrdiff_t T, int workers);
 };
 
-/// The expanded form for one sequence of the pass.
+/// The expanded form, one sequence after the other.
 ///
 ///     k_h,s = [W_UK,h c_s | k_p,s],   v_h,s = W_UV,h c_s       block by block
 ///     o_h = sum_s softmax_s( scale q_h . k_h,s ) v_h,s
@@ -96,22 +45,12 @@ class MlaAbsorbed {
 /// Work is split by heads: one task expands each block of keys once and lets all queries of its head meet it.
 class MlaExpanded {
  public:
-  /// Takes its scratch from `arena`: it lasts until the caller's ArenaScope ends.
-  MlaExpanded(const MlaCore& core, Arena& arena, std::ptrdiff_t T, int workers);
+  /// Those of the segments that take this form.  Their new tokens are in the caches already.
+  static void forward(const MlaWeights& w, const MlaCore& core, const LayerContext& c,
+                      std::span<const Segment> segments, std::span<MlaCache* const> caches) noexcept;
 
-  /// The new tokens of `segment` are in the cache already.
-  void forward(const MlaWeights& w, const LayerContext& c, const Segment& segment, const MlaCache& cache) noexcept;
-
- private:
-  void attend_head(const MlaWeights& w, const LayerContext& c, const Segment& segment, const MlaCache& cache,
-                   std::ptrdiff_t head, float* scratch) noexcept;
-  void attend_head_bf16(const MlaWeights& w, const LayerContext& c, const Segment& segment, const MlaCache& cache,
-                        std::ptrdiff_t head, float* scratch) noexcept;
-  static std::ptrdiff_t bf16_floats(const MlaCore& core, std::ptrdiff_t T);  // scratch of attend_head_bf16
-
-  MlaCore core_;
-  std::ptrdiff_t stride_;  // floats of scratch per worker
-  float* scratch_;         // [workers, stride_]
+  /// Takes the arena space forward() will take for segments of up to T rows.
+  static void plan(const MlaCore& core, const LayerSettings& settings, Arena& arena, std::ptrdiff_t T, int workers);
 };
 
 }  // namespace kl

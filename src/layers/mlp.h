@@ -4,24 +4,14 @@
 
 namespace kl {
 
-/// Rows [M, F] that an MLP's hidden layer becomes: quantised if `q` is given, else in f32.
-struct HiddenRows {
-  float* x = nullptr;
-  std::byte* q = nullptr;
+/// What a thread makes of its part of a hidden layer before the two are one.
+struct GateAndUp {
+  float *gate, *up;  // [T, outputs of a task]
 
-  Rows read() const { return {x, q}; }
+  /// For at most T tokens.
+  GateAndUp(Arena& arena, std::ptrdiff_t T)
+      : gate(arena.take<float>(most_task_floats(T))), up(arena.take<float>(most_task_floats(T))) {}
 };
-
-/// Floats of storage for M hidden rows of either kind.
-constexpr std::ptrdiff_t hidden_floats(std::ptrdiff_t M, std::ptrdiff_t F) {
-  return std::max(M * F, quantized_floats(M, F));
-}
-
-/// The kind that the products with `down` read, in `storage`.
-inline HiddenRows hidden_rows(const LayerContext& c, const WeightMatrix& down, float* storage) noexcept {
-  if (c.integers && down.type == DType::kPacked) return {nullptr, reinterpret_cast<std::byte*>(storage)};
-  return {storage, nullptr};
-}
 
 /// KimiMLP: the SwiGLU feed-forward of dense layers; every expert of KimiSparseMoE has the same form.
 ///
@@ -36,10 +26,10 @@ class KimiMLP {
   static void forward(const MlpWeights& w, const LayerContext& c, const float* x, std::ptrdiff_t T, float* y) noexcept;
 
   /// Hidden channels f0 <= f < f1 of M rows: gate and up, silu and product, all while in cache, and rounded to 8 bits on
-  /// the way where W_down wants them so.  REQUIRES: f0 a multiple of 64, and f1 too unless it is F.
-  /// Shapes    in: [M, D]   scratch: 2 M (f1 - f0) floats   out: [M, F].
+  /// the way where `out` is quantised.  REQUIRES: f0 a multiple of 64, and f1 too unless it is F.
+  /// Shapes    in: [M, D]   out: [M, F].
   static void hidden(const MlpWeights& w, const Kernels& kernels, const Rows& in, std::ptrdiff_t M, std::ptrdiff_t f0,
-                     std::ptrdiff_t f1, float* scratch, const HiddenRows& out) noexcept;
+                     std::ptrdiff_t f1, const GateAndUp& scratch, const RowsToWrite& out) noexcept;
 
   /// Takes the arena space forward() will take for T tokens.
   static void plan(const MlpWeights& w, Arena& arena, std::ptrdiff_t T, int workers);

@@ -1,7 +1,6 @@
 #pragma once
 // Who takes how long, and what they had to do: see kl/profile.h.
 #include <chrono>
-#include <initializer_list>
 #include <utility>
 
 #include "kernels/kernels.h"
@@ -24,11 +23,13 @@ constexpr Arithmetic arithmetic_of(const MatmulArgs& a) {
 /// Used by the thread that owns the pool, between regions.
 class Profiler {
  public:
+  /// Adds to `profile`, which must outlive it, from now on.
   explicit Profiler(Profile& profile) : profile_(profile), since_(Clock::now()) {}
   ~Profiler() { switch_to(ModelPart::kRest); }
   Profiler(const Profiler&) = delete;
   Profiler& operator=(const Profiler&) = delete;
 
+  /// Profile::regions_only.
   bool regions_only() const noexcept { return profile_.regions_only; }
 
   /// Returns the part that ran until now.
@@ -38,8 +39,9 @@ class Profiler {
     return std::exchange(part_, part);
   }
 
-  /// Work of the running part.
+  /// Adds to what the running part had to read and write.
   void count_bytes(double bytes) noexcept { profile_[part_].bytes += bytes; }
+  /// Adds to what the running part had to compute.
   void count_ops(Arithmetic kind, double ops) noexcept { profile_[part_].ops[static_cast<std::size_t>(kind)] += ops; }
   /// y = W x for M vectors x: W read once.
   void count_product(const WeightMatrix& w, std::ptrdiff_t M, Arithmetic kind = Arithmetic::kFma) noexcept {
@@ -55,20 +57,17 @@ class Profiler {
   Clock::time_point since_;
 };
 
-inline void count_products(Profiler* profiler, std::initializer_list<MatmulArgs> products) noexcept {
-  if (profiler == nullptr) return;
-  for (const MatmulArgs& p : products) profiler->count_product(p.w, p.M, arithmetic_of(p));
-}
-
 /// Until the end of the block `part` is running, or what next() names; then what ran before.  Free if `profiler` is null.
 class PartScope {
  public:
+  /// `part` runs from now on.
   PartScope(Profiler* profiler, ModelPart part) noexcept
       : profiler_(profiler), before_(profiler != nullptr ? profiler->switch_to(part) : part) {}
   ~PartScope() { next(before_); }
   PartScope(const PartScope&) = delete;
   PartScope& operator=(const PartScope&) = delete;
 
+  /// From now on `part` runs instead.
   void next(ModelPart part) noexcept {
     if (profiler_ != nullptr) profiler_->switch_to(part);
   }

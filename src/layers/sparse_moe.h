@@ -1,7 +1,7 @@
 #pragma once
 #include <cstdint>
 
-#include "kl/model.h"
+#include "kl/model_args.h"
 #include "layers/context.h"
 #include "weights/weights.h"
 
@@ -30,8 +30,8 @@ struct Routing {
 class KimiSparseMoE {
  public:
   /// The routing lives in the arena of `c` until the caller's ArenaScope ends.
-  static Routing forward(const MoeWeights& w, const ModelArgs& args, RouterWeights mode, const LayerContext& c,
-                         const float* x, std::ptrdiff_t T, float* y) noexcept;
+  static Routing forward(const MoeWeights& w, const ModelArgs& args, const LayerContext& c, const float* x,
+                         std::ptrdiff_t T, float* y) noexcept;
 
   /// Takes the arena space forward() will take for T tokens.
   static void plan(const MoeWeights& w, const ModelArgs& args, Arena& arena, std::ptrdiff_t T, int workers);

@@ -5,13 +5,6 @@
 
 namespace kl {
 
-/// The numbers of a layer's forward pass that do not change from call to call.
-struct LayerSettings {
-  MlaForm mla_form;
-  RouterWeights router_weights;
-  bool integers = true;  ///< packed weights meet quantised activations
-};
-
 /// KimiDecoderLayer: token mixing, then channel mixing, each added to the residual stream.
 ///
 ///     x <- x + Attention( RMSNorm(x; input_norm) )              KimiDeltaAttention or KimiMLAAttention
@@ -27,8 +20,8 @@ class KimiDecoderLayer {
 
   /// The second half, for any T rows x [T, D]: rows do not meet here.  Returns what the router chose, if the layer has
   /// one; it stays valid until the caller's ArenaScope ends.
-  static Routing mix_channels(const LayerWeights& w, const ModelArgs& args, const LayerSettings& settings,
-                              const LayerContext& c, std::ptrdiff_t T, float* x) noexcept;
+  static Routing mix_channels(const LayerWeights& w, const ModelArgs& args, const LayerContext& c, std::ptrdiff_t T,
+                              float* x) noexcept;
 
   /// Takes the arena space both halves will take for T tokens.
   static void plan(const LayerWeights& w, const ModelArgs& args, const LayerSettings& settings, Arena& arena,

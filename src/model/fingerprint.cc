@@ -13,6 +13,7 @@ namespace {
 /// Digests weights in the order of the model.
 class WeightDigest {
  public:
+  /// Shape and type, and a page from the middle of its data.
   void matrix(const WeightMatrix& w) {
     text(fmt::format("{} {} {} {} {} {} {};", w.N, w.K, static_cast<int>(w.type), w.format.bits, w.format.group,
                      w.format.has_minimum, static_cast<int>(w.format.scale_type)));
@@ -23,10 +24,12 @@ class WeightDigest {
     hash_.update(static_cast<const std::byte*>(w.data) + (bytes - count) / 2, static_cast<std::size_t>(count));
   }
 
+  /// All of a vector [count].
   void vector(const float* v, std::ptrdiff_t count) {
     hash_.update(v, static_cast<std::size_t>(count) * sizeof(float));
   }
 
+  /// Text, and what has come of everything so far.
   void text(std::string_view t) { hash_.update(t.data(), t.size()); }
   std::string hex() { return hash_.hex(); }
 
@@ -35,6 +38,7 @@ class WeightDigest {
   Sha256 hash_;
 };
 
+/// The weights of a layer's half.
 void add(WeightDigest& d, const ModelArgs& args, const KdaWeights& w) {
   const std::ptrdiff_t H = args.kda_num_heads, C = H * args.kda_head_dim, W = args.kda_conv_size;
   for (const WeightMatrix* m :
@@ -47,16 +51,19 @@ void add(WeightDigest& d, const ModelArgs& args, const KdaWeights& w) {
   d.vector(w.o_norm, args.kda_head_dim);
 }
 
+/// W_UK and W_UV of the first head stand for those of all.
 void add(WeightDigest& d, const ModelArgs& args, const MlaWeights& w) {
   for (const WeightMatrix* m : {&w.q_proj, &w.kv_a_proj, &w.o_proj}) d.matrix(*m);
   d.vector(w.kv_a_norm, args.kv_lora_rank);
   for (const WeightMatrix* m : {&w.w_uk.front(), &w.w_uv.front()}) d.matrix(*m);
 }
 
+/// A dense layer, or an expert.
 void add(WeightDigest& d, const ModelArgs&, const MlpWeights& w) {
   for (const WeightMatrix* m : {&w.gate_proj, &w.up_proj, &w.down_proj}) d.matrix(*m);
 }
 
+/// The first expert and the one in the middle stand for all.
 void add(WeightDigest& d, const ModelArgs& args, const MoeWeights& w) {
   d.matrix(w.router);
   d.vector(w.correction_bias, args.num_experts);
@@ -74,6 +81,7 @@ std::string dimensions(ModelArgs args) {
   return args.to_json();
 }
 
+/// "model=" of the fingerprint.
 std::string digest_of(const ModelArgs& args, const ModelWeights& weights) {
   WeightDigest d;
   d.text(dimensions(args));
@@ -89,10 +97,12 @@ std::string digest_of(const ModelArgs& args, const ModelWeights& weights) {
   return d.hex();
 }
 
+/// As --cache-type spells it.
 const char* name_of(LatentType type) {
   return type == LatentType::kF32 ? "f32" : type == LatentType::kBf16 ? "bf16" : "int8";
 }
 
+/// As --mla spells it.
 const char* name_of(MlaForm form) {
   return form == MlaForm::kAuto ? "auto" : form == MlaForm::kAbsorbed ? "absorbed" : "expanded";
 }
@@ -105,10 +115,10 @@ std::string fingerprint_of(const ModelArgs& args, const ModelWeights& weights, c
   return fmt::format(
       "model={}\n--cache-type={}\n--state-type={}\n--compute={}\n--mla={}\n--router-weights={}\n--kv-a-eps={}\n"
       "--l2-eps={}\nKL_ISA={}\n",
-      digest_of(args, weights), name_of(choices.latents), choices.state_type == DType::kF32 ? "f32" : "bf16",
-      options.compute == Compute::kAuto ? "auto" : "f32", name_of(options.mla_form),
-      options.router_weights == RouterWeights::kHf ? "hf" : "unbiased", args.kv_a_norm_eps, args.l2_norm_eps,
-      is_reference ? "reference" : "not reference");
+      digest_of(args, weights), name_of(choices.settings.latents),
+      choices.settings.kda_state == DType::kF32 ? "f32" : "bf16", options.compute == Compute::kAuto ? "auto" : "f32",
+      name_of(options.mla_form), options.router_weights == RouterWeights::kHf ? "hf" : "unbiased", args.kv_a_norm_eps,
+      args.l2_norm_eps, is_reference ? "reference" : "not reference");
 }
 
 }  // namespace kl

@@ -2,7 +2,6 @@
 #include <span>
 #include <vector>
 
-#include "kl/model.h"
 #include "layers/context.h"
 #include "model/sequence_state.h"
 
@@ -17,13 +16,14 @@ struct WantedRow {
 
 /// One trip of T tokens through all layers: the new tokens of any number of sequences, packed row after row.
 struct ForwardPass {
-  std::vector<Token> tokens;                 // [T]
-  std::vector<Segment> segments;             // which rows belong to which sequence
-  std::vector<SequenceState::Impl*> states;  // [segments]
-  std::vector<int> sequences;                // [segments] index in the caller's batch
-  std::vector<std::int64_t> indices;         // [segments] index of its first row among its sequence's new tokens
-  std::vector<WantedRow> wanted;             // whose logits somebody wants, in row order
+  std::vector<Token> tokens;          // [T]
+  std::vector<Segment> segments;      // which rows belong to which sequence
+  std::vector<StateImpl*> states;     // [segments]
+  std::vector<int> sequences;         // [segments] index in the caller's batch
+  std::vector<std::int64_t> indices;  // [segments] index of its first row among its sequence's new tokens
+  std::vector<WantedRow> wanted;      // whose logits somebody wants, in row order
 
+  /// Makes it a pass of no tokens; memory is kept.
   void clear() {
     tokens.clear();
     segments.clear();
@@ -32,7 +32,7 @@ struct ForwardPass {
     indices.clear();
     wanted.clear();
   }
-  std::ptrdiff_t T() const { return static_cast<std::ptrdiff_t>(tokens.size()); }
+  std::ptrdiff_t T() const { return std::ssize(tokens); }  ///< rows
 
   /// Calls f(row, sequence, index) for every row in order.
   template <class F>

@@ -18,13 +18,14 @@ std::ptrdiff_t pass_tokens(const ModelOptions& options, const ModelArgs& args, c
   if (options.chunk_tokens > 0) return options.chunk_tokens;
   const std::size_t budget = (weights.mapped_bytes + weights.copied_bytes) / kShareOfWeights;
   const auto fits = [&](std::ptrdiff_t tokens) {
-    return KimiLinearModel::scratch_floats(args, weights, settings, tokens, threads) * sizeof(float) <= budget;
+    return KimiLinearModel::scratch_bytes(args, weights, settings, tokens, threads) <= budget;
   };
   std::ptrdiff_t tokens = kMost;
   while (tokens > kLeast && !fits(tokens)) tokens /= 2;
   return tokens;
 }
 
+/// ModelOptions::cache_type.
 LatentType latent_type(const ModelOptions& options, const ModelWeights& weights) {
   switch (options.cache_type) {
     case CacheType::kF32:
@@ -50,10 +51,12 @@ ModelArgs load_args(const std::filesystem::path& dir, const ModelOptions& option
 
 ModelChoices choose(const ModelOptions& options, const ModelArgs& args, const ModelWeights& weights) {
   ModelChoices c;
-  c.threads = options.threads > 0 ? options.threads : num_usable_cores();
-  c.latents = latent_type(options, weights);
-  c.state_type = options.bf16_state ? DType::kBF16 : DType::kF32;
-  c.settings = {options.mla_form, options.router_weights, options.compute == Compute::kAuto};
+  c.threads = thread_count(options.threads);
+  c.settings = {.mla_form = options.mla_form,
+                .router_weights = options.router_weights,
+                .compute = options.compute,
+                .latents = latent_type(options, weights),
+                .kda_state = options.bf16_state ? DType::kBF16 : DType::kF32};
   c.max_tokens = pass_tokens(options, args, weights, c.settings, c.threads);
   return c;
 }
@@ -63,19 +66,14 @@ MemoryPlan memory_plan(const ModelArgs& args, const ModelWeights& weights, const
   const auto mla_layers = static_cast<std::size_t>(args.num_layers_of(LayerKind::kMla));
   std::size_t kda_floats = 0;
   if (kda_layers > 0) {
-    const KdaCache cache(args, choices.state_type);
+    const KdaCache cache(args, choices.settings.kda_state);
     kda_floats = cache.S.size() + cache.conv.size();
   }
-  const auto D = static_cast<std::ptrdiff_t>(args.hidden_size);
-  const auto floats =
-      static_cast<std::size_t>(choices.max_tokens * D + kLogitRows * (D + args.vocab_size) +
-                               quantized_floats(kLogitRows, D)) +
-      KimiLinearModel::scratch_floats(args, weights, choices.settings, choices.max_tokens, choices.threads);
-  const LatentFormat latents{choices.latents, args.kv_lora_rank, args.qk_rope_head_dim};
+  const LatentFormat latents{choices.settings.latents, args.kv_lora_rank, args.qk_rope_head_dim};
   return {
       .weights_mapped = weights.mapped_bytes,
       .weights_copied = weights.copied_bytes,
-      .scratch = floats * sizeof(float),
+      .scratch = KimiLinearModel::scratch_bytes(args, weights, choices.settings, choices.max_tokens, choices.threads),
       .state_fixed = kda_layers * kda_floats * sizeof(float),
       .state_per_token = mla_layers * static_cast<std::size_t>(latents.row_bytes()),
       .state_per_tentative = kda_layers * sizeof(float) *

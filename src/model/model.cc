@@ -14,9 +14,9 @@
 #include "kernels/select.h"
 #include "kl/error.h"
 #include "model/fingerprint.h"
+#include "model/internals.h"
 #include "model/kimi_linear_model.h"
 #include "model/memory_plan.h"
-#include "model/open_weights.h"
 #include "weights/sanitize.h"
 
 namespace kl {
@@ -33,36 +33,26 @@ std::string chosen_isa(std::string_view isa) { return select_kernels(isa).isa; }
 struct Model::Impl {
   Impl(const std::filesystem::path& dir, const ModelOptions& o) : Impl(load_args(dir, o), dir, o) {}
   Impl(const ModelArgs& a, const std::filesystem::path& dir, const ModelOptions& o)
-      : Impl(a, bind_weights(a, Checkpoint::open(dir), load_encoding(dir).get()), o, select_kernels(o.isa)) {}
-  Impl(const ModelArgs& a, const ModelWeights& w, const ModelOptions& o, const Kernels& k)
+      : Impl(a, bind_weights(a, Checkpoint::open(dir), load_encoding(dir).get()), o, nullptr) {}
+  Impl(const ModelArgs& a, const ModelWeights& w, const ModelOptions& o, ProductObserver* products)
       : options(o),
-        kernels(k),
+        kernels(select_kernels(o.isa)),
         args(a),
         weights(w),
         choices(choose(o, args, weights)),
-        max_tokens(choices.max_tokens),
-        pool(choices.threads),
-        backbone(args, weights, choices.settings, kernels, pool, max_tokens),
-        wanted_hidden(static_cast<std::size_t>(kLogitRows * args.hidden_size)),
-        wanted_quantized(static_cast<std::size_t>(quantized_floats(kLogitRows, args.hidden_size))),
-        logits(static_cast<std::size_t>(kLogitRows * args.vocab_size)) {}
+        model(args, weights, choices.settings, kernels, choices.threads, choices.max_tokens, products) {}
 
+  /// Throws Error(kInvalidArgument) for a batch that forward() cannot read.
   void check(std::span<const SequenceInput> batch) const;
   void fill_pass(std::span<const SequenceInput> batch, std::span<std::int64_t> done);
-  void report_logits(const float* x, ForwardObserver& observer, Profiler* profiler);
 
   const ModelOptions options;
   const Kernels& kernels;
   const ModelArgs args;
   const ModelWeights weights;
   const ModelChoices choices;
-  const std::ptrdiff_t max_tokens;
-  ThreadPool pool;
-  KimiLinearModel backbone;
+  KimiLinearModel model;
   const std::shared_ptr<const int> identity = std::make_shared<const int>(0);  // states of this model carry it
-  AlignedBuffer wanted_hidden;     // [kLogitRows, D] normed rows whose logits are wanted
-  AlignedBuffer wanted_quantized;  // the same quantised
-  AlignedBuffer logits;            // [kLogitRows, vocab]
   ForwardPass pass;
   Profile* profile = nullptr;
   std::once_flag fingerprint_once;
@@ -83,25 +73,25 @@ Model Model::open(const std::filesystem::path& dir, const ModelOptions& options)
   }
 }
 
-Model open_weights(const ModelArgs& args, const ModelWeights& weights, const ModelOptions& options,
-                   const Kernels& kernels) {
-  return Model(std::make_unique<Model::Impl>(args, weights, options, kernels));
+Model Internals::open(const ModelArgs& args, const ModelWeights& weights, const ModelOptions& options,
+                      ProductObserver* products) {
+  return Model(std::make_unique<Model::Impl>(args, weights, options, products));
 }
 
 const ModelArgs& Model::args() const { return impl_->args; }
 const ModelOptions& Model::options() const { return impl_->options; }
 const char* Model::isa() const { return impl_->kernels.isa; }
-int Model::threads() const { return impl_->pool.size(); }
-void Model::bring_into_memory(const std::function<void(std::size_t, std::size_t)>& progress) const {
-  std::size_t done = 0;
+int Model::threads() const { return impl_->model.threads(); }
+void Model::bring_into_memory(const Progress& progress) const {
+  std::int64_t done = 0;
   for (const std::span<const std::byte> bytes : impl_->weights.mapped) {
     kl::bring_into_memory(bytes);
-    done += bytes.size();
-    if (progress) progress(done, impl_->weights.mapped_bytes);
+    done += std::ssize(bytes);
+    if (progress) progress("reading the weights", done, static_cast<std::int64_t>(impl_->weights.mapped_bytes));
   }
 }
 
-std::uint64_t Model::layers_done() const { return impl_->backbone.layers_done(); }
+std::uint64_t Model::layers_done() const { return impl_->model.layers_done(); }
 
 const std::string& Model::fingerprint() const {
   std::call_once(impl_->fingerprint_once, [this] {
@@ -116,8 +106,8 @@ void Model::set_profile(Profile* profile) { impl_->profile = profile; }
 MemoryPlan Model::memory_plan() const { return kl::memory_plan(impl_->args, impl_->weights, impl_->choices); }
 
 SequenceState Model::make_cache() const {
-  return SequenceState(std::make_unique<SequenceState::Impl>(impl_->args, impl_->choices.state_type,
-                                                             impl_->choices.latents, impl_->identity));
+  return Internals::state(std::make_unique<StateImpl>(impl_->args, impl_->choices.settings.kda_state,
+                                                      impl_->choices.settings.latents, impl_->identity));
 }
 
 void Model::Impl::check(std::span<const SequenceInput> batch) const {
@@ -126,7 +116,7 @@ void Model::Impl::check(std::span<const SequenceInput> batch) const {
     const std::string subject = "sequence " + std::to_string(s) + " of the batch";
     if (batch[s].state == nullptr || !batch[s].state->has_value())
       throw Error(ErrorCode::kInvalidArgument, subject + ": expected a state from make_cache(), got none");
-    if (batch[s].state->impl().owner != identity)
+    if (Internals::of(*batch[s].state).owner != identity)
       throw Error(ErrorCode::kInvalidArgument, subject + ": expected a state of this model, got one of another");
     if (!seen.insert(batch[s].state).second)
       throw Error(ErrorCode::kInvalidArgument, subject + ": expected a state of its own, got one used twice");
@@ -149,25 +139,27 @@ void Model::Impl::check(std::span<const SequenceInput> batch) const {
 namespace {
 
 /// Looks at the call, not at the pass: neither the size of passes nor what else is in the batch may change the form.
-bool expands(MlaForm of_model, const SequenceInput& input) {
+MlaForm form_of(MlaForm of_model, const SequenceInput& input) {
   const MlaForm form = of_model == MlaForm::kAuto ? input.form : of_model;
+  if (form != MlaForm::kAuto) return form;
   const bool few = input.tokens.size() < kExpandFrom || input.tentative > 0;
-  return form == MlaForm::kExpanded || (form == MlaForm::kAuto && !few);
+  return few ? MlaForm::kAbsorbed : MlaForm::kExpanded;
 }
 
 }  // namespace
 
-/// Packs the next at most max_tokens tokens nobody has fed yet: sequence after sequence, cut where the pass is full.
+/// Packs the next at most choices.max_tokens tokens nobody has fed yet: sequence after sequence, cut where the pass is full.
 void Model::Impl::fill_pass(std::span<const SequenceInput> batch, std::span<std::int64_t> done) {
+  const std::ptrdiff_t max_tokens = choices.max_tokens;
   pass.clear();
   for (std::size_t s = 0; s < batch.size() && pass.T() < max_tokens; ++s) {
     const auto left = static_cast<std::int64_t>(batch[s].tokens.size()) - done[s];
     const std::int64_t count = std::min<std::int64_t>(left, max_tokens - pass.T());
     if (count == 0) continue;
     const std::int64_t tentative = std::clamp<std::int64_t>(batch[s].tentative - (left - count), 0, count);
-    pass.segments.push_back({pass.T(), static_cast<std::ptrdiff_t>(count), expands(options.mla_form, batch[s]),
+    pass.segments.push_back({pass.T(), static_cast<std::ptrdiff_t>(count), form_of(options.mla_form, batch[s]),
                              static_cast<std::ptrdiff_t>(tentative)});
-    pass.states.push_back(&batch[s].state->impl());
+    pass.states.push_back(&Internals::of(*batch[s].state));
     pass.sequences.push_back(static_cast<int>(s));
     pass.indices.push_back(done[s]);
     const std::int64_t last = static_cast<std::int64_t>(batch[s].tokens.size()) - 1;
@@ -181,25 +173,6 @@ void Model::Impl::fill_pass(std::span<const SequenceInput> batch, std::span<std:
   }
 }
 
-/// The head: logits = lm_head RMSNorm(x) of the wanted rows x [wanted, D], kLogitRows at a time.
-void Model::Impl::report_logits(const float* x, ForwardObserver& observer, Profiler* profiler) {
-  const PartScope part(profiler, ModelPart::kHead);
-  const auto D = static_cast<std::ptrdiff_t>(args.hidden_size), N = static_cast<std::ptrdiff_t>(args.vocab_size);
-  const auto total = static_cast<std::ptrdiff_t>(pass.wanted.size());
-  Arena no_scratch;
-  const LayerContext c{backbone.kernels(profiler), pool, no_scratch, options.compute == Compute::kAuto, profiler};
-  for (std::ptrdiff_t first = 0; first < total; first += kLogitRows) {
-    const std::ptrdiff_t count = std::min(kLogitRows, total - first);
-    for (std::ptrdiff_t i = 0; i < count; ++i) backbone.final_norm(x + (first + i) * D, wanted_hidden.data() + i * D);
-    const Rows rows = rows_for(c, {&weights.lm_head}, wanted_hidden.data(), count, D, wanted_quantized.data());
-    matmul_together(c, {product(weights.lm_head, rows, logits.data(), count)});
-    for (std::ptrdiff_t i = 0; i < count; ++i) {
-      const WantedRow& wanted = pass.wanted[static_cast<std::size_t>(first + i)];
-      observer.on_logits(wanted.sequence, wanted.index, {logits.data() + i * N, static_cast<std::size_t>(N)});
-    }
-  }
-}
-
 std::int64_t Model::forward(std::span<const SequenceInput> batch, ForwardObserver& observer) {
   const DefaultFloatEnvironment environment;
   impl_->check(batch);
@@ -207,7 +180,7 @@ std::int64_t Model::forward(std::span<const SequenceInput> batch, ForwardObserve
   try {
     for (const SequenceInput& input : batch) {
       total += std::ssize(input.tokens);
-      input.state->impl().reserve(std::ssize(input.tokens), input.tentative);
+      Internals::of(*input.state).reserve(std::ssize(input.tokens), input.tentative);
     }
   } catch (const std::bad_alloc&) {
     throw Error(ErrorCode::kOutOfMemory,
@@ -219,8 +192,7 @@ std::int64_t Model::forward(std::span<const SequenceInput> batch, ForwardObserve
   Profiler* const profiler = counting ? &*counting : nullptr;
   while (fed < total) {
     impl_->fill_pass(batch, done);
-    const float* x = impl_->backbone.forward(impl_->pass, observer.wants_layers() ? &observer : nullptr, profiler);
-    impl_->report_logits(x, observer, profiler);
+    impl_->model.forward(impl_->pass, observer, profiler);
     fed += impl_->pass.T();
     if (!observer.on_progress(fed, total)) break;
   }
@@ -229,9 +201,9 @@ std::int64_t Model::forward(std::span<const SequenceInput> batch, ForwardObserve
 
 void Model::settle(SequenceState& state) {
   const DefaultFloatEnvironment environment;
-  if (!state.has_value() || state.impl().owner != impl_->identity)
+  if (!state.has_value() || Internals::of(state).owner != impl_->identity)
     throw Error(ErrorCode::kInvalidArgument, "settle: expected a state of this model, got another or none");
-  impl_->backbone.settle(state.impl());
+  impl_->model.settle(Internals::of(state));
 }
 
 namespace {

@@ -38,6 +38,8 @@ SequenceState& SequenceState::operator=(const SequenceState& other) { return *th
 SequenceState& SequenceState::operator=(SequenceState&&) noexcept = default;
 SequenceState::~SequenceState() = default;
 
+SequenceState Internals::state(std::unique_ptr<State> held) { return SequenceState(std::move(held)); }
+
 std::size_t SequenceState::Impl::fixed_bytes() const {
   std::size_t bytes = 0;
   for (const LayerCache& cache : layers)
@@ -45,7 +47,7 @@ std::size_t SequenceState::Impl::fixed_bytes() const {
   return bytes;
 }
 
-void share_latents(const SequenceState::Impl& earlier, SequenceState::Impl& state) {
+void share_latents(const StateImpl& earlier, StateImpl& state) {
   for (std::size_t i = 0; i < state.layers.size(); ++i)
     if (auto* mla = std::get_if<MlaCache>(&state.layers[i])) mla->share(std::get<MlaCache>(earlier.layers[i]));
 }
@@ -108,14 +110,14 @@ namespace {
 
 /// The cache of a layer, nullptr if the layer is of the other kind.  Throws Error if there is no such layer.
 template <class Cache>
-const Cache* cache_of(const SequenceState::Impl* impl, int layer) {
+const Cache* cache_of(const StateImpl* impl, int layer) {
   if (impl == nullptr || layer < 0 || static_cast<std::size_t>(layer) >= impl->layers.size())
     throw Error(ErrorCode::kInvalidArgument, "layer: expected one of the model, got " + std::to_string(layer));
   return std::get_if<Cache>(&impl->layers[static_cast<std::size_t>(layer)]);
 }
 
 /// The same for what KDA layers remember.  Throws Error if that is not up to date.
-const KdaCache* settled_cache(const SequenceState& state, const SequenceState::Impl* impl, int layer) {
+const KdaCache* settled_cache(const SequenceState& state, const StateImpl* impl, int layer) {
   const auto* kda = cache_of<KdaCache>(impl, layer);
   if (kda != nullptr && !state.is_settled())
     throw Error(ErrorCode::kInvalidArgument,

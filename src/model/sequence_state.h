@@ -4,11 +4,14 @@
 #include <variant>
 #include <vector>
 
-#include "kl/model.h"
 #include "layers/delta_attention.h"
 #include "layers/mla_cache.h"
+#include "model/internals.h"
 
 namespace kl {
+
+/// Copies of a state share latents in blocks of so many tokens.
+inline constexpr std::int64_t kLatentBlock = kKeyBlock;
 
 /// What one layer remembers of a sequence.
 using LayerCache = std::variant<KdaCache, MlaCache>;
@@ -45,6 +48,6 @@ struct SequenceState::Impl {
 
 /// Makes `state` use the full latent blocks of `earlier` where both hold the same tokens' latents.
 /// REQUIRES: the text `earlier` has read is the beginning of the one `state` has read, in the same forms of MLA.
-void share_latents(const SequenceState::Impl& earlier, SequenceState::Impl& state);
+void share_latents(const StateImpl& earlier, StateImpl& state);
 
 }  // namespace kl

@@ -13,11 +13,13 @@ namespace {
 
 constexpr std::size_t kMost = std::numeric_limits<std::int64_t>::max();
 
+/// a b, at most kMost.
 std::size_t product(std::size_t a, std::size_t b) {
   std::size_t result = 0;
   return __builtin_mul_overflow(a, b, &result) ? kMost : std::min(result, kMost);
 }
 
+/// All of them, at most kMost.
 std::size_t sum(std::initializer_list<std::size_t> parts) {
   std::size_t result = 0;
   for (const std::size_t part : parts) result = std::min(result + std::min(part, kMost), kMost);  // both below 2^63
@@ -30,6 +32,7 @@ std::size_t latents_of(const MemoryPlan& model, std::int64_t tokens) {
   return product(blocks, product(kKeyBlock, model.state_per_token));
 }
 
+/// "512 MB", "3.4 GB".
 std::string gigabytes(std::size_t bytes) {
   const double value = static_cast<double>(bytes);
   return value < 1e9 ? fmt::format("{:.0f} MB", value / 1e6) : fmt::format("{:.1f} GB", value / 1e9);

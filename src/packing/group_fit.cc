@@ -2,17 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
-#include "base/widen.h"
+#include "base/numbers.h"
 
 namespace kl {
 namespace {
-
-float round_to(float x, DType type) {
-  if (type == DType::kBF16) return bf16_to_f32(f32_to_bf16(x));
-  return type == DType::kF16 ? f16_to_f32(f32_to_f16(x)) : x;
-}
 
 int nearest(float w, float inverse, int most, const RoundedGroup& g) {
   return std::clamp(static_cast<int>(std::lrint((w - g.minimum) * inverse)), 0, most);
@@ -116,15 +110,6 @@ void refit(const GroupWeights& group, const PackedFormat& f, RoundedGroup& g) {
   }
 }
 
-void store_quant(int q, const PackedFormat& f, std::ptrdiff_t output, std::ptrdiff_t input, std::byte* tile) {
-  if (f.bits == 8) {
-    tile[input / 4 * 64 + 4 * output + input % 4] = static_cast<std::byte>(q);
-    return;
-  }
-  std::byte& byte = tile[input / 8 * 64 + 4 * output + input % 4];
-  byte |= static_cast<std::byte>(input % 8 < 4 ? q : q << 4);
-}
-
 }  // namespace
 
 RoundedGroup best_group(const GroupWeights& group, const PackedFormat& f) {
@@ -164,26 +149,8 @@ int nearest_number(float w, const PackedFormat& f, const RoundedGroup& g) {
 }
 
 void set_scale(float scale, float minimum, const PackedFormat& f, RoundedGroup& g) {
-  g.scale = round_to(scale, f.scale_type);
-  g.minimum = f.has_minimum ? round_to(minimum, f.scale_type) : -std::ldexp(g.scale, f.bits - 1);
-}
-
-void store_scale(float x, DType type, std::ptrdiff_t at, std::byte* to) {
-  if (type == DType::kF32) {
-    std::memcpy(to + 4 * at, &x, 4);
-  } else {
-    const std::uint16_t half = type == DType::kBF16 ? f32_to_bf16(x) : f32_to_f16(x);
-    std::memcpy(to + 2 * at, &half, 2);
-  }
-}
-
-void store_group(const RoundedGroup& g, std::ptrdiff_t n, const PackedFormat& f, std::ptrdiff_t r, std::ptrdiff_t k,
-                 std::byte* block) {
-  std::byte* tile = block + k / kTileInputs * f.tile_bytes();
-  const std::ptrdiff_t at = k % kTileInputs / f.group * kTileOutputs + r;
-  store_scale(g.scale, f.scale_type, at, tile + f.quant_bytes());
-  if (f.has_minimum) store_scale(g.minimum, f.scale_type, at, tile + f.quant_bytes() + f.scales_bytes());
-  for (std::ptrdiff_t i = 0; i < n; ++i) store_quant(g.q[static_cast<std::size_t>(i)], f, r, k % kTileInputs + i, tile);
+  g.scale = rounded_to(scale, f.scale_type);
+  g.minimum = f.has_minimum ? rounded_to(minimum, f.scale_type) : -std::ldexp(g.scale, f.bits - 1);
 }
 
 }  // namespace kl

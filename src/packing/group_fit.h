@@ -36,11 +36,4 @@ int nearest_number(float w, const PackedFormat& format, const RoundedGroup& grou
 /// Gives the group a scale, and a minimum if the format has one, as the file can hold them.
 void set_scale(float scale, float minimum, const PackedFormat& format, RoundedGroup& group);
 
-/// Writes the group of row r < 16 that begins at input k, of n weights, into its block, where zeros were.
-void store_group(const RoundedGroup& group, std::ptrdiff_t n, const PackedFormat& format, std::ptrdiff_t r,
-                 std::ptrdiff_t k, std::byte* block);
-
-/// Number `at` of a run of scales or minima.
-void store_scale(float x, DType type, std::ptrdiff_t at, std::byte* to);
-
 }  // namespace kl

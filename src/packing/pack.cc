@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <vector>
 
-#include "base/widen.h"
-#include "packing/group_fit.h"
+#include "base/numbers.h"
 
 namespace kl {
 namespace {
@@ -66,12 +66,27 @@ void get_quants(const std::byte* tile, int bits, std::ptrdiff_t r, std::uint8_t*
 
 void pack_block(const float* w, std::ptrdiff_t rows, std::ptrdiff_t K, const PackedFormat& f, std::byte* block) {
   std::memset(block, 0, static_cast<std::size_t>(f.block_bytes(K)));
+  std::vector<RoundedGroup> groups;
   for (std::ptrdiff_t r = 0; r < rows; ++r) {
+    groups.clear();
     for (std::ptrdiff_t k = 0; k < K; k += f.group) {
-      const std::ptrdiff_t n = std::min<std::ptrdiff_t>(f.group, K - k);
-      store_group(best_group({w + r * K + k, n, kAllAlike.data()}, f), n, f, r, k, block);
+      groups.push_back(best_group({w + r * K + k, std::min<std::ptrdiff_t>(f.group, K - k), kAllAlike.data()}, f));
     }
+    put_groups(groups, K, f, r, block);
   }
+}
+
+void put_groups(std::span<const RoundedGroup> groups, std::ptrdiff_t K, const PackedFormat& f, std::ptrdiff_t r,
+                std::byte* block) {
+  const auto room = static_cast<std::size_t>(K + kTileInputs), group = static_cast<std::size_t>(f.group);
+  std::vector<std::uint8_t> q(room);
+  std::vector<float> scale(room), minimum(room);
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    scale[g] = groups[g].scale;
+    minimum[g] = groups[g].minimum;
+    for (std::size_t i = 0; i < group; ++i) q[g * group + i] = static_cast<std::uint8_t>(groups[g].q[i]);
+  }
+  put_packed_row({q.data(), scale.data(), minimum.data()}, K, f, r, block);
 }
 
 void put_packed_row(const PackedRow& row, std::ptrdiff_t K, const PackedFormat& f, std::ptrdiff_t r,
@@ -85,8 +100,8 @@ void put_packed_row(const PackedRow& row, std::ptrdiff_t K, const PackedFormat& 
     put_quants(row.q + k, f.bits, r, tile);
     for (std::ptrdiff_t g = 0; g < kTileInputs / f.group; ++g) {
       const std::ptrdiff_t at = g * kTileOutputs + r, from = k / f.group + g;
-      store_scale(row.scale[from], f.scale_type, at, tile + f.quant_bytes());
-      if (f.has_minimum) store_scale(row.minimum[from], f.scale_type, at, tile + f.quant_bytes() + f.scales_bytes());
+      store(row.scale[from], f.scale_type, at, tile + f.quant_bytes());
+      if (f.has_minimum) store(row.minimum[from], f.scale_type, at, tile + f.quant_bytes() + f.scales_bytes());
     }
   }
 }

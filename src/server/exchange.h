@@ -1,12 +1,13 @@
 #pragma once
 #include <cstddef>
-#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "kl/token_counts.h"
 
 namespace kl {
 
@@ -48,11 +49,7 @@ class Exchange {
   /// Runs `work` on the I/O thread.  May be called from any thread.
   virtual void post(std::function<void()> work) = 0;
 
-  /// For the log line; set by endpoints that know.
-  struct Tokens {
-    std::int64_t prompt = 0, cached = 0, generated = 0;
-  };
-  std::optional<Tokens> tokens;
+  std::optional<TokenCounts> tokens;  ///< for the log line; set by endpoints that know
 
   std::function<void()> on_drained;  ///< called when is_full() has become false
   std::function<void()> on_closed;   ///< called once when the client has gone before end()

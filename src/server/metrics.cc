@@ -55,16 +55,15 @@ void write_engine(std::string& out, const EngineStats& engine) {
   gauge("kl_kv_cache_bytes", engine.cache_bytes, "Bytes of checkpoints.");
   gauge("kl_kv_cache_checkpoints", engine.checkpoints, "Checkpoints held.");
   gauge("kl_state_bytes", engine.state_bytes, "Bytes of texts in the making.");
-  counter("kl_prompt_tokens_total", engine.prompt_tokens + engine.cached_tokens, "Prompt tokens of all requests.");
-  counter("kl_generation_tokens_total", engine.generated_tokens, "Tokens generated.");
-  counter("kl_prefix_cache_queries_total", engine.prompt_tokens + engine.cached_tokens,
-          "Prompt tokens looked for in the cache.");
-  counter("kl_prefix_cache_hits_total", engine.cached_tokens, "Prompt tokens that came from the cache.");
+  counter("kl_prompt_tokens_total", engine.tokens.prompt, "Prompt tokens of all requests.");
+  counter("kl_generation_tokens_total", engine.tokens.generated, "Tokens generated.");
+  counter("kl_prefix_cache_queries_total", engine.tokens.prompt, "Prompt tokens looked for in the cache.");
+  counter("kl_prefix_cache_hits_total", engine.tokens.cached, "Prompt tokens that came from the cache.");
   counter("kl_prefix_cache_evictions_total", engine.checkpoints_evicted, "Checkpoints that made room for others.");
   counter("kl_num_preemptions_total", engine.preemptions,
           "Texts that left their slot to others while their reader was slow.");
-  counter("kl_spec_decode_num_draft_tokens_total", engine.drafted_tokens, "Tokens drafted.");
-  counter("kl_spec_decode_num_accepted_tokens_total", engine.accepted_tokens, "Drafted tokens that held.");
+  counter("kl_spec_decode_num_draft_tokens_total", engine.tokens.drafted, "Tokens drafted.");
+  counter("kl_spec_decode_num_accepted_tokens_total", engine.tokens.accepted, "Drafted tokens that held.");
   counter("kl_engine_steps_total", engine.steps, "Forward passes.");
   counter("kl_engine_prompt_seconds_total", engine.prompt_seconds, "Time spent reading prompts.");
   counter("kl_engine_decode_seconds_total", engine.decode_seconds, "Time spent generating.");
@@ -117,8 +116,8 @@ void Metrics::finished(const FinishedText& text) {
   queue_.observe(text.queue_seconds);
   prompt_.observe(text.prompt_seconds);
   decode_.observe(text.decode_seconds);
-  prompt_tokens_.observe(static_cast<double>(text.prompt_tokens));
-  generated_tokens_.observe(static_cast<double>(text.generated_tokens));
+  prompt_tokens_.observe(static_cast<double>(text.tokens.prompt));
+  generated_tokens_.observe(static_cast<double>(text.tokens.generated));
 }
 
 void Metrics::answered(int status) { ++answered_[status]; }

@@ -29,7 +29,7 @@ class Histogram {
 /// What one text cost, told when it is over.
 struct FinishedText {
   std::string_view reason;  ///< "stop", "length", "abort", "error"
-  std::int64_t prompt_tokens = 0, generated_tokens = 0;
+  TokenCounts tokens;
   double seconds = 0;  ///< from the request's arrival
   double queue_seconds = 0, prompt_seconds = 0, decode_seconds = 0;
 };

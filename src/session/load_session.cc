@@ -26,7 +26,7 @@ class SessionReader {
         name_(name),
         model_(model),
         empty_(model.make_cache()),
-        shape_(empty_.impl()) {}
+        shape_(Internals::of(empty_)) {}
 
   SessionImage read() {
     read_header();
@@ -41,10 +41,9 @@ class SessionReader {
 
     SessionImage image;
     image.note.assign(reinterpret_cast<const char*>(begin(SessionSection::kNote)), header_.note_bytes);
-    image.tokens = array<Token>(SessionSection::kTokens, header_.num_tokens);
-    image.expanded = array<std::uint8_t>(SessionSection::kExpanded, header_.num_tokens);
+    image.text = text();
     const auto lengths = array<std::uint64_t>(SessionSection::kCheckpoints, header_.num_checkpoints);
-    check_contents(image, lengths);
+    check_lengths(lengths);
     for (std::size_t i = 0; i < lengths.size(); ++i) image.checkpoints.push_back(checkpoint(i, lengths[i]));
     return image;
   }
@@ -105,13 +104,22 @@ class SessionReader {
     if (sum != expected) refuse_sum(name_of(s), expected, sum);
   }
 
-  /// What a file with true checksums may still get wrong.
-  void check_contents(const SessionImage& image, const std::vector<std::uint64_t>& lengths) const {
+  // What a file with true checksums may still get wrong is refused here.
+
+  std::vector<ReadToken> text() const {
+    const auto tokens = array<Token>(SessionSection::kTokens, header_.num_tokens);
+    const auto forms = array<std::uint8_t>(SessionSection::kForms, header_.num_tokens);
     const Token vocab = model_.args().vocab_size;
-    for (const Token t : image.tokens)
-      if (t < 0 || t >= vocab) refuse(fmt::format("tokens in [0, {}), got {}", vocab, t));
-    for (const std::uint8_t form : image.expanded)
-      if (form > 1) refuse(fmt::format("forms 0 or 1, got {}", form));
+    std::vector<ReadToken> text;
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      if (tokens[i] < 0 || tokens[i] >= vocab) refuse(fmt::format("tokens in [0, {}), got {}", vocab, tokens[i]));
+      if (forms[i] > 1) refuse(fmt::format("forms 0 or 1, got {}", forms[i]));
+      text.emplace_back(tokens[i], forms[i] == 1 ? MlaForm::kExpanded : MlaForm::kAbsorbed);
+    }
+    return text;
+  }
+
+  void check_lengths(const std::vector<std::uint64_t>& lengths) const {
     std::uint64_t before = 0;
     for (const std::uint64_t length : lengths) {
       if (length <= before) refuse(fmt::format("checkpoints of more and more tokens, got {} after {}", length, before));
@@ -138,8 +146,8 @@ class SessionReader {
     std::byte* state = begin(SessionSection::kStates) + index * shape_.checkpoint_bytes();
     std::byte* rows = begin(SessionSection::kLatents);
     std::vector<LayerCache> layers;
-    layers.reserve(empty_.impl().layers.size());
-    for (const LayerCache& layer : empty_.impl().layers) {
+    layers.reserve(Internals::of(empty_).layers.size());
+    for (const LayerCache& layer : Internals::of(empty_).layers) {
       if (const auto* kda = std::get_if<KdaCache>(&layer)) {
         std::byte* conv = state + padded(shape_.S_bytes);
         layers.emplace_back(std::in_place_type<KdaCache>, *kda, view(state, shape_.S_bytes),
@@ -150,8 +158,8 @@ class SessionReader {
         rows += padded(header_.num_rows * shape_.row_bytes);
       }
     }
-    return SequenceState(std::make_unique<SequenceState::Impl>(empty_.impl().owner, std::move(layers),
-                                                               static_cast<std::int64_t>(length)));
+    return Internals::state(
+        std::make_unique<StateImpl>(Internals::of(empty_).owner, std::move(layers), static_cast<std::int64_t>(length)));
   }
 
   /// Full blocks in the file; the last one, which the sequence will write to, a copy of its own.

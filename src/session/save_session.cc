@@ -70,12 +70,10 @@ bool is_beginning_of(const MlaCache& shorter, const MlaCache& longer) {
 }
 
 void check(const SequenceState& empty, const SessionParts& parts) {
-  const auto& own = empty.impl().owner;
-  if (parts.expanded.size() != parts.tokens.size())
-    refuse(fmt::format("a form for each of {} tokens, got {}", parts.tokens.size(), parts.expanded.size()));
+  const auto& own = Internals::of(empty).owner;
   std::int64_t before = 0;
   for (const SequenceState* state : parts.checkpoints) {
-    if (state == nullptr || !state->has_value() || state->impl().owner != own)
+    if (state == nullptr || !state->has_value() || Internals::of(*state).owner != own)
       refuse("states of this model, got another");
     if (state->num_tentative() > 0 || !state->is_settled())
       refuse("states after keep() and Model::settle(), got tokens that are not written yet");
@@ -83,10 +81,10 @@ void check(const SequenceState& empty, const SessionParts& parts) {
       refuse(fmt::format("checkpoints of more and more tokens, got {} after {}", state->num_tokens(), before));
     before = state->num_tokens();
   }
-  if (before > static_cast<std::int64_t>(parts.tokens.size()))
-    refuse(fmt::format("checkpoints of at most {} tokens, got one of {}", parts.tokens.size(), before));
+  if (before > static_cast<std::int64_t>(parts.text.size()))
+    refuse(fmt::format("checkpoints of at most {} tokens, got one of {}", parts.text.size(), before));
   for (const SequenceState* state : parts.checkpoints) {
-    const auto &layers = state->impl().layers, &last = parts.checkpoints.back()->impl().layers;
+    const auto &layers = Internals::of(*state).layers, &last = Internals::of(*parts.checkpoints.back()).layers;
     for (std::size_t i = 0; i < layers.size(); ++i) {
       const auto* mla = std::get_if<MlaCache>(&layers[i]);
       if (mla != nullptr && !is_beginning_of(*mla, std::get<MlaCache>(last[i])))
@@ -98,7 +96,7 @@ void check(const SequenceState& empty, const SessionParts& parts) {
 
 void add_states(std::span<const SequenceState* const> checkpoints, Section& section) {
   for (const SequenceState* state : checkpoints) {
-    for (const LayerCache& layer : state->impl().layers) {
+    for (const LayerCache& layer : Internals::of(*state).layers) {
       const auto* kda = std::get_if<KdaCache>(&layer);
       if (kda == nullptr) continue;
       for (const AlignedBuffer* buffer : {&kda->S, &kda->conv}) {
@@ -110,7 +108,7 @@ void add_states(std::span<const SequenceState* const> checkpoints, Section& sect
 }
 
 void add_latents(const SequenceState& last, Section& section) {
-  for (const LayerCache& layer : last.impl().layers) {
+  for (const LayerCache& layer : Internals::of(last).layers) {
     const auto* mla = std::get_if<MlaCache>(&layer);
     if (mla == nullptr) continue;
     for_each_block(*mla, [&](const std::byte* rows, std::int64_t count) {
@@ -129,13 +127,19 @@ std::size_t save_session(const std::filesystem::path& path, const Model& model, 
   std::vector<std::uint64_t> lengths;
   for (const SequenceState* state : parts.checkpoints)
     lengths.push_back(static_cast<std::uint64_t>(state->num_tokens()));
+  std::vector<Token> tokens;
+  std::vector<std::uint8_t> forms;
+  for (const ReadToken t : parts.text) {
+    tokens.push_back(t.token());
+    forms.push_back(t.form() == MlaForm::kExpanded ? 1 : 0);
+  }
 
   std::array<Section, kNumSections> sections;
   const auto section = [&](SessionSection s) -> Section& { return sections[static_cast<std::size_t>(s)]; };
   section(SessionSection::kFingerprint).add(bytes_of(fingerprint.data(), fingerprint.size()));
   section(SessionSection::kNote).add(bytes_of(parts.note.data(), parts.note.size()));
-  section(SessionSection::kTokens).add(bytes_of(parts.tokens.data(), parts.tokens.size()));
-  section(SessionSection::kExpanded).add(bytes_of(parts.expanded.data(), parts.expanded.size()));
+  section(SessionSection::kTokens).add(bytes_of(tokens.data(), tokens.size()));
+  section(SessionSection::kForms).add(bytes_of(forms.data(), forms.size()));
   section(SessionSection::kCheckpoints).add(bytes_of(lengths.data(), lengths.size()));
   add_states(parts.checkpoints, section(SessionSection::kStates));
   if (!parts.checkpoints.empty()) add_latents(*parts.checkpoints.back(), section(SessionSection::kLatents));
@@ -143,10 +147,10 @@ std::size_t save_session(const std::filesystem::path& path, const Model& model, 
   SessionHeader header;
   header.fingerprint_bytes = fingerprint.size();
   header.note_bytes = parts.note.size();
-  header.num_tokens = parts.tokens.size();
+  header.num_tokens = parts.text.size();
   header.num_checkpoints = lengths.size();
   header.num_rows = lengths.empty() ? 0 : lengths.back();
-  header.file_bytes = SessionLayout(header, StateShape(empty.impl())).borders.back();
+  header.file_bytes = SessionLayout(header, StateShape(Internals::of(empty))).borders.back();
   for (std::size_t i = 0; i < kNumSections; ++i) {
     sections[i].pad();
     header.checksums[i] = sections[i].checksum();

@@ -10,7 +10,7 @@ const char* name_of(SessionSection section) {
   return kNames[static_cast<std::size_t>(section)];
 }
 
-StateShape::StateShape(const SequenceState::Impl& state) {
+StateShape::StateShape(const StateImpl& state) {
   for (const LayerCache& layer : state.layers) {
     if (const auto* kda = std::get_if<KdaCache>(&layer)) {
       ++kda_layers;

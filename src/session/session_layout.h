@@ -17,7 +17,7 @@ enum class SessionSection : std::uint8_t {
   kFingerprint,  ///< Model::fingerprint()
   kNote,
   kTokens,       ///< i32 each
-  kExpanded,     ///< one byte per token, 0 or 1
+  kForms,        ///< of MLA, one byte per token: 0 absorbed, 1 expanded
   kCheckpoints,  ///< u64 each: tokens of the checkpoint, ascending
   kStates,       ///< per checkpoint, per KDA layer: S, then the convolution's rows
   kLatents,      ///< per MLA layer: the rows of the last checkpoint
@@ -51,7 +51,7 @@ constexpr std::size_t padded(std::size_t bytes) {
 
 /// Bytes of a model's states, the same for every sequence.
 struct StateShape {
-  explicit StateShape(const SequenceState::Impl& state);
+  explicit StateShape(const StateImpl& state);
 
   std::size_t kda_layers = 0, S_bytes = 0, conv_bytes = 0;
   std::size_t mla_layers = 0, row_bytes = 0;

@@ -15,6 +15,7 @@
 
 #include "base/dtype.h"
 #include "base/output_file.h"
+#include "base/random.h"
 #include "base/read_file.h"
 #include "config/tensor_table.h"
 #include "folder/model_folder.h"
@@ -33,21 +34,13 @@ constexpr std::size_t kChunk = 1 << 18;  // elements made at a time
 
 // --- random numbers --------------------------------------------------------------------------------------------------
 
-/// Steele, Lea, Flood 2014: here it only makes the seeds of Random.
-std::uint64_t splitmix64(std::uint64_t& state) {
-  std::uint64_t z = (state += 0x9e3779b97f4a7c15u);
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-  return z ^ (z >> 31);
-}
-
 /// xoshiro256+.  Seeded by the tensor's name, so a tensor's values do not depend on which others exist.
 class Random {
  public:
   Random(std::uint64_t seed, std::string_view name) {
     std::uint64_t hash = 0xcbf29ce484222325u ^ seed;
     for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
-    for (std::uint64_t& word : s_) word = splitmix64(hash);
+    for (std::uint64_t& word : s_) word = splitmix64(hash += kGoldenRatio64);
   }
 
   std::uint64_t bits() {
@@ -234,7 +227,7 @@ class TensorMaker {
     writer.write(bytes_.data(), bytes);
     done_bytes_ += static_cast<std::int64_t>(bytes);
     if (options_.progress && done_bytes_ >= next_report_) {
-      options_.progress(done_bytes_, total_bytes_);
+      options_.progress("writing", done_bytes_, total_bytes_);
       next_report_ = done_bytes_ + (8 << 20);
     }
   }
@@ -331,7 +324,7 @@ SynthResult synthesize(const ModelArgs& args, const fs::path& dir, const SynthOp
     write_file(folder.add("model.safetensors.index.json"),
                index_json(tensor_names, shards, result.tensor_bytes, result.parameters));
   }
-  if (options.progress) options.progress(result.tensor_bytes, result.tensor_bytes);
+  if (options.progress) options.progress("writing", result.tensor_bytes, result.tensor_bytes);
   folder.keep();
   return result;
 }

@@ -42,7 +42,7 @@ class FewPairs {
   static_assert(std::uint64_t{Vocabulary::kMaxRanks} * kMaxBytes < kNone);
 
   std::uint32_t size_;
-  // Rank and place in one number, so that the least is the leftmost of equals.
+  // Rank and place in one number, so that the least is the leftmost where several are equal.
   std::array<std::int32_t, kMaxBytes> keys_;
 };
 

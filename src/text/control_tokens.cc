@@ -73,4 +73,14 @@ const std::vector<NamedControlToken>& family_control_tokens() {
   return kTokens;
 }
 
+std::vector<Token> stop_tokens(const std::vector<Token>& in_file, const ControlTokens& control) {
+  std::vector<Token> ids;
+  const auto add = [&](Token id) {
+    if (id >= 0 && std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);
+  };
+  std::for_each(in_file.begin(), in_file.end(), add);
+  for (const char* name : {"<|im_end|>", "[EOS]", "[EOT]"}) add(control.find(name));
+  return ids;
+}
+
 }  // namespace kl

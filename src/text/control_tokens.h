@@ -72,4 +72,7 @@ constexpr int kFamilySlots = 256;
 /// The tool markers are not skipped in decoding: whoever reads the text finds the calls by them.
 const std::vector<NamedControlToken>& family_control_tokens();
 
+/// The ids that end a text, each once: those a file names, then those of the family, <|im_end|>, [EOS] and [EOT].
+std::vector<Token> stop_tokens(const std::vector<Token>& in_file, const ControlTokens& control);
+
 }  // namespace kl

@@ -177,9 +177,6 @@ class Reader {
 
   std::vector<Token> stops(const ControlTokens& control) const {
     std::vector<Token> ids;
-    const auto add = [&](Token id) {
-      if (std::find(ids.begin(), ids.end(), id) == ids.end()) ids.push_back(id);
-    };
     for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {
       const GgufValue* value = gguf_.find(key);
       if (value == nullptr) continue;
@@ -187,12 +184,9 @@ class Reader {
       if (id < 0 || id >= static_cast<std::int64_t>(tokens_.size())) {
         fail(key, fmt::format("expected an id from 0 to {}, got {}", tokens_.size() - 1, value->describe()));
       }
-      add(static_cast<Token>(id));
+      ids.push_back(static_cast<Token>(id));
     }
-    for (const char* name : {"<|im_end|>", "[EOS]", "[EOT]"}) {
-      if (const Token id = control.find(name); id >= 0) add(id);
-    }
-    return ids;
+    return stop_tokens(ids, control);
   }
 
   const GgufFile& gguf_;

@@ -3,6 +3,8 @@
 #include <array>
 #include <string>
 
+#include "base/utf8.h"
+
 namespace kl {
 namespace {
 
@@ -24,16 +26,12 @@ constexpr std::array<int, 0x144> kBytes = [] {
 }  // namespace
 
 bool append_gpt2_bytes(std::string_view text, std::string& bytes) {
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    std::size_t character = static_cast<unsigned char>(text[i]);
-    if (character >= 0x80) {  // two bytes of UTF-8 reach all of them
-      if (character < 0xc2 || character > 0xc5 || ++i == text.size()) return false;
-      const auto second = static_cast<unsigned char>(text[i]);
-      if ((second & 0xc0) != 0x80) return false;
-      character = (character & 0x1f) << 6 | (second & 0x3f);
-    }
-    if (character >= kBytes.size() || kBytes[character] < 0) return false;
-    bytes += static_cast<char>(kBytes[character]);
+  while (!text.empty()) {
+    if (utf8_length(text) == 0) return false;
+    const CodePoint c = read_code_point(text.data());
+    if (c.value >= kBytes.size() || kBytes[c.value] < 0) return false;
+    bytes += static_cast<char>(kBytes[c.value]);
+    text.remove_prefix(c.bytes);
   }
   return true;
 }
@@ -41,11 +39,8 @@ bool append_gpt2_bytes(std::string_view text, std::string& bytes) {
 void append_gpt2_text(std::string_view bytes, std::string& text) {
   static const std::array<std::string, 256> characters = [] {
     std::array<std::string, 256> of_byte;
-    for (std::size_t c = 0; c < kBytes.size(); ++c) {
-      if (kBytes[c] < 0) continue;
-      std::string& utf8 = of_byte[static_cast<std::size_t>(kBytes[c])];
-      if (c >= 0x80) utf8 += static_cast<char>(0xc0 | c >> 6);
-      utf8 += static_cast<char>(c < 0x80 ? c : 0x80 | (c & 0x3f));
+    for (std::uint32_t c = 0; c < kBytes.size(); ++c) {
+      if (kBytes[c] >= 0) of_byte[static_cast<std::size_t>(kBytes[c])] = to_utf8(c);
     }
     return of_byte;
   }();

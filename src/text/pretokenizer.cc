@@ -38,7 +38,7 @@
 //        "a  1"          7: " "   8: " "   4: "1"
 #include "text/pretokenizer.h"
 
-#include "text/utf8.h"
+#include "text/unicode.h"
 
 namespace kl {
 namespace {

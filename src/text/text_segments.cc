@@ -1,6 +1,6 @@
 #include "text/text_segments.h"
 
-#include "text/utf8.h"
+#include "text/unicode.h"
 
 namespace kl {
 namespace {

@@ -5,12 +5,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/utf8.h"
 #include "kl/error.h"
 #include "text/bpe.h"
 #include "text/pretokenizer.h"
 #include "text/text_segments.h"
 #include "text/tokenizer_files.h"
-#include "text/utf8.h"
 
 namespace kl {
 

@@ -4,7 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "text/base64.h"
+#include "base/base64.h"
 #include "text/gpt2_bytes.h"
 
 namespace kl {
@@ -16,8 +16,8 @@ std::string gpt2_text(std::string_view bytes) {
   return text;
 }
 
-/// The two tokens that make `rank`: what byte-pair encoding of its bytes comes to with lower ranks only.  Empty if it does not
-/// come to two.
+/// The two tokens that make `rank`: what byte-pair encoding of its bytes comes to with lower ranks only.  Empty if it
+/// does not come to two.
 std::string merge_of(const Vocabulary& vocabulary, std::uint32_t rank) {
   const std::string_view bytes = vocabulary.bytes_of(rank);
   std::vector<std::size_t> starts;

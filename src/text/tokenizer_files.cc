@@ -186,14 +186,7 @@ std::vector<Token> Reader::stop_tokens(const ControlTokens& control) {
   append_eos(generation_config_, "generation_config.json", control, ids);
   if (ids.empty()) append_eos(config_, "config.json", control, ids);
   throw_if_any();
-  for (const char* name : {"<|im_end|>", "[EOS]", "[EOT]"}) {
-    if (const Token id = control.find(name); id >= 0) ids.push_back(id);
-  }
-  std::vector<Token> unique;
-  for (const Token id : ids) {
-    if (std::find(unique.begin(), unique.end(), id) == unique.end()) unique.push_back(id);
-  }
-  return unique;
+  return kl::stop_tokens(ids, control);
 }
 
 }  // namespace

@@ -7,9 +7,10 @@
 #include <charconv>
 #include <cstring>
 
+#include "base/base64.h"
 #include "base/printable.h"
+#include "base/random.h"
 #include "kl/error.h"
-#include "text/base64.h"
 
 namespace kl {
 namespace {
@@ -39,9 +40,8 @@ std::uint64_t head_of(std::string_view bytes) noexcept {
 /// Mixes the length, the first eight bytes, and if there are more the others eight at a time; the last, possibly
 /// overlapping eight cover the rest.
 std::uint64_t hash_of(std::string_view bytes, std::uint64_t head) noexcept {
-  constexpr std::uint64_t kMultiplier = 0x9E3779B97F4A7C15u;  // 2^64 divided by the golden ratio
   const auto mix = [](std::uint64_t h, std::uint64_t value) {
-    h = (h ^ value) * kMultiplier;
+    h = (h ^ value) * kGoldenRatio64;
     return h ^ (h >> 32);
   };
   const std::size_t n = bytes.size();

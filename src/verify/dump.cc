@@ -9,10 +9,10 @@
 #include <optional>
 #include <tuple>
 
+#include "base/numbers.h"
 #include "base/printable.h"
 #include "base/problems.h"
 #include "kl/error.h"
-#include "verify/element.h"
 
 namespace kl {
 namespace {
@@ -140,7 +140,8 @@ class Reader {
   /// Integers of a vector, or nothing.
   std::optional<std::vector<std::int64_t>> vector_of(const std::string& name) {
     const FileTensor& tensor = dump_.file.at(name);
-    if (!is_integer_type(tensor.dtype) || tensor.shape.size() != 1 || tensor.shape[0] < 1) {
+    const auto type = parse_number_type(tensor.dtype);
+    if (!type || !is_integer(*type) || tensor.shape.size() != 1 || tensor.shape[0] < 1) {
       report(name, fmt::format("expected a vector of integers, got {} {}", tensor.dtype, shape_text(tensor.shape)));
       return {};
     }
@@ -166,9 +167,10 @@ class Reader {
 
   void add(const std::string& name, DumpKind kind, int sequence, int layer, std::int64_t rows, std::int64_t cols) {
     const FileTensor& tensor = dump_.file.at(name);
-    const bool is_integer = kind == DumpKind::kRouterIds;
-    if (is_integer ? !is_integer_type(tensor.dtype) : !is_float_type(tensor.dtype)) {
-      report(name, fmt::format("expected {}, got {}", is_integer ? "integers" : "F64, F32, F16 or BF16", tensor.dtype));
+    const auto type = parse_number_type(tensor.dtype);
+    const bool are_ids = kind == DumpKind::kRouterIds;
+    if (!type || !(are_ids ? is_integer(*type) : is_float(*type))) {
+      report(name, fmt::format("expected {}, got {}", are_ids ? "integers" : "F64, F32, F16 or BF16", tensor.dtype));
       return;
     }
     dump_.arrays.push_back({name, kind, sequence, layer, tensor, rows, cols});
@@ -256,7 +258,8 @@ class Reader {
 }  // namespace
 
 void DumpArray::read_row(std::int64_t row, std::span<double> out) const {
-  read_elements(tensor.dtype, tensor.data, row * cols, out);
+  const NumberType type = *parse_number_type(tensor.dtype);
+  read_numbers(type, tensor.data + static_cast<std::size_t>(row * cols) * size_of(type), out.size(), out.data());
 }
 
 Dump read_dump(const fs::path& path, const ModelArgs& args) {

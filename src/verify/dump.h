@@ -7,6 +7,7 @@
 
 #include "kl/model_args.h"
 #include "kl/safetensors.h"
+#include "kl/tokenizer.h"
 #include "kl/verify.h"
 
 namespace kl {

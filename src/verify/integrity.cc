@@ -39,12 +39,11 @@ class Checksums {
     std::error_code ignored;
     if (!fs::is_directory(dir, ignored) || !fs::exists(fs::symlink_status(dir / kChecksumFile, ignored))) return;
     report.has_checksums = true;
-    try {
+    const auto read = [&] {
       lines_ = parse_checksums(read_file(dir / kChecksumFile, kMaxChecksumBytes), (dir / kChecksumFile).string());
       compare_names();
-    } catch (const Error& error) {
-      problem(FindingRule::kChecksum, kChecksumFile, error.what(), report);
-    }
+    };
+    if (const auto error = problem_of(read)) problem(FindingRule::kChecksum, kChecksumFile, error->what(), report);
     found_.resize(lines_.size());
   }
 
@@ -54,12 +53,8 @@ class Checksums {
       if (lines_[i].file != file && !file.empty()) continue;
       if (std::exchange(found_[i].is_planned, true)) continue;
       tasks.emplace_back([this, i, &done](const std::atomic<bool>& stop) {
-        try {
-          found_[i].digest = hash_file(dir_ / lines_[i].file, done, stop);
-        } catch (const Error& error) {
-          if (error.code() == ErrorCode::kOutOfMemory) throw;
-          found_[i].problem = error.what();
-        }
+        const auto hash = [&] { found_[i].digest = hash_file(dir_ / lines_[i].file, done, stop); };
+        if (const auto error = problem_of(hash)) found_[i].problem = error->what();
       });
     }
   }
@@ -128,8 +123,7 @@ std::vector<Unit> units_of(const std::string& name, const FileTensor& tensor, co
   }
   const NumberLayout layout = number_layout(name, tensor);
   // Packed matrices are stacks of blocks of rows, not of matrices, unless they have a fourth dimension.
-  if (!layout.is_plain() && layout.type != NumberType::kNone && tensor.shape.size() == 3 && tensor.dtype == "U8")
-    parts = 1;
+  if (!layout.is_plain() && layout.count > 0 && tensor.shape.size() == 3 && tensor.dtype == "U8") parts = 1;
   std::vector<Unit> units(parts);
   for (std::size_t i = 0; i < parts; ++i) {
     units[i] = {parts == 1 ? name : fmt::format("{}[{}]", name, i), role_of(name),        file,   tensor.dtype,
@@ -199,9 +193,8 @@ void read_everything(Checksums& checksums, Scan& tensors, const IntegrityOptions
     tensors.add_tasks(u, done, tasks);
   }
   checksums.add_tasks({}, done, tasks);  // the rest: files without tensors
-  const auto tick = [&] { options.progress(done, report.bytes_hashed + report.bytes_scanned); };
-  run_tasks(tasks, options.threads > 0 ? options.threads : num_usable_cores(),
-            options.progress ? std::function<void()>(tick) : nullptr);
+  const auto tick = [&] { options.progress("reading", done, report.bytes_hashed + report.bytes_scanned); };
+  run_tasks(tasks, thread_count(options.threads), options.progress ? std::function<void()>(tick) : nullptr);
   tensors.collect();
 }
 

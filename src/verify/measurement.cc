@@ -36,8 +36,8 @@ std::vector<double> MeasuredArray::relative() const {
   return result;
 }
 
-Measurement::Measurement(const Dump& dump, int num_layers, Progress progress)
-    : dump_(dump), num_layers_(num_layers), progress_(std::move(progress)) {
+Measurement::Measurement(const Dump& dump, int num_layers, const std::string& what, const Progress& progress)
+    : dump_(dump), num_layers_(num_layers), what_(what), progress_(progress) {
   places_.assign(dump.sequences.size(), std::vector<int>(static_cast<std::size_t>((num_layers + 1) * kKinds), -1));
   for (const DumpArray& array : dump.arrays) {
     const auto rows = static_cast<std::size_t>(array.rows);
@@ -127,14 +127,14 @@ void Measurement::on_router(int layer, int sequence, std::int64_t index, std::sp
 }
 
 bool Measurement::on_progress(std::int64_t done, std::int64_t total) {
-  if (progress_) progress_(done, total);
+  if (progress_) progress_(what_, done, total);
   return true;
 }
 
 std::vector<MeasuredArray> measure(const std::filesystem::path& dir, const ModelOptions& options, const Dump& dump,
-                                   const Measurement::Progress& progress) {
+                                   const std::string& what, const Progress& progress) {
   Model model = Model::open(dir, options);
-  Measurement measurement(dump, model.args().num_hidden_layers, progress);
+  Measurement measurement(dump, model.args().num_hidden_layers, what, progress);
   std::vector<SequenceState> states(dump.sequences.size());
   std::vector<SequenceInput> batch;
   for (std::size_t s = 0; s < states.size(); ++s) {

@@ -1,6 +1,5 @@
 #pragma once
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -28,10 +27,8 @@ struct MeasuredArray {
 /// Receives what the model computes for the dump's sequences and keeps nothing but the differences.
 class Measurement : public ForwardObserver {
  public:
-  using Progress = std::function<void(std::int64_t done, std::int64_t total)>;
-
-  /// The dump must outlive the object.
-  Measurement(const Dump& dump, int num_layers, Progress progress);
+  /// All must outlive the object.  `what`: the work's name to `progress`.
+  Measurement(const Dump& dump, int num_layers, const std::string& what, const Progress& progress);
 
   const std::vector<MeasuredArray>& arrays() const { return arrays_; }
   void compare_state(int sequence, const SequenceState& state);
@@ -50,15 +47,16 @@ class Measurement : public ForwardObserver {
 
   const Dump& dump_;
   int num_layers_;
-  Progress progress_;
+  const std::string& what_;
+  const Progress& progress_;
   bool wants_layers_ = false;
   std::vector<MeasuredArray> arrays_;
   std::vector<std::vector<int>> places_;  // [sequence][(layer + 1) * kinds + kind]: index into arrays_, -1 = none
   std::vector<double> row_;               // of the dump
 };
 
-/// Opens the model and measures it against the dump.
+/// Opens the model and measures it against the dump; `what` is the work's name to `progress`.
 std::vector<MeasuredArray> measure(const std::filesystem::path& dir, const ModelOptions& options, const Dump& dump,
-                                   const Measurement::Progress& progress);
+                                   const std::string& what, const Progress& progress);
 
 }  // namespace kl

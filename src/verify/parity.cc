@@ -59,9 +59,7 @@ class Search {
       flags.push_back(on.flag);
     }
     const std::string what = flags.empty() ? "computing" : fmt::format("trying {}", fmt::join(flags, " "));
-    const auto measured = measure(dir_, engine, dump_, [&](std::int64_t done, std::int64_t total) {
-      if (options_.progress) options_.progress(what, done, total);
-    });
+    const auto measured = measure(dir_, engine, dump_, what, options_.progress);
     ParityRun run = judge(measured, dump_, report_.precision, num_layers_);
     run.switches = std::move(flags);
     if (report_.precision == Precision::kF32) {

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <limits>
 
+#include "base/random.h"
+
 namespace kl {
 namespace {
 
@@ -69,9 +71,7 @@ TensorStats scan_numbers(float* x, std::size_t n) noexcept {
   return stats;
 }
 
-constexpr std::uint64_t kMix = 0x9e3779b97f4a7c15u;
-
-std::uint64_t mix(std::uint64_t h, std::uint64_t word) { return std::rotl((h ^ word) * kMix, 29); }
+std::uint64_t mix(std::uint64_t h, std::uint64_t word) { return std::rotl((h ^ word) * kGoldenRatio64, 29); }
 
 /// Tells bytes apart well enough to compare only those that agree in it.
 std::uint64_t content_of(const std::byte* data, std::size_t bytes) noexcept {
@@ -120,9 +120,9 @@ double TensorStats::rms_of_rest() const {
 
 TensorStats scan(const NumberLayout& layout, const std::byte* data, std::size_t bytes) noexcept {
   TensorStats stats;
-  if (layout.type != NumberType::kNone) {
+  if (layout.count > 0) {
     float numbers[kBatch];
-    const std::size_t blocks_at_once = std::max<std::size_t>(1, kBatch / layout.numbers_per_block());
+    const std::size_t blocks_at_once = std::max<std::size_t>(1, kBatch / layout.count);
     const std::size_t blocks = bytes / layout.block_bytes;
     for (std::size_t b = 0; b < blocks; b += blocks_at_once) {
       const std::size_t n =

@@ -8,8 +8,8 @@
 #include <utility>
 
 #include "base/dtype.h"
+#include "base/numbers.h"
 #include "base/printable.h"
-#include "base/widen.h"
 #include "packing/packed_name.h"
 
 namespace kl {
@@ -77,7 +77,7 @@ const float* Binder::vector(std::string_view role, int layer) {
     return reinterpret_cast<const float*>(found->data);
   }
   float* out = zeros(rule.rows);
-  for (std::int64_t i = 0; i < rule.rows; ++i) out[i] = widen(found->data, found->type, i);
+  read_numbers(number_type(found->type), found->data, static_cast<std::size_t>(rule.rows), out);
   return out;
 }
 

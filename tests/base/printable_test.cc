@@ -33,17 +33,5 @@ TEST(Printable, CutsLongTextBetweenCharacters) {
   EXPECT_EQ(printable("abc", 3), "abc");
 }
 
-TEST(Utf8Length, AcceptsExactlyTheWellFormed) {
-  EXPECT_EQ(utf8_length("a"), 1u);
-  EXPECT_EQ(utf8_length("\xc3\xa9"), 2u);
-  EXPECT_EQ(utf8_length("\xef\xbf\xbd"), 3u);
-  EXPECT_EQ(utf8_length("\xf4\x8f\xbf\xbf"), 4u);
-  for (const char* bad :
-       {"", "\x80", "\xc0\x80", "\xc1\xbf", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80",
-        "\xf5\x80\x80\x80", "\xc3", "\xe4\xb8", "\xf0\x9f\x98", "\xc3(", "\xff"}) {
-    EXPECT_EQ(utf8_length(bad), 0u) << printable(bad);
-  }
-}
-
 }  // namespace
 }  // namespace kl

@@ -64,8 +64,9 @@ double seconds_of_regions(int threads) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-// A region that had to wait for every worker to look in would take a time slice of the scheduler, milliseconds, whenever one
-// is not running: 5000 regions would take longer than these bounds, which are a hundred times what is measured.
+// A region that had to wait for every worker to look in would take a time slice of the scheduler, milliseconds,
+// whenever one is not running: 5000 regions would take longer than these bounds, which are a hundred times what is
+// measured.
 TEST(ThreadPool, MoreThreadsThanCpusDoNotWaitForEachOther) {
   EXPECT_LT(seconds_of_regions(4 * num_usable_cores()), 10);
 }

@@ -62,10 +62,10 @@ TEST(Benchmark, TestsAreNamedAndOrderedAsLlamaBenchHasThem) {
                        .repeats = 2,
                        .breakdown = true};
   options.on_result = [&](const BenchResult& result) { results.push_back(result); };
-  options.progress = [&](const std::string& test, double done, double total) {
+  options.progress = [&](std::string_view test, std::int64_t done, std::int64_t total) {
     EXPECT_GT(done, 0);
     EXPECT_LE(done, total) << test;
-    if (progress.empty() || progress.back() != test) progress.push_back(test);
+    if (progress.empty() || progress.back() != test) progress.emplace_back(test);
   };
   EXPECT_GT(run_benchmark(model, small_machine(), options), 0u);
 

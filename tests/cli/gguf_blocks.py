@@ -3,7 +3,7 @@
     numbers = decode("Q4_K", blocks)            blocks [n, bytes of a block] uint8 -> [n, values of a block] float32
     blocks = random_blocks("Q4_K", random, n)   scales of every size, numbers of every kind
 
-    python3 gguf_blocks.py FILE                 writes tests/golden/gguf/blocks.safetensors anew
+    python3 gguf_blocks.py FILE                 writes tests/golden/gguf/blocks.safetensors again
 """
 import json
 import pathlib

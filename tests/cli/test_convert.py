@@ -55,7 +55,7 @@ def small(ok, tmp_path):
     return tmp_path / "small"
 
 
-# --- numbers that are only laid out anew --------------------------------------------------------------------------------
+# --- numbers that are only rearranged --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("model", ["tiny", "headdims", "demo"])
@@ -330,7 +330,7 @@ def test_killed_at_any_moment_it_is_never_wrong_and_the_same_command_completes_i
         process.wait()
         found = logits(model())
         assert found in (None, expected)
-        if found is not None or not (tmp_path / "q" / ".kl-unfinished").exists():  # complete, or nothing: begin anew
+        if found is not None or not (tmp_path / "q" / ".kl-unfinished").exists():  # complete, or nothing: begin again
             loaded += found is not None
             for path in (tmp_path / "q").glob("*") if (tmp_path / "q").exists() else ():
                 path.unlink()

@@ -1,9 +1,10 @@
-// What kl convert is made of: rows to bytes and back, containers, vocabularies.  The formats themselves are compared with other
-// programs' files in tests/cli/test_convert.py.
+// What kl convert is made of: rows to bytes and back, containers, vocabularies.  The formats themselves are compared
+// with other programs' files in tests/cli/test_convert.py.
 #include <gtest/gtest.h>
 
 #include <numeric>
 
+#include "base/base64.h"
 #include "convert/row_encoder.h"
 #include "encodings/bit_rows.h"
 #include "gguf/gguf_file.h"
@@ -13,7 +14,6 @@
 #include "packing/packed_name.h"
 #include "tests/support/random.h"
 #include "tests/support/temp_dir.h"
-#include "text/base64.h"
 #include "text/gpt2_bytes.h"
 #include "text/tokenizer_export.h"
 

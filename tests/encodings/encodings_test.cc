@@ -2,12 +2,9 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
-
 #include "encodings/bit_rows.h"
 #include "encodings/compressed_tensors.h"
 #include "encodings/mlx.h"
-#include "encodings/small_floats.h"
 #include "kernels/select.h"
 #include "packing/packed_name.h"
 #include "packing/repack.h"
@@ -137,30 +134,6 @@ TEST(BitRows, FastAndPlainUnpackingAgree) {
     std::uint8_t q[128];
     unpack_bits(row, bits, 128, q);
     for (int j = 0; j < 128; ++j) ASSERT_EQ(q[j], bits_at(row, bits, j)) << bits << ", " << j;
-  }
-}
-
-TEST(SmallFloats, AreThoseOfTheirDefinitions) {
-  constexpr double kE2m1[] = {0, 0.5, 1, 1.5, 2, 3, 4, 6};
-  for (unsigned code = 0; code < 16; ++code)
-    EXPECT_EQ(0.5 * twice_e2m1(code), (code < 8 ? 1 : -1) * kE2m1[code % 8]) << code;
-  for (unsigned code = 0; code < 256; ++code) {
-    const auto value = e4m3_to_f32(static_cast<std::uint8_t>(code));
-    const unsigned exponent = code >> 3 & 15u, fraction = code & 7u;
-    const double magnitude =
-        exponent == 0 ? std::ldexp(fraction, -9) : std::ldexp(8 + fraction, static_cast<int>(exponent) - 10);
-    if ((code & 127u) == 127) {
-      EXPECT_TRUE(std::isnan(value));
-    } else {
-      EXPECT_EQ(value, (code < 128 ? 1 : -1) * magnitude) << code;
-      EXPECT_EQ(std::signbit(value), code >= 128) << code;
-    }
-    const float power = e8m0_to_f32(static_cast<std::uint8_t>(code));
-    if (code == 255) {
-      EXPECT_TRUE(std::isnan(power));
-    } else {
-      EXPECT_EQ(power, std::ldexp(1.0, static_cast<int>(code) - 127)) << code;
-    }
   }
 }
 

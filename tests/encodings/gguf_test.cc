@@ -7,7 +7,7 @@
 #include "config/gguf_config.h"
 #include "config/quantization_config.h"
 #include "encodings/ggml.h"
-#include "gguf/decode.h"
+#include "gguf/ggml_type.h"
 #include "kernels/select.h"
 #include "packing/repack.h"
 #include "tests/support/encoded.h"

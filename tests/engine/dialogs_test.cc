@@ -1,5 +1,6 @@
-// Multi-turn dialogs say the same, token for token and with the same bits of probability, however they are served: cold, from the cache, under a cache that is
-// always too small, in pieces of other sizes, in company, with readers so slow that texts lose their slots.
+// Multi-turn dialogs say the same, token for token and with the same bits of probability, however they are served:
+// cold, from the cache, under a cache that is always too small, in pieces of other sizes, in company, with readers so
+// slow that texts lose their slots.
 //
 // KL_DIALOGS=1000 runs more of them than the gate does.
 #include <gtest/gtest.h>
@@ -75,7 +76,8 @@ class Dialog {
 
 class Dialogs : public testing::Test {
  protected:
-  /// The demo model's vocabulary and sizes with attention in the middle, so that a last bit of it reaches every later state.
+  /// The demo model's vocabulary and sizes with attention in the middle, so that a last bit of it reaches every later
+  /// state.
   Dialogs() {
     ModelArgs args = ModelArgs::load(kDemo);
     args.layer_kinds = {LayerKind::kMla, LayerKind::kKda, LayerKind::kMla, LayerKind::kKda};
@@ -172,7 +174,7 @@ TEST_F(Dialogs, SayTheSameHoweverTheyAreServed) {
     }
     for (std::thread& client : clients) client.join();
     EXPECT_EQ(different, 0) << way.name;
-    EXPECT_GT(e->stats().cached_tokens, 0u) << way.name;
+    EXPECT_GT(e->stats().tokens.cached, 0) << way.name;
     if (way.slowly && num_dialogs >= 100) {  // few may end before anybody is parked
       EXPECT_GT(e->stats().preemptions, 0u) << way.name;
     }
@@ -188,7 +190,7 @@ TEST_F(Dialogs, GoOnAfterARestartFromASessionFile) {
       const auto e = engine(64, options);
       if (std::filesystem::exists(dir_ / "session")) e->restore_slot(0, dir_ / "session");
       ASSERT_TRUE(same(answer(*e->submit(request(turn, true)), false), turn.answer));
-      cached += static_cast<std::int64_t>(e->stats().cached_tokens);
+      cached += e->stats().tokens.cached;
       e->save_slot(0, dir_ / "session");
     }
   }

@@ -75,7 +75,7 @@ TEST_F(EngineTest, SaysWhatGenerateSays) {
     EXPECT_EQ(result.ids.at(0), alone(r));
     EXPECT_EQ(result.text.at(0), tokenizer_.decode(result.ids.at(0), true));
     EXPECT_EQ(result.end.at(0).reason, FinishReason::kLength);
-    EXPECT_EQ(result.end.at(0).completion_tokens, 30);
+    EXPECT_EQ(result.end.at(0).tokens.generated, 30);
   }
 }
 
@@ -104,13 +104,13 @@ TEST_F(EngineTest, AContinuedTextIsNotReadAgainAndSaysTheSame) {
     anew.cache_prompt = false;
     const Result a = run(*warm, r), b = run(*cold, anew);
     ASSERT_EQ(a.ids.at(0), b.ids.at(0)) << "turn " << turn;
-    EXPECT_EQ(b.end.at(0).cached_tokens, 0);
+    EXPECT_EQ(b.end.at(0).tokens.cached, 0);
     EXPECT_EQ(b.end.at(0).miss, CacheMiss::kNotAsked);
-    EXPECT_GE(a.end.at(0).cached_tokens, known) << "an answer may be spelt in other tokens, what came before is known";
+    EXPECT_GE(a.end.at(0).tokens.cached, known) << "an answer may be spelt in other tokens, what came before is known";
     known = std::ssize(tokenizer_.encode(chat, SpecialText::kControl));
     const Result again = run(*warm, r);
     EXPECT_EQ(again.ids.at(0), a.ids.at(0)) << "regenerated";
-    EXPECT_EQ(again.end.at(0).cached_tokens, known);
+    EXPECT_EQ(again.end.at(0).tokens.cached, known);
     chat += "<|im_assistant|>assistant<|im_middle|>" + a.text.at(0) +
             "<|im_end|><|im_user|>user<|im_middle|>And number " + std::to_string(turn) + "?<|im_end|>";
   }
@@ -126,7 +126,7 @@ TEST_F(EngineTest, LongMessagesAreExpandedWhoeverReadsThem) {
   EXPECT_EQ(first.ids.at(0), run(*other, r).ids.at(0)) << "other pieces";
   const Result second = run(*warm, r);
   EXPECT_EQ(first.ids.at(0), second.ids.at(0));
-  EXPECT_GT(second.end.at(0).cached_tokens, 0) << "there is a ladder inside of the message";
+  EXPECT_GT(second.end.at(0).tokens.cached, 0) << "there is a ladder inside of the message";
 }
 
 TEST_F(EngineTest, ARawPromptThatIsAskedAgainIsKnown) {
@@ -137,8 +137,8 @@ TEST_F(EngineTest, ARawPromptThatIsAskedAgainIsKnown) {
     const EngineRequest r = request(prompt, 4);
     const Result first = run(*e, r), again = run(*e, r);
     EXPECT_EQ(first.ids, again.ids);
-    EXPECT_GE(again.end.at(0).cached_tokens, again.end.at(0).prompt_tokens - 320) << words;
-    EXPECT_GT(again.end.at(0).cached_tokens, 0) << words;
+    EXPECT_GE(again.end.at(0).tokens.cached, again.end.at(0).tokens.prompt - 320) << words;
+    EXPECT_GT(again.end.at(0).tokens.cached, 0) << words;
   }
 }
 
@@ -152,7 +152,7 @@ TEST_F(EngineTest, SeveralTextsShareTheirPrompt) {
     EngineRequest one = request("HAMLET:\nTo be, or", 12, 5u + static_cast<std::uint64_t>(i));
     EXPECT_EQ(result.ids.at(i), alone(one)) << "text " << i;
   }
-  EXPECT_EQ(e->stats().prompt_tokens, r.prompt.size()) << "read once";
+  EXPECT_EQ(e->stats().tokens.prompt, std::ssize(r.prompt)) << "read once";
 }
 
 TEST_F(EngineTest, PromptLogprobsAreThoseOfAPlainRun) {
@@ -166,8 +166,8 @@ TEST_F(EngineTest, PromptLogprobsAreThoseOfAPlainRun) {
   SequenceState state = model.make_cache();
   for (std::size_t i = 0; i + 1 < r.prompt.size(); ++i) {
     const std::vector<float> logits = model.forward(state, {&r.prompt[i], 1});
-    const SampledToken expected =
-        score(std::span(logits).first(static_cast<std::size_t>(tokenizer_.vocab_size())), r.prompt[i + 1], 2);
+    const SampledToken expected = Sampler({}).score(
+        std::span(logits).first(static_cast<std::size_t>(tokenizer_.vocab_size())), r.prompt[i + 1], 2);
     EXPECT_EQ(cold.prompt_logprobs[i].logprob, expected.logprob) << i;
     EXPECT_EQ(warm.prompt_logprobs[i].logprob, expected.logprob) << i;
     EXPECT_EQ(cold.prompt_logprobs[i].token, r.prompt[i + 1]);
@@ -182,7 +182,7 @@ TEST_F(EngineTest, ScoresAreComputedFromTheNearestCheckpoint) {
   r.prompt_logprobs = all.prompt_logprobs = true;
   r.score_from = std::ssize(tokenizer_.encode(head, SpecialText::kControl)) + 1;
   const Result some = run(*e, r), whole = run(*e, all);
-  EXPECT_GT(some.end.at(0).cached_tokens, 0);
+  EXPECT_GT(some.end.at(0).tokens.cached, 0);
   ASSERT_EQ(some.prompt_logprobs.size(), r.prompt.size() - static_cast<std::size_t>(r.score_from));
   for (std::size_t i = 0; i < some.prompt_logprobs.size(); ++i)
     EXPECT_EQ(some.prompt_logprobs[i].logprob,
@@ -282,7 +282,7 @@ TEST_F(EngineTest, SlotsAreSavedRestoredAndErased) {
   EngineRequest on = r;
   on.prompt.insert(on.prompt.end(), ids.begin(), ids.end());
   const Result result = run(*e, on);
-  EXPECT_EQ(result.end.at(0).cached_tokens, std::ssize(r.prompt) + 9);
+  EXPECT_EQ(result.end.at(0).tokens.cached, std::ssize(r.prompt) + 9);
   EXPECT_EQ(result.ids.at(0), alone(on));
   e->restore_slot(1, dir / "s");
   EXPECT_EQ(e->erase_slot(1), std::ssize(r.prompt) + 9);
@@ -309,7 +309,7 @@ TEST_F(EngineTest, DraftsChangeTheSpeedAndNothingElse) {
   }
   // Whether a draft pays is measured, and on a busy machine it may seem not to for a while.
   constexpr int kMostRounds = 20;
-  for (int round = 0; round < kMostRounds && e->stats().accepted_tokens == 0; ++round) {
+  for (int round = 0; round < kMostRounds && e->stats().tokens.accepted == 0; ++round) {
     std::vector<std::unique_ptr<Generation>> running;
     for (const EngineRequest& r : requests) running.push_back(e->submit(r));
     for (std::size_t i = 0; i < requests.size(); ++i) {
@@ -321,7 +321,7 @@ TEST_F(EngineTest, DraftsChangeTheSpeedAndNothingElse) {
       }
     }
   }
-  EXPECT_GT(e->stats().accepted_tokens, 0u);
+  EXPECT_GT(e->stats().tokens.accepted, 0);
 }
 
 /// Allows everything, and fails or hangs at the third token.

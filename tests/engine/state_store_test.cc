@@ -14,7 +14,8 @@ class StateStoreTest : public testing::Test {
  protected:
   static std::vector<ReadToken> text(const std::string& letters) {
     std::vector<ReadToken> tokens;
-    for (const char c : letters) tokens.emplace_back(static_cast<Token>(c), c >= 'A' && c <= 'Z');
+    for (const char c : letters)
+      tokens.emplace_back(static_cast<Token>(c), c >= 'A' && c <= 'Z' ? MlaForm::kExpanded : MlaForm::kAbsorbed);
     return tokens;
   }
   SequenceState state(const std::string& letters) {
@@ -49,7 +50,7 @@ TEST_F(StateStoreTest, FindsTheLongestBeginning) {
 TEST_F(StateStoreTest, ATokenReadInAnotherFormIsAnotherToken) {
   StateStore store(1u << 30);
   std::vector<ReadToken> other = text("abc");
-  other[1] = ReadToken(other[1].token(), true);
+  other[1] = ReadToken(other[1].token(), MlaForm::kExpanded);
   keep(store, "abc");
   EXPECT_EQ(store.find(other, 3).tokens, 0);
 }
@@ -72,7 +73,7 @@ TEST_F(StateStoreTest, CountsSharedLatentsOnce) {
   const std::vector<Token> more = {5, 6, 7};
   model_.forward(s, more);
   std::vector<ReadToken> longer = text(long_text);
-  for (const Token t : more) longer.emplace_back(t, false);
+  for (const Token t : more) longer.emplace_back(t, MlaForm::kAbsorbed);
   const std::size_t full = s.bytes();
   store.keep(longer, std::move(s));
   EXPECT_LT(store.bytes() - one, full * 3 / 4) << "two of three latent blocks are those of the first";
@@ -143,12 +144,12 @@ TEST_F(StateStoreTest, TextsOfEvictedStatesDoNotEatTheBudget) {
   const SequenceState s = state("a");  // of one token, whatever the text: only its bytes count here
   for (int i = 0; i < 200; ++i) {      // long texts that differ from the first token on
     std::vector<ReadToken> t = text(std::string(one / 64, 'b'));
-    t[0] = ReadToken(static_cast<Token>(1000 + i), false);
+    t[0] = ReadToken(static_cast<Token>(1000 + i), MlaForm::kAbsorbed);
     store.keep(t, s);
   }
   EXPECT_LE(store.bytes(), store.budget());
   std::vector<ReadToken> newest = text(std::string(one / 64, 'b'));
-  newest[0] = ReadToken(Token{1199}, false);
+  newest[0] = ReadToken(Token{1199}, MlaForm::kAbsorbed);
   EXPECT_TRUE(store.has(newest));
 }
 

@@ -1,9 +1,10 @@
+#include "generation/continuation.h"
+
 #include <gtest/gtest.h>
 
 #include <limits>
 
 #include "kl/error.h"
-#include "kl/generate.h"
 
 namespace kl {
 namespace {
@@ -45,7 +46,7 @@ std::string joined(const std::vector<std::string>& pieces) {
 
 TEST(Continuation, HandsOutTheWholeText) {
   const std::string text = "To be, or not to be: that is the question";
-  Continuation continuation(demo_tokenizer(), greedy(), {});
+  Continuation continuation(demo_tokenizer(), greedy(), {}, {});
   EXPECT_EQ(joined(pieces_of(continuation, text)), text);
   EXPECT_EQ(continuation.text(), text);
   EXPECT_EQ(continuation.ids(), demo_tokenizer().encode(text));
@@ -54,7 +55,7 @@ TEST(Continuation, HandsOutTheWholeText) {
 
 TEST(Continuation, NeverHandsOutHalfACharacter) {
   const std::string text = "naïve €5 🎭";
-  Continuation continuation(demo_tokenizer(), greedy(), {});
+  Continuation continuation(demo_tokenizer(), greedy(), {}, {});
   const std::vector<std::string> pieces = pieces_of(continuation, text);
   ASSERT_GT(continuation.ids().size(), text.size() - 9) << "this vocabulary spells these characters byte by byte";
   EXPECT_EQ(joined(pieces), text);
@@ -72,7 +73,7 @@ TEST(Continuation, EndsBeforeAStopStringAndShowsNoPartOfIt) {
   for (const auto& [stops, expected] : cases) {
     GenerateOptions options = greedy();
     options.stop = stops;
-    Continuation continuation(demo_tokenizer(), options, {});
+    Continuation continuation(demo_tokenizer(), options, {}, {});
     std::string shown;
     for (const std::string& piece : pieces_of(continuation, text)) {
       shown += piece;
@@ -86,7 +87,7 @@ TEST(Continuation, EndsBeforeAStopStringAndShowsNoPartOfIt) {
 
 TEST(Continuation, EndsAtAStopTokenUnlessToldNotTo) {
   const Token end = demo_tokenizer().special_id("<|im_end|>");
-  Continuation continuation(demo_tokenizer(), greedy(), {});
+  Continuation continuation(demo_tokenizer(), greedy(), {}, {});
   EXPECT_EQ(continuation.accept(certain(end)), "");
   ASSERT_TRUE(continuation.finished());
   EXPECT_EQ(continuation.finish_reason(), FinishReason::kStop);
@@ -94,7 +95,7 @@ TEST(Continuation, EndsAtAStopTokenUnlessToldNotTo) {
 
   GenerateOptions going_on = greedy();
   going_on.ignore_stop_tokens = true;
-  Continuation endless(demo_tokenizer(), going_on, {});
+  Continuation endless(demo_tokenizer(), going_on, {}, {});
   EXPECT_EQ(endless.accept(certain(end)), "");
   EXPECT_FALSE(endless.finished());
 }
@@ -102,7 +103,7 @@ TEST(Continuation, EndsAtAStopTokenUnlessToldNotTo) {
 TEST(Continuation, DrawsNoMoreThanMaxTokens) {
   GenerateOptions options = greedy();
   options.max_tokens = 3;
-  Continuation continuation(demo_tokenizer(), options, {});
+  Continuation continuation(demo_tokenizer(), options, {}, {});
   for (int i = 0; i < 3; ++i) {
     EXPECT_FALSE(continuation.finished());
     continuation.accept(certain(70));
@@ -114,7 +115,7 @@ TEST(Continuation, NeverDrawsIdsTheTokenizerDoesNotKnow) {
   const std::size_t padded = static_cast<std::size_t>(demo_tokenizer().vocab_size()) + 64;
   std::vector<float> logits = certain(static_cast<Token>(padded - 1), padded);
   logits[70] = 1.0f;
-  Continuation continuation(demo_tokenizer(), greedy(), {});
+  Continuation continuation(demo_tokenizer(), greedy(), {}, {});
   continuation.accept(logits);
   EXPECT_EQ(continuation.ids(), std::vector<Token>{70});
 }
@@ -123,7 +124,7 @@ TEST(Continuation, CountsThePromptAsAlreadySaid) {
   GenerateOptions options = greedy();
   options.sampling.presence_penalty = 100;
   const std::vector<Token> prompt = {70};
-  Continuation continuation(demo_tokenizer(), options, prompt);
+  Continuation continuation(demo_tokenizer(), options, prompt, {});
   std::vector<float> logits = certain(70);
   logits[71] = 40.0f;
   continuation.accept(logits);
@@ -133,7 +134,7 @@ TEST(Continuation, CountsThePromptAsAlreadySaid) {
 TEST(Continuation, KeepsOneLogprobPerTokenIfAsked) {
   GenerateOptions options = greedy();
   options.sampling.logprobs = 2;
-  Continuation continuation(demo_tokenizer(), options, {});
+  Continuation continuation(demo_tokenizer(), options, {}, {});
   continuation.accept(certain(70));
   continuation.accept(certain(71));
   ASSERT_EQ(continuation.logprobs().size(), 2u);
@@ -145,7 +146,7 @@ TEST(Continuation, KeepsOneLogprobPerTokenIfAsked) {
 TEST(Continuation, RefusesImpossibleOptions) {
   const auto message = [](const GenerateOptions& options) -> std::string {
     try {
-      Continuation continuation(demo_tokenizer(), options, {});
+      Continuation continuation(demo_tokenizer(), options, {}, {});
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
       return error.what();

@@ -39,8 +39,8 @@ TEST_F(Generate, StreamsWhatItReturns) {
   EXPECT_EQ(streamed, result.text);
   EXPECT_EQ(result.ids.size(), 40u);
   EXPECT_EQ(result.text, tokenizer_.decode(result.ids, /*skip_special=*/true));
-  EXPECT_EQ(result.prompt_tokens, static_cast<std::int64_t>(prompt_.size()));
-  EXPECT_EQ(state.num_tokens(), result.prompt_tokens + 39) << "the last token drawn is not fed";
+  EXPECT_EQ(result.tokens.prompt, static_cast<std::int64_t>(prompt_.size()));
+  EXPECT_EQ(state.num_tokens(), result.tokens.prompt + 39) << "the last token drawn is not fed";
 }
 
 TEST_F(Generate, GoesOnFromAStateAsIfNeverStopped) {
@@ -86,7 +86,7 @@ TEST_F(Generate, StopsInsideThePromptWhenCancelled) {
   SequenceState state = model_.make_cache();
   const GenerateResult result = run(state, prompt_, greedy(5), hooks);
   EXPECT_EQ(result.finish_reason, FinishReason::kCancelled);
-  EXPECT_EQ(result.prompt_tokens, 16);
+  EXPECT_EQ(result.tokens.prompt, 16);
   EXPECT_TRUE(result.ids.empty());
   EXPECT_EQ(state.num_tokens(), 16);
 }
@@ -101,7 +101,7 @@ TEST_F(Generate, StopsInsideTheTextWhenCancelled) {
   const GenerateResult result = run(state, prompt_, greedy(1000), hooks);
   EXPECT_EQ(result.finish_reason, FinishReason::kCancelled);
   EXPECT_LT(result.ids.size(), 20u);
-  EXPECT_EQ(state.num_tokens(), result.prompt_tokens + static_cast<std::int64_t>(result.ids.size()) - 1);
+  EXPECT_EQ(state.num_tokens(), result.tokens.prompt + static_cast<std::int64_t>(result.ids.size()) - 1);
 }
 
 TEST_F(Generate, OnlyReadsThePromptForZeroTokens) {

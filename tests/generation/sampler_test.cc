@@ -12,6 +12,7 @@
 #include <set>
 
 #include "kl/error.h"
+#include "kl/model.h"
 
 namespace kl {
 namespace {
@@ -196,6 +197,23 @@ TEST(Sampler, NamesTheParameterThatIsOutOfRange) {
   EXPECT_EQ(message_of({.repetition_penalty = 0}), "repetition_penalty: expected a number above 0, got 0");
   EXPECT_EQ(message_of({.logit_bias = {{7, 1.0f}}}), "logit_bias: expected tokens below 3, got 7");
   EXPECT_EQ(message_of({.logit_bias = {{-7, 1.0f}}}), "logit_bias: expected token ids of at least 0, got -7");
+}
+
+TEST(Sampler, DrawsAlikeWithEveryTableAndRefusesAnUnknownOne) {
+  SamplingParams params;
+  params.top_p = 0.9f;
+  params.seed = 7;
+  std::vector<float> logits(1000);
+  for (std::size_t i = 0; i < logits.size(); ++i) logits[i] = static_cast<float>(i % 37) / 5;
+  std::vector<Token> first;
+  for (const std::string& isa : available_isas()) {
+    Sampler sampler(params, isa);
+    std::vector<Token> tokens;
+    for (int i = 0; i < 50; ++i) tokens.push_back(sampler.sample(logits).token);
+    if (first.empty()) first = tokens;
+    EXPECT_EQ(tokens, first) << isa;
+  }
+  EXPECT_THROW(Sampler(params, "mmx"), Error);
 }
 
 TEST(Sampler, ReportsLogprobsOfTheUntouchedLogits) {

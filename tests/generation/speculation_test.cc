@@ -155,10 +155,10 @@ TEST_F(SpeculativeText, IsTheSameTextGreedyAndDrawn) {
     const Outcome plain = run(model, prompt, options, 0);
     const Outcome speculative = run(seed % 4 == 0 ? short_passes : model, prompt, options, seed % 2 == 0 ? 8 : 3);
     expect_same(speculative, plain);
-    EXPECT_EQ(plain.result.drafted_tokens, 0);
-    EXPECT_LE(speculative.result.accepted_tokens, speculative.result.drafted_tokens);
-    drafted += speculative.result.drafted_tokens;
-    accepted += speculative.result.accepted_tokens;
+    EXPECT_EQ(plain.result.tokens.drafted, 0);
+    EXPECT_LE(speculative.result.tokens.accepted, speculative.result.tokens.drafted);
+    drafted += speculative.result.tokens.drafted;
+    accepted += speculative.result.tokens.accepted;
   }
   EXPECT_GT(drafted, 50) << "the prompts must make it draft";
   EXPECT_GT(accepted, 10);

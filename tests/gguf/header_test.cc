@@ -249,7 +249,7 @@ TEST(Gguf, ChangedBitsNeverLeadOutOfTheFile) {
   }
 }
 
-// --- models in several files ------------------------------------------------------------------------------------------
+// --- models in several files -----------------------------------------------------------------------------------------
 
 /// sound() cut in two.
 class SplitGguf : public testing::Test {

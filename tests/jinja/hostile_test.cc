@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "base/utf8.h"
 #include "jinja/template.h"
 #include "tests/support/error_of.h"
-#include "text/utf8.h"
 
 namespace kl::jinja {
 namespace {

@@ -50,7 +50,7 @@ TEST(Whitespace, IsTrimmedAsTransformersSetsJinjaUp) {
 TEST(Expressions, HaveJinjasPrecedences) {
   expect_all({
       {"{{ 1 + 2 * 3 - 4 // 3 }}", "6"},
-      {"{{ 2 ** 3 ** 2 }} {{ -2 ** 2 }} {{ -3|abs }}", "64 4 3"},
+      {"{{ 2 ** 3 ** 2 }} {{ -2 ** 2 }} {{ -3|int }}", "64 4 -3"},
       {"{{ 7 / 2 }} {{ 7 // 2 }} {{ -7 // 2 }} {{ -7 % 3 }} {{ 7.5 % -2 }}", "3.5 3 -4 2 -0.5"},
       {"{{ 1 ~ 'a' ~ none ~ true }}", "1aNoneTrue"},
       {"{{ not 1 == 2 and 3 in [3] }} {{ 1 < 2 < 3 }} {{ 1 < 3 < 2 }}", "True True False"},
@@ -70,20 +70,9 @@ TEST(Numbers, PrintAsInPython) {
               {"{{ x | tojson }}",
                "[1.0, 1e+16, 1e-07, -0.0, 123456789012345678901234567890, 18446744073709551615, 0.1, 1e+22, 100000.0]"},
               {"{{ x[4] > 5 }} {{ x[4] == x[4] }} {{ 9223372036854775807 < x[5] }}", "True True True"},
-              {"{{ 5.0 // 2 }} {{ 2 ** -1 }} {{ 2.5|round }} {{ 2.675|round(2) }} {{ 7|round }}", "2.0 0.5 2.0 2.67 7"},
-              {"{{ 1234567890123456789|round(-1) }} {{ 9223372036854775807|round(-18) }} {{ 25|round(-1) }} {{ "
-               "35|round(-1) }} "
-               "{{ -25|round(-1) }} {{ -26|round(-1) }} {{ 5|round(-1) }} {{ 15|round(-2) }}",
-               "1234567890123456790 9000000000000000000 20 40 -20 -30 0 0"},
-              {"{{ '42.7'|int }} {{ 'x'|int(3) }} {{ 'ff'|int(base=16) }} {{ '1e3'|float }}", "42 3 255 1000.0"}},
+              {"{{ 5.0 // 2 }} {{ 2 ** -1 }}", "2.0 0.5"},
+              {"{{ '42.7'|int }} {{ 'x'|int(3) }} {{ 'ff'|int(base=16) }}", "42 3 255"}},
              "[1.0, 1e16, 1e-7, -0.0, 123456789012345678901234567890, 18446744073709551615, 0.1, 1e22, 1E5]");
-}
-
-TEST(Numbers, ThatBecomeTooLargeAreErrors) {
-  for (const char* source : {"{{ 9223372036854775807|round(-1) }}", "{{ (-9223372036854775807)|round(-1) }}",
-                             "{{ 9223372036854775807|round(-19) }}"}) {
-    EXPECT_TRUE(error_of([&] { render(source); }).mentions("round: ")) << source;
-  }
 }
 
 TEST(Strings, CountCharactersNotBytes) {
@@ -99,6 +88,8 @@ TEST(Strings, CountCharactersNotBytes) {
         "STRASSE Hello World-X It'S"},
        {"{{ ' a b '.split() }} {{ 'a,b,,c'.split(',') }} {{ 'a b c'.split(' ', 1) }}",
         "['a', 'b'] ['a', 'b', '', 'c'] ['a', 'b c']"},
+       {"{{ ' a b  c '.split(none, 1) }} {{ ' a b  c '.rsplit(none, 1) }} {{ ' a b'.rsplit() }} {{ ' '.split() }}",
+        "['a', 'b  c '] [' a b', 'c'] ['a', 'b'] []"},
        {"[{{ '\xC2\xA0 x\\n'.strip() }}] [{{ 'xxaxx'.strip('x') }}] {{ 'abab'.replace('b', 'c', 1) }}", "[x] [a] acab"},
        {"{{ 'ab'.startswith(('x', 'a')) }} {{ 'a' * 3 }} {{ 'l\\nm'|indent }}", "True aaa l\n    m"},
        {"{{ [\"it's\", '\"', '\\\\\\n', '\xE3\x80\x80'] }}", "[\"it's\", '\"', '\\\\\\n', '\\u3000']"}},
@@ -121,9 +112,9 @@ TEST(Values, KeepTheOrderOfTheirKeysAndAreShared) {
 
 TEST(Lists, AreFilteredAsInJinja) {
   expect_all(
-      {{"{{ y|sort }} {{ y|sort(reverse=true) }} {{ y|join('-') }} {{ y|sum }} {{ y|max }} {{ y|first }}{{ y|last }}",
-        "[1, 2, 3] [3, 2, 1] 3-1-2 6 3 32"},
-       {"{{ ['b', 'A', 'a']|sort }} {{ ['b', 'A', 'a']|unique|list }}", "['A', 'a', 'b'] ['b', 'A']"},
+      {{"{{ y|sort }} {{ y|sort(reverse=true) }} {{ y|join('-') }} {{ y|first }}{{ y|last }}",
+        "[1, 2, 3] [3, 2, 1] 3-1-2 32"},
+       {"{{ ['b', 'A', 'a']|sort }} {{ ['b', 'A', 'a']|reverse|list }}", "['A', 'a', 'b'] ['a', 'A', 'b']"},
        {"{{ x|map(attribute='n')|list }} {{ x|selectattr('v')|map(attribute='n')|join }} {{ x|rejectattr('v', 'eq', "
         "1)|list|length }}",
         "['p', 'q'] p 1"},
@@ -144,7 +135,7 @@ TEST(Undefined, PrintsNothingAndIsFalseUntilItIsUsed) {
     EXPECT_TRUE(error_of([&] { render(source); }).thrown) << source;
   }
   expect_all({{"{{ {p: 1, q: 2} }} {{ {p: 1, q: 2}[r] }}", "{Undefined: 2} 2"},
-              {"{% set d = {p: 1} %}{{ d[q] }} {{ q in d }} {{ [1, p, 2, q]|unique|list|length }}", "1 True 3"}});
+              {"{% set d = {p: 1} %}{{ d[q] }} {{ q in d }} {{ [p].count(q) }}", "1 True 1"}});
   EXPECT_EQ(error_of([] { render("a\n{{ q.a }}"); }).message, "t:2: 'q' is undefined");
 }
 
@@ -196,6 +187,7 @@ TEST(Parser, NamesLineAndConstructOfWhatItDoesNotHave) {
   const std::vector<Case> cases = {
       {"a\n{% include 'b' %}", "t:2: expected a block that kl has, got \"include\""},
       {"{{ x|nosuch }}", "t:1: expected a filter that kl has, got nosuch"},
+      {"{{ x|round }}", "t:1: expected a filter that kl has, got round"},
       {"\n\n{{ x is nosuch }}", "t:3: expected a test that kl has, got nosuch"},
       {"{% if x %}\n", "t:1: expected {% endif %} for the block of line 1, got the end of the template"},
       {"{{ x ", "t:1: expected }}, got the end of the template"},

@@ -84,6 +84,28 @@ TEST(AttendBf16, AgreesWithReferenceForEveryShape) {
   }
 }
 
+TEST(AttendBf16, ProductsThatAreThereAlreadyAndSlicesOfValuesChangeNothing) {
+  const Context x(96, 64, 29, 100, 5);
+  for_each_table([&](const Kernels& kernels) {
+    const std::vector<Bf16Pair> q = pairs_of(kernels, x.q, x.C, kLanes), k = bf16_rows(x.k, x.keys, x.C);
+    State whole(x.Dv);
+    output(kernels, x, whole);
+    for (std::ptrdiff_t d = 0; d < x.Dv; d += 16) {
+      std::vector<float> scores(static_cast<std::size_t>(kKeyBlock * kLanes), NAN), values;
+      for (std::ptrdiff_t i = 0; i < x.keys; ++i)
+        values.insert(values.end(), x.v.begin() + i * x.Dv + d, x.v.begin() + i * x.Dv + d + 16);
+      const std::vector<Bf16Pair> v = pairs_of(kernels, values, x.keys, 16);
+      kernels.matmul_bf16({q.data(), kLanes, x.C, k.data(), half(x.C), scores.data(), kLanes, x.keys});
+      State slice(16);
+      kernels.attend_bf16({q.data(), x.limit.data(), nullptr, 0, v.data(), x.C, 16, x.keys, 0, x.scale, slice.view(),
+                           scores.data(), nullptr, 0});
+      EXPECT_EQ(slice.m, whole.m);
+      EXPECT_EQ(slice.l, whole.l);
+      EXPECT_EQ(slice.O, std::vector<float>(whole.O.begin() + d * kLanes, whole.O.begin() + (d + 16) * kLanes));
+    }
+  });
+}
+
 TEST(AttendBf16, IsAttentionOverRoundedNumbers) {
   // The f32 kernel on the same rounded queries, keys and values: what differs is the rounding of the weights.
   Context x(40, 24, 32, 300, 2);

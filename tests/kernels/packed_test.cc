@@ -66,6 +66,30 @@ TEST(Packed, ResultOfATokenAndOutputDependsOnNothingElseInTheCall) {
   }
 }
 
+// Which of the two a machine uses depends on its CPU: both must be right on all of them.
+TEST(Packed, AskingForWeightsEarlierChangesNoBit) {
+  Random random(6);
+  for (const PackedFormat& format : packed_formats()) {
+    for (const auto& [M, N, K] : kShapes) {
+      const PackedWeights w(format, N, K, random), next(format, N, K, random);
+      const std::vector<float> x = random.normals(M * K);
+      for (const Kernels* table : {&avx2::kernels, &avx512::kernels}) {
+        if (!table->supported()) continue;
+        const QuantizedRows q(*table, x, M, K);
+        std::vector<float> y(static_cast<std::size_t>(M * N)), far(y);
+        MatmulArgs args{w.matrix, x.data(), K, y.data(), N, M, q.data()};
+        table->matmul(args, 0, N);
+        args.y = far.data();
+        for (const void* after : {static_cast<const void*>(nullptr), next.matrix.data}) {
+          args.next = after;
+          table->matmul_far_ahead(args, 0, N);
+          ASSERT_EQ(y, far) << name_of(format) << " M " << M << " N " << N << " K " << K;
+        }
+      }
+    }
+  }
+}
+
 TEST(Packed, RowsAreTheWeightsOfTheReference) {
   Random random(3);
   for (const PackedFormat& format : packed_formats()) {

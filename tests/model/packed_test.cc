@@ -49,6 +49,42 @@ double distance(const Rows& a, const Rows& b) {
   return std::sqrt(error / power);
 }
 
+TEST_F(PackedModel, LongContextsAreTheSameHoweverManyThreadsReadThem) {
+  // Texts of one, two and three stretches of keys go on together, token by token: one thread walks each of them in order,
+  // some take stretches, and many take slices of their values.
+  const std::size_t lengths[] = {700, 1500, 2100};
+  constexpr std::int64_t kSteps = 2;
+  const auto run = [&](const ModelOptions& options) {
+    Model model = open("4", options);
+    std::vector<SequenceState> states;
+    for (const std::size_t length : lengths) {
+      const auto prompt = tokens(static_cast<std::ptrdiff_t>(length), length);
+      logits_of(model, {prompt.begin(), prompt.begin() + 40}, {40}, &states.emplace_back());
+      states.back().repeat_to(static_cast<std::int64_t>(length));
+    }
+    Rows rows;
+    for (std::int64_t step = 0; step < kSteps; ++step) {
+      const auto next = tokens(3, 7 + static_cast<std::uint64_t>(step));
+      std::vector<SequenceInput> batch;
+      for (std::size_t i = 0; i < states.size(); ++i) batch.push_back({&states[i], std::span(next).subspan(i, 1)});
+      Recorder together;
+      model.forward(batch, together);
+      for (auto& [key, row] : together.logits) rows.push_back(std::move(row));
+    }
+    return rows;
+  };
+  for (const CacheType type : {CacheType::kF32, CacheType::kBf16, CacheType::kInt8}) {
+    const Rows expected = run({.threads = 1, .isa = best(), .cache_type = type});
+    for (const Kernels* table : available_kernels()) {
+      for (const int threads : {2, 4, 12}) {
+        if (table == &reference::kernels) continue;
+        EXPECT_EQ(run({.threads = threads, .isa = table->isa, .cache_type = type}), expected)
+            << threads << " threads, " << table->isa << ", latents " << static_cast<int>(type);
+      }
+    }
+  }
+}
+
 TEST_F(PackedModel, SplitsChunksThreadsAndTablesChangeNothing) {
   const auto prompt = tokens(150, 1);
   for (const char* bits : {"4", "8"}) {

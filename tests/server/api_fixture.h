@@ -35,8 +35,8 @@ inline std::vector<EngineEvent> spoken(const EngineRequest& request, const std::
   std::vector<EngineEvent> events(1);
   events[0].kind = EngineEvent::Kind::kPrompt;
   events[0].index = index;
-  events[0].prompt_tokens = events[0].prompt_done = static_cast<std::int64_t>(request.prompt.size());
-  events[0].cached_tokens = 3;
+  events[0].tokens.prompt = events[0].prompt_done = static_cast<std::int64_t>(request.prompt.size());
+  events[0].tokens.cached = 3;
   events[0].miss = CacheMiss::kDiverged;
   const auto add = [&](std::vector<Token> ids, const std::string& text) {
     EngineEvent event;
@@ -66,7 +66,7 @@ inline std::vector<EngineEvent> spoken(const EngineRequest& request, const std::
   if (reason == FinishReason::kStop) last.ids.push_back(tokenizer.special_id("<|im_end|>"));
   if (reason == FinishReason::kStop && request.options.sampling.logprobs)
     last.logprobs.push_back({last.ids[0], -0.1f, {}});
-  last.completion_tokens = drawn + static_cast<std::int64_t>(last.ids.size());
+  last.tokens.generated = drawn + static_cast<std::int64_t>(last.ids.size());
   last.prompt_seconds = 0.5;
   last.decode_seconds = 0.25;
   events.push_back(last);

@@ -1,4 +1,4 @@
-// openapi.yaml and docs/api.md say what the tables say.  KL_WRITE_API_DOCS=1 writes them anew.
+// openapi.yaml and docs/api.md say what the tables say.  KL_WRITE_API_DOCS=1 writes them again.
 #include <gtest/gtest.h>
 
 #include <cstdlib>

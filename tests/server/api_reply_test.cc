@@ -3,7 +3,6 @@
 #include <map>
 #include <sstream>
 
-#include "server/api/stop_filter.h"
 #include "server/metrics.h"
 #include "tests/server/api_fixture.h"
 
@@ -219,30 +218,6 @@ TEST_F(ApiReply, StreamHeadersKeepProxiesFromWaiting) {
   const auto exchange = begin_chat(true);
   EXPECT_EQ(exchange->headers, (Headers{{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}}));
   exchange->close();  // an open one and its reply hold each other
-}
-
-/// The text of any split is the text before the first stop string.
-TEST(StopFilter, DoesNotDependOnHowTheTextIsSplit) {
-  const std::string text = "aabaabcaabaad\xc3\xa9xyz";
-  const std::vector<std::vector<std::string>> stops = {{"aabaad"},  {"abc", "aabc"}, {"\xc3\xa9"},
-                                                       {"nowhere"}, {"d", "ad"},     {"aab"}};
-  for (const auto& list : stops) {
-    std::size_t end = text.size();
-    for (const std::string& stop : list) end = std::min(end, text.find(stop));
-    for (unsigned cuts = 0; cuts < 1u << 10; ++cuts) {
-      StopFilter filter(list);
-      std::string shown, piece;
-      for (std::size_t i = 0; i < text.size() && !filter.hit(); ++i) {
-        piece += text[i];
-        if (i < 10 && !(cuts >> i & 1)) continue;
-        shown += filter.push(piece);
-        piece.clear();
-        ASSERT_LE(shown.size(), end);
-      }
-      if (!filter.hit()) shown += filter.flush();
-      ASSERT_EQ(shown, text.substr(0, end)) << cuts;
-    }
-  }
 }
 
 }  // namespace

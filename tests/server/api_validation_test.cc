@@ -1,4 +1,5 @@
-// Every field of the table of parameters, with everything that can be wrong with it.  A new row is tested by being there.
+// Every field of the table of parameters, with everything that can be wrong with it.  A new row is tested by being
+// there.
 #include <map>
 
 #include "server/api/parameters.h"

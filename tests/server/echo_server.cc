@@ -1,4 +1,5 @@
-// The HTTP server with endpoints that do nothing but what tests of HTTP need.  Prints its URL; ends with its standard input.
+// The HTTP server with endpoints that do nothing but what tests of HTTP need.  Prints its URL; ends with its standard
+// input.
 #include <unistd.h>
 
 #include <chrono>
@@ -32,7 +33,7 @@ void echo(const Pointer& exchange) {
   const kl::HttpRequest& request = exchange->request();
   const nlohmann::json seen = {{"method", request.method},   {"path", request.path}, {"query", request.query},
                                {"headers", request.headers}, {"body", request.body}, {"id", request.request_id}};
-  exchange->tokens = Exchange::Tokens{3, 2, 1};
+  exchange->tokens = kl::TokenCounts{.prompt = 3, .cached = 2, .generated = 1};
   exchange->reply(200, "application/json", seen.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace),
                   {{"X-Echo", query(*exchange, "echo", "")}});
 }

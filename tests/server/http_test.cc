@@ -233,7 +233,7 @@ TEST(Metrics, TellsWhatEndpointsSaid) {
   Metrics metrics;
   metrics.first_token(0.003);
   metrics.more_tokens(0.3, 3);
-  metrics.finished({.reason = "stop", .prompt_tokens = 7, .generated_tokens = 4, .seconds = 0.4});
+  metrics.finished({.reason = "stop", .tokens = {.prompt = 7, .generated = 4}, .seconds = 0.4});
   metrics.answered(200);
   EngineStats engine;
   engine.running = 2;

@@ -124,7 +124,7 @@ class Wire:
         return Reply(status, headers, bytes(body), False)
 
     def is_closed(self, within=30):
-        """Whether the server closes the connection, sending nothing more, within so many seconds."""
+        """Whether the server closes the connection, sending nothing more, within that time."""
         self.socket.settimeout(within)
         try:
             return self.buffer == b"" and not self._fill()

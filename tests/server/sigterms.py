@@ -4,7 +4,7 @@
     KL_PROGRAM=build/release/bin/kl tests/server/sigterms.py [--times 100] [--seed 1]
 
 Each time a server with the bundled model gets streams that end by themselves, streams that would go on for long, and whole
-replies; then, somewhere in the first second, the signal, while another client goes on asking anew.  Every stream must end with
+replies; then, somewhere in the first second, the signal, while another client goes on asking.  Every stream must end with
 [DONE] or with an error event and its last chunk, every whole reply be one or a 503; once new requests have been refused, none
 is accepted, and refusals are 503 with Retry-After."""
 import argparse

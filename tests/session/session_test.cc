@@ -32,18 +32,20 @@ std::vector<Token> random_tokens(std::size_t count, const Model& model, unsigned
 
 /// A text read in pieces, with a state kept after each of them.
 struct Conversation {
-  std::vector<Token> tokens;
-  std::vector<std::uint8_t> expanded;
+  std::vector<ReadToken> text;
   std::vector<SequenceState> states;
   std::string note = R"({"messages": []})";
 
-  Conversation(Model& model, const std::vector<std::size_t>& lengths, std::size_t unread = 3)
-      : tokens(random_tokens(lengths.back() + unread, model)), expanded(tokens.size()) {
+  Conversation(Model& model, const std::vector<std::size_t>& lengths, std::size_t unread = 3) {
+    const std::vector<Token> tokens = random_tokens(lengths.back() + unread, model);
+    for (const Token t : tokens)
+      text.emplace_back(t,
+                        text.size() % 3 == 0 && text.size() < lengths.back() ? MlaForm::kExpanded : MlaForm::kAbsorbed);
     SequenceState state = model.make_cache();
     std::size_t at = 0;
     for (const std::size_t length : lengths) {
       model.forward(state, std::span(tokens).subspan(at, length - at));
-      for (; at < length; ++at) expanded[at] = at % 3 == 0;
+      at = length;
       states.push_back(state);
     }
   }
@@ -54,7 +56,7 @@ struct Conversation {
     return all;
   }
   std::size_t save(const std::filesystem::path& path, const Model& model) const {
-    return save_session(path, model, {tokens, expanded, pointers(), note});
+    return save_session(path, model, {text, pointers(), note});
   }
 };
 
@@ -83,8 +85,7 @@ TEST_P(SessionRoundTrip, EveryCheckpointContinuesBitForBit) {
     const std::size_t bytes = before.save(dir / "s", model);
     EXPECT_EQ(bytes, std::filesystem::file_size(dir / "s"));
     const SessionImage after = load_session(dir / "s", model);
-    EXPECT_EQ(after.tokens, before.tokens);
-    EXPECT_EQ(after.expanded, before.expanded);
+    EXPECT_EQ(after.text, before.text);
     EXPECT_EQ(after.note, before.note);
     ASSERT_EQ(after.checkpoints.size(), before.states.size());
     for (std::size_t i = 0; i < before.states.size(); ++i) {
@@ -126,7 +127,7 @@ TEST(Session, SavingARestoredOneGivesTheSameBytes) {
     const SessionImage image = load_session(dir / "a", model);
     std::vector<const SequenceState*> states;
     for (const SequenceState& s : image.checkpoints) states.push_back(&s);
-    save_session(dir / to, model, {image.tokens, image.expanded, states, image.note});
+    save_session(dir / to, model, {image.text, states, image.note});
     EXPECT_EQ(get_bytes(dir / to), get_bytes(dir / "b"));
   }
 }
@@ -136,17 +137,17 @@ TEST(Session, HoldsSharedLatentsOnce) {
   const TempDir dir;
   const std::size_t one = Conversation(model, {512}).save(dir / "one", model);
   const std::size_t four = Conversation(model, {509, 510, 511, 512}).save(dir / "four", model);
-  const std::size_t state = StateShape(model.make_cache().impl()).checkpoint_bytes();
+  const std::size_t state = StateShape(Internals::of(model.make_cache())).checkpoint_bytes();
   EXPECT_EQ(four, one + 3 * state) << "and 32 bytes of lengths fit where one did";
 }
 
 TEST(Session, MayHoldNoCheckpoint) {
   const Model model = open_tiny();
   const TempDir dir;
-  const std::vector<Token> tokens = {1, 2, 3};
-  save_session(dir / "s", model, {tokens, std::vector<std::uint8_t>(3), {}, ""});
+  const std::vector<ReadToken> text = {{1, MlaForm::kAbsorbed}, {2, MlaForm::kExpanded}, {3, MlaForm::kAbsorbed}};
+  save_session(dir / "s", model, {text, {}, ""});
   const SessionImage image = load_session(dir / "s", model);
-  EXPECT_EQ(image.tokens, tokens);
+  EXPECT_EQ(image.text, text);
   EXPECT_TRUE(image.checkpoints.empty());
 }
 
@@ -179,10 +180,7 @@ TEST(Session, RefusesPartsThatDoNotBelongTogether) {
   c.states[0].keep(1);
   refused("not written yet");
   c.states[0] = kept;
-  c.expanded.pop_back();
-  refused("a form for each");
-  c.tokens.resize(150);
-  c.expanded.resize(150);
+  c.text.resize(150);
   refused("at most 150 tokens");
   EXPECT_TRUE(std::filesystem::is_empty(dir.path()));
 }
@@ -215,7 +213,7 @@ class BrokenSession : public testing::Test {
     SessionHeader h;
     std::memcpy(&h, bytes.data(), sizeof h);
     const auto* data = reinterpret_cast<const std::byte*>(bytes.data());
-    const StateShape shape(model.make_cache().impl());
+    const StateShape shape(Internals::of(model.make_cache()));
     if (SessionLayout::fit_into(bytes.size(), h, shape)) {
       const SessionLayout layout(h, shape);
       for (std::size_t i = 0; i < kNumSections; ++i)
@@ -244,7 +242,7 @@ class BrokenSession : public testing::Test {
     return h;
   }
   std::size_t begin(SessionSection s) const {
-    return SessionLayout(header(), StateShape(model.make_cache().impl())).begin(s);
+    return SessionLayout(header(), StateShape(Internals::of(model.make_cache()))).begin(s);
   }
 
   Model model;
@@ -322,7 +320,7 @@ TEST_F(BrokenSession, ContentsOfAHostileHandAreChecked) {
   };
   refused(SessionSection::kTokens, 3, 0x80, "tokens in [0, ");
   refused(SessionSection::kTokens, 4 + 2, 0x7f, "tokens in [0, ");
-  refused(SessionSection::kExpanded, 5, 2, "forms 0 or 1, got 2");
+  refused(SessionSection::kForms, 5, 2, "forms 0 or 1, got 2");
   refused(SessionSection::kCheckpoints, 0, 0, "more and more tokens, got 0 after 0");
   refused(SessionSection::kCheckpoints, 8, 1, "more and more tokens, got 1 after 1");
   refused(SessionSection::kCheckpoints, 16, 199, "a last checkpoint of 200 tokens, got one of 199");

@@ -4,19 +4,15 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/random.h"
+
 namespace kl::test {
 
 class Random {
  public:
   explicit Random(std::uint64_t seed) : state_(seed) {}
 
-  /// splitmix64
-  std::uint64_t bits() {
-    std::uint64_t z = (state_ += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-  }
+  std::uint64_t bits() { return splitmix64(state_ += kGoldenRatio64); }
 
   /// 0 <= x < n
   std::ptrdiff_t below(std::ptrdiff_t n) { return static_cast<std::ptrdiff_t>(bits() % static_cast<std::uint64_t>(n)); }

@@ -153,7 +153,7 @@ TEST(Synthesize, LeavesNothingBehindWhenItFails) {
   SynthOptions options;
   options.max_shard_bytes = 100'000;
   int calls = 0;
-  options.progress = [&](std::int64_t, std::int64_t) {
+  options.progress = [&](std::string_view, std::int64_t, std::int64_t) {
     if (++calls == 1) throw std::runtime_error("stop");
   };
   EXPECT_THROW(synthesize(ModelArgs::like("tiny"), dir / "out", options), std::runtime_error);

@@ -4,9 +4,9 @@
 
 #include <string>
 
+#include "base/base64.h"
 #include "kl/error.h"
 #include "tests/text/small_vocabulary.h"
-#include "text/base64.h"
 
 namespace kl {
 namespace {

@@ -74,14 +74,16 @@ TEST(Integrity, ProgressEndsAtTheTotalAndMayStopTheWork) {
   const TempDir dir;
   write_folder(dir);
   std::int64_t last = 0, of = 1;
-  verify_integrity(dir.path(), {.threads = 2, .progress = [&](std::int64_t done, std::int64_t total) {
+  verify_integrity(dir.path(), {.threads = 2, .progress = [&](std::string_view, std::int64_t done, std::int64_t total) {
                                   last = done;
                                   of = total;
                                 }});
   EXPECT_EQ(last, of);
   struct Stop {};
   EXPECT_THROW(
-      verify_integrity(dir.path(), {.threads = 2, .progress = [](std::int64_t, std::int64_t) { throw Stop{}; }}), Stop);
+      verify_integrity(dir.path(),
+                       {.threads = 2, .progress = [](std::string_view, std::int64_t, std::int64_t) { throw Stop{}; }}),
+      Stop);
 }
 
 TEST(Checksums, TheTextReadsBackWhateverTheNames) {

@@ -113,7 +113,7 @@ TEST(NumberLayout, FindsScalesInBlocksAndPackedWeights) {
   const std::vector<std::byte> bytes(4 * 544);
   const NumberLayout packed = number_layout("lm_head.q4_g32_f16", {"U8", {1, 4, 544}, bytes.data(), bytes.size()});
   EXPECT_EQ(packed.type, NumberType::kF16);
-  EXPECT_EQ(packed.numbers_per_block() * 2, packed.block_bytes - 512);
+  EXPECT_EQ(packed.count * 2, packed.block_bytes - 512);
   std::vector<std::byte> blocks(3 * 144);
   blocks[144 + 1] = std::byte{0x7c};  // the second block's scale: infinity
   const NumberLayout ggml = number_layout("w", {"Q4_K", {3, 256}, blocks.data(), blocks.size()});
@@ -121,7 +121,7 @@ TEST(NumberLayout, FindsScalesInBlocksAndPackedWeights) {
   EXPECT_EQ(stats.count, 6);
   EXPECT_EQ(stats.infs, 1);
   EXPECT_EQ(stats.first_bad, 2);
-  EXPECT_EQ(number_layout("w.weight", {"U32", {1}, blocks.data(), 4}).type, NumberType::kNone);
+  EXPECT_EQ(number_layout("w.weight", {"U32", {1}, blocks.data(), 4}).count, 0);
 }
 
 TEST(TensorScan, PiecesGiveWhatTheWholeGives) {

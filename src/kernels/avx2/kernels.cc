@@ -9,6 +9,7 @@
 namespace kl::avx2 {
 namespace {
 
+/// Kernels::supported.
 bool supported() noexcept { return cpu_has_avx2(); }
 
 }  // namespace

@@ -11,6 +11,7 @@ namespace {
 
 constexpr double kChains = 12;
 
+/// VEX-encoded vpdpbusd.
 bool has_avx_vnni() noexcept {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
   return cpu_has_avx2() && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax >> 4 & 1) != 0;

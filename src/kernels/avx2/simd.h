@@ -17,16 +17,20 @@ constexpr int kParts = 16 / kWidth;  // vectors in 16 virtual lanes
 constexpr int kRegisterTokens = 3;   // matmul tile: 4 rows of weights x 3 tokens = 12 of 16 registers
 constexpr int kRegisterRows = 6;     // broadcast tile: 6 rows x 2 vectors = 12 of 16 registers
 
-/// How many lanes a load or store touches; lanes beyond are loaded as 0.
+/// A load or store of all lanes.
 struct Full {};
+
+/// A load or store of the first few; the others are loaded as 0.
 struct Partial {
   std::ptrdiff_t n;  // 0 < n < kWidth
 };
 
+/// These lanes as masked instructions name them.
 inline __m256i mask_of(Partial p) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(p.n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
+/// 0 or x in every lane; the floats at p, and back.
 inline F32 zero() { return _mm256_setzero_ps(); }
 inline F32 broadcast(float x) { return _mm256_set1_ps(x); }
 inline F32 load(const float* p, Full = {}) { return _mm256_loadu_ps(p); }
@@ -38,9 +42,11 @@ inline void store(float* p, F32 x, Partial n) { _mm256_maskstore_ps(p, mask_of(n
 struct Bf16 {
   std::uint16_t bits;
 };
+/// The same of half precision.
 struct F16 {
   std::uint16_t bits;
 };
+/// 16 bits a lane, loaded and widened.
 inline F32 widen(__m128i x, Bf16) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(x), 16)); }
 inline F32 widen(__m128i x, F16) { return _mm256_cvtph_ps(x); }
 inline __m128i load16(const void* p, Full) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
@@ -49,10 +55,12 @@ inline __m128i load16(const void* p, Partial n) {  // AVX2 has no masked load of
   __builtin_memcpy(x, p, static_cast<std::size_t>(n.n) * 2);
   return _mm_loadu_si128(reinterpret_cast<const __m128i*>(x));
 }
+/// Weights in bf16.
 template <class Lanes = Full>
 inline F32 load(const Bf16* p, Lanes lanes = {}) {
   return widen(load16(p, lanes), Bf16{});
 }
+/// Weights in f16.
 template <class Lanes = Full>
 inline F32 load(const F16* p, Lanes lanes = {}) {
   return widen(load16(p, lanes), F16{});
@@ -67,12 +75,14 @@ inline __m256i bf16_bits(F32 x) {
   const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
   return _mm256_blendv_epi8(rounded, _mm256_set1_epi32(0x7fc0), nan);
 }
+/// Rounds and stores.
 inline void store(Bf16* p, F32 x) {
   const __m256i result = bf16_bits(x);
   const __m256i words = _mm256_permute4x64_epi64(_mm256_packus_epi32(result, result), 0x08);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(words));
 }
 
+/// Arithmetic lane by lane.
 inline F32 fma(F32 a, F32 b, F32 c) { return _mm256_fmadd_ps(a, b, c); }           // a b + c
 inline F32 negated_fma(F32 a, F32 b, F32 c) { return _mm256_fnmadd_ps(a, b, c); }  // c - a b
 inline F32 max(F32 a, F32 b) { return _mm256_max_ps(a, b); }                       // b if either is NaN
@@ -89,6 +99,7 @@ inline F32 add_to_exponent(F32 x, F32 n) {
   return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(x), _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23)));
 }
 
+/// Lane 0.
 inline float first_lane(F32 x) { return _mm256_cvtss_f32(x); }
 
 /// Sum of 16 virtual lanes: i with i + 8, then 4, 2, 1.
@@ -106,6 +117,7 @@ inline F64 high(F32 x) { return _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1)); }
 inline F32 narrow(F64 low, F64 high) {
   return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm256_cvtpd_ps(low)), _mm256_cvtpd_ps(high), 1);
 }
+/// a b + c, rounded once.
 inline F64 fma(F64 a, F64 b, F64 c) { return _mm256_fmadd_pd(a, b, c); }
 
 /// Sum of 16 virtual lanes of doubles, same tree.
@@ -120,23 +132,29 @@ using I32 = __m256i;
 constexpr int kPackedTokens =
     2;  // packed tile: 1 block of weights x 2 tokens, integer and float sums, 8 of 16 registers
 
+/// x in every lane; the integers at p, and back; the halves of every byte.
 inline I32 broadcast(std::int32_t x) { return _mm256_set1_epi32(x); }
 inline I32 load_integers(const void* p, Full = {}) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+/// The first few.
 inline I32 load_integers(const void* p, Partial n) {
   return _mm256_maskload_epi32(static_cast<const int*>(p), mask_of(n));
 }
+/// Back to p; the halves of every byte.
 inline void store_integers(void* p, I32 x, Full = {}) { _mm256_storeu_si256(static_cast<__m256i*>(p), x); }
 inline void store_integers(void* p, I32 x, Partial n) { _mm256_maskstore_epi32(static_cast<int*>(p), mask_of(n), x); }
 inline I32 low_nibbles(I32 x) { return _mm256_and_si256(x, _mm256_set1_epi8(15)); }
 inline I32 high_nibbles(I32 x) { return low_nibbles(_mm256_srli_epi32(x, 4)); }
+/// Every lane by n bits, away from 0.
 template <int n>
 inline I32 shift_left(I32 x) {
   return _mm256_slli_epi32(x, n);
 }
+/// Every lane by n bits, zeros come in.
 template <int n>
 inline I32 shift_right(I32 x) {
   return _mm256_srli_epi32(x, n);
 }
+/// The same by an n known only now; the bits of a mask; the integers as floats.
 inline I32 shift_right(I32 x, int n) { return _mm256_srl_epi32(x, _mm_cvtsi32_si128(n)); }
 inline I32 mask_bits(I32 x, int mask) { return _mm256_and_si256(x, _mm256_set1_epi32(mask)); }
 inline F32 to_float(I32 x) { return _mm256_cvtepi32_ps(x); }
@@ -181,6 +199,7 @@ inline F32 load_bytes(const std::int8_t* p) {
 inline F32 max_abs(F32 a, F32 b) {
   return _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(abs(a)), _mm256_castps_si256(abs(b))));
 }
+/// The largest absolute value; NaN if any lane is.
 inline float max_abs(F32 a) {
   const I32 bits = _mm256_castps_si256(abs(a));
   __m128i m = _mm_max_epi32(_mm256_castsi256_si128(bits), _mm256_extracti128_si256(bits, 1));

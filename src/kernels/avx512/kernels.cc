@@ -9,14 +9,17 @@
 namespace kl::avx512 {
 namespace {
 
+/// Kernels::supported of "avx512".
 bool supported() noexcept {
   return cpu_has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
          __builtin_cpu_supports("avx512vnni");
 }
 
+/// Kernels::supported of "avx512bf16".
 bool supported_bf16() noexcept { return supported() && __builtin_cpu_supports("avx512bf16"); }
 
+/// "avx512" with the instruction for pairs of bf16.
 constexpr Kernels make_bf16_table() {
   Kernels table = make_table("avx512bf16", supported_bf16);
   table.matmul_bf16 = matmul_bf16<DotTile<DotPairs>>;

@@ -9,6 +9,7 @@ namespace {
 
 constexpr double kChains = 12;
 
+/// PeakLoop::supported of each loop.
 bool has_avx512() noexcept { return __builtin_cpu_supports("avx512f"); }
 bool has_vnni() noexcept { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
 bool has_bf16() noexcept { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }

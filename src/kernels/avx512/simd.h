@@ -21,14 +21,18 @@ constexpr int kParts = 16 / kWidth;  // vectors in 16 virtual lanes
 constexpr int kRegisterTokens = 6;   // matmul tile: 4 rows of weights x 6 tokens = 24 of 32 registers
 constexpr int kRegisterRows = 12;    // broadcast tile: 12 rows x 2 vectors = 24 of 32 registers
 
-/// How many lanes a load or store touches; lanes beyond are loaded as 0.
+/// A load or store of all lanes.
 struct Full {};
+
+/// A load or store of the first few; the others are loaded as 0.
 struct Partial {
   std::ptrdiff_t n;  // 0 < n < kWidth
 };
 
+/// These lanes as masked instructions name them.
 inline __mmask16 mask_of(Partial p) { return static_cast<__mmask16>((1u << p.n) - 1u); }
 
+/// 0 or x in every lane; the floats at p, and back.
 inline F32 zero() { return _mm512_setzero_ps(); }
 inline F32 broadcast(float x) { return _mm512_set1_ps(x); }
 inline F32 load(const float* p, Full = {}) { return _mm512_loadu_ps(p); }
@@ -40,17 +44,21 @@ inline void store(float* p, F32 x, Partial n) { _mm512_mask_storeu_ps(p, mask_of
 struct Bf16 {
   std::uint16_t bits;
 };
+/// The same of half precision.
 struct F16 {
   std::uint16_t bits;
 };
+/// 16 bits a lane, loaded and widened.
 inline F32 widen(__m256i x, Bf16) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16)); }
 inline F32 widen(__m256i x, F16) { return _mm512_cvtph_ps(x); }
 inline __m256i load16(const void* p, Full) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 inline __m256i load16(const void* p, Partial n) { return _mm256_maskz_loadu_epi16(mask_of(n), p); }
+/// Weights in bf16.
 template <class Lanes = Full>
 inline F32 load(const Bf16* p, Lanes lanes = {}) {
   return widen(load16(p, lanes), Bf16{});
 }
+/// Weights in f16.
 template <class Lanes = Full>
 inline F32 load(const F16* p, Lanes lanes = {}) {
   return widen(load16(p, lanes), F16{});
@@ -64,10 +72,12 @@ inline __m512i bf16_bits(F32 x) {
       _mm512_srli_epi32(_mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), odd), 16);
   return _mm512_mask_blend_epi32(_mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), rounded, _mm512_set1_epi32(0x7fc0));
 }
+/// Rounds and stores.
 inline void store(Bf16* p, F32 x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(bf16_bits(x)));
 }
 
+/// Arithmetic lane by lane.
 inline F32 fma(F32 a, F32 b, F32 c) { return _mm512_fmadd_ps(a, b, c); }           // a b + c
 inline F32 negated_fma(F32 a, F32 b, F32 c) { return _mm512_fnmadd_ps(a, b, c); }  // c - a b
 inline F32 max(F32 a, F32 b) { return _mm512_max_ps(a, b); }                       // b if either is NaN
@@ -84,6 +94,7 @@ inline F32 add_to_exponent(F32 x, F32 n) {
   return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(x), _mm512_slli_epi32(_mm512_cvtps_epi32(n), 23)));
 }
 
+/// Lane 0.
 inline float first_lane(F32 x) { return _mm512_cvtss_f32(x); }
 
 /// Sum of 16 virtual lanes: i with i + 8, then 4, 2, 1.
@@ -101,6 +112,7 @@ inline F64 high(F32 x) { return _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)); }
 inline F32 narrow(F64 low, F64 high) {
   return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low)), _mm512_cvtpd_ps(high), 1);
 }
+/// a b + c, rounded once.
 inline F64 fma(F64 a, F64 b, F64 c) { return _mm512_fmadd_pd(a, b, c); }
 
 /// Sum of 16 virtual lanes of doubles, same tree.
@@ -116,6 +128,7 @@ using I32 = __m512i;
 constexpr int kPackedTokens =
     6;  // packed tile: 2 blocks of weights x 6 tokens, integer and float sums, 24 of 32 registers
 
+/// x in every lane; the integers at p, and back; the halves of every byte.
 inline I32 broadcast(std::int32_t x) { return _mm512_set1_epi32(x); }
 inline I32 load_integers(const void* p, Full = {}) { return _mm512_loadu_si512(p); }
 inline I32 load_integers(const void* p, Partial n) { return _mm512_maskz_loadu_epi32(mask_of(n), p); }
@@ -123,14 +136,17 @@ inline void store_integers(void* p, I32 x, Full = {}) { _mm512_storeu_si512(p, x
 inline void store_integers(void* p, I32 x, Partial n) { _mm512_mask_storeu_epi32(p, mask_of(n), x); }
 inline I32 low_nibbles(I32 x) { return _mm512_and_si512(x, _mm512_set1_epi8(15)); }
 inline I32 high_nibbles(I32 x) { return low_nibbles(_mm512_srli_epi32(x, 4)); }
+/// Every lane by n bits, away from 0.
 template <int n>
 inline I32 shift_left(I32 x) {
   return _mm512_slli_epi32(x, n);
 }
+/// Every lane by n bits, zeros come in.
 template <int n>
 inline I32 shift_right(I32 x) {
   return _mm512_srli_epi32(x, n);
 }
+/// The same by an n known only now; the bits of a mask; the integers as floats.
 inline I32 shift_right(I32 x, int n) { return _mm512_srl_epi32(x, _mm_cvtsi32_si128(n)); }
 inline I32 mask_bits(I32 x, int mask) { return _mm512_and_si512(x, _mm512_set1_epi32(mask)); }
 inline F32 to_float(I32 x) { return _mm512_cvtepi32_ps(x); }
@@ -147,6 +163,7 @@ inline F32 even_of(I32 pair) { return _mm512_castsi512_ps(_mm512_slli_epi32(pair
 inline F32 odd_of(I32 pair) {
   return _mm512_castsi512_ps(_mm512_and_si512(pair, _mm512_set1_epi32(static_cast<int>(0xffff0000))));
 }
+/// Both rounded to nearest even.
 inline I32 round_pair(F32 even, F32 odd) {
   return _mm512_or_si512(bf16_bits(even), _mm512_slli_epi32(bf16_bits(odd), 16));
 }
@@ -176,6 +193,7 @@ inline float max_abs(F32 a) {
   const I32 bits = _mm512_castps_si512(_mm512_abs_ps(a));
   return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(_mm512_reduce_max_epi32(bits))));
 }
+/// The larger absolute value of each lane; NaN if one of the two is.
 inline F32 max_abs(F32 a, F32 b) {
   return _mm512_castsi512_ps(
       _mm512_max_epi32(_mm512_castps_si512(_mm512_abs_ps(a)), _mm512_castps_si512(_mm512_abs_ps(b))));

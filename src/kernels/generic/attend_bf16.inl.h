@@ -33,6 +33,7 @@ void pair_rows(const PairRowsArgs& a) noexcept {
   if (a.type == DType::kBF16) pair_rows_of<Bf16>(a, [](F32 even, F32 odd) { return join_pair(even, odd); });
 }
 
+/// All panels of outputs; not inlined, for FlushSubnormals.
 template <class Pairs>
 [[gnu::noinline]] void multiply_panels(const MatmulBf16Args& a) {
   const std::ptrdiff_t steps = (a.K + 1) / 2;
@@ -79,6 +80,7 @@ inline F32 softmax_pairs(const AttendBf16Args& a, std::ptrdiff_t lane, F32 visib
   return keep;
 }
 
+/// As attend(); not inlined, for FlushSubnormals.
 template <class Pairs>
 [[gnu::noinline]] void attend_pairs(const AttendBf16Args& a) {
   float visible[kLanes];
@@ -87,10 +89,13 @@ template <class Pairs>
   LinesAhead next(a.next, a.next_bytes, a.v);
   for (std::ptrdiff_t lane = 0; lane < kLanes; lane += kGroup) {
     float* scores = a.scores + lane;
-    pair_tiles<Pairs, kRegisterRows, 2>(a.n, RowPairs{a.k, a.k_stride}, a.q + lane, kLanes, (a.C + 1) / 2, nothing,
-                                        [&](std::ptrdiff_t key, const F32(&sum)[2]) {
-                                          for (int v = 0; v < 2; ++v) store(scores + key * kLanes + v * kWidth, sum[v]);
-                                        });
+    const auto store_products = [&](std::ptrdiff_t key, const F32(&sum)[2]) {
+      for (int v = 0; v < 2; ++v) store(scores + key * kLanes + v * kWidth, sum[v]);
+    };
+    if (a.k != nullptr) {
+      pair_tiles<Pairs, kRegisterRows, 2>(a.n, RowPairs{a.k, a.k_stride}, a.q + lane, kLanes, (a.C + 1) / 2, nothing,
+                                          store_products);
+    }
     F32 keep[2];
     for (int v = 0; v < 2; ++v) keep[v] = softmax_pairs(a, lane + v * kWidth, load(visible + lane + v * kWidth));
     const auto add_to_output = [&](std::ptrdiff_t d, const F32(&sum)[2]) {

@@ -62,6 +62,7 @@ struct SliceToken {
   const float *alpha, *k, *k_alpha, *q_alpha;
   float qk, beta;
 
+  /// Finds its parts in a record.
   SliceToken(const float* record, std::ptrdiff_t K)
       : alpha(record + KdaRecord::kAlpha * K),
         k(record + KdaRecord::kK * K),
@@ -149,6 +150,7 @@ void slice_tokens(const KdaRecurrenceArgs& a, State* S, const float* v, float* o
   slice_pass<Pass::kWrite, State>(S, K, now, u, now, ahead, reads);
 }
 
+/// State slices s0 <= s < s1, one after the other.
 template <class State>
 void slices(const KdaRecurrenceArgs& a, State* S, std::ptrdiff_t s0, std::ptrdiff_t s1) {
   for (std::ptrdiff_t s = s0; s < s1; ++s) {

@@ -22,6 +22,7 @@ inline void store_part(const float* x, std::ptrdiff_t n, std::int8_t* q, std::by
   __builtin_memcpy(scale_out, &scale, sizeof scale);
 }
 
+/// StoreLatentFn.
 void store_latent(const LatentFormat& f, const float* row, std::byte* dst) noexcept {
   switch (f.type) {
     case LatentType::kF32:
@@ -42,6 +43,7 @@ void store_latent(const LatentFormat& f, const float* row, std::byte* dst) noexc
   }
 }
 
+/// n signed bytes times their scale.
 inline void load_part(const std::int8_t* q, std::ptrdiff_t n, const std::byte* scale_in, float* dst) {
   float scale;
   __builtin_memcpy(&scale, scale_in, sizeof scale);
@@ -50,6 +52,7 @@ inline void load_part(const std::int8_t* q, std::ptrdiff_t n, const std::byte* s
   for (; i < n; ++i) dst[i] = static_cast<float>(q[i]) * scale;
 }
 
+/// LoadLatentsFn.
 void load_latents(const LatentFormat& f, const std::byte* rows, std::ptrdiff_t n, float* dst) noexcept {
   for (std::ptrdiff_t t = 0; t < n; ++t, rows += f.row_bytes(), dst += f.floats()) {
     switch (f.type) {

@@ -27,6 +27,7 @@ template <class T, int N>
 struct PaddedTails {
   T rows[N][16];
 
+  /// Copies the last `tail` < 16 elements of n rows.
   PaddedTails(const T* first, std::ptrdiff_t stride, std::ptrdiff_t n, std::ptrdiff_t tail) {
     __builtin_memset(rows, 0, sizeof rows);
     for (std::ptrdiff_t i = 0; i < n; ++i) {

@@ -9,6 +9,7 @@ namespace {
 // NaN marks an expert that cannot be chosen (any more): every comparison with it is false.
 constexpr float kUnavailable = __builtin_nanf("");
 
+/// Not NaN.
 inline bool is_available(float key) { return key == key; }
 
 /// The available index with the largest key, the first of equals; -1 if there is none.

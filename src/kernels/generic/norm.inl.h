@@ -10,6 +10,7 @@ namespace {
 struct Sum64 {
   F64 lanes[2 * kParts];
 
+  /// 0.
   Sum64() {
     for (F64& lane : lanes) lane = broadcast(0.0);
   }

@@ -9,6 +9,7 @@
 // Blocking.  Blocks of 16 outputs are contiguous, so one block after the other is one ascending stream: the order for one and
 // two tokens, without prefetch (two tokens and groups of 16: with).  More tokens take two blocks at a time, kPackedTokens
 // tokens in registers, and pull the next blocks into L2 while the last tokens pass by.
+#include "kernels/generic/ahead.inl.h"
 #include "kernels/generic/matmul.inl.h"
 #include "kernels/generic/quantize_row.inl.h"
 
@@ -26,6 +27,7 @@ struct Format {
   static constexpr std::ptrdiff_t kQuantBytes = kTileOutputs * kTileInputs * Bits / 8;
 };
 
+/// Calls f with the Format of a format that exists().
 template <class F>
 inline void with_format(const PackedFormat& format, F f) {
   if (format.group == 16) {
@@ -48,6 +50,7 @@ struct QuantLines {
 
   I32 line[kLines];
 
+  /// Takes them from p.
   [[gnu::always_inline]] void load(const std::byte* p) {
 #pragma GCC unroll 3
     for (int l = 0; l < kLines; ++l) line[l] = load_integers(p + 64 * l);
@@ -70,6 +73,7 @@ struct QuantLines {
   }
 };
 
+/// Scales or minima of a vector of outputs.
 inline F32 load_scales(const std::byte* p, DType type) {
   switch (type) {
     case DType::kF16:
@@ -87,6 +91,7 @@ struct ScaleLayout {
   std::ptrdiff_t group_bytes;    // 16 scales
   std::ptrdiff_t minimum_bytes;  // from a scale to its minimum
 
+  /// Of a format.
   explicit ScaleLayout(const PackedFormat& f)
       : type(f.scale_type),
         group_bytes(kTileOutputs * static_cast<std::ptrdiff_t>(size_of(f.scale_type))),
@@ -99,8 +104,9 @@ struct PackedPanel {
   std::ptrdiff_t block_bytes;  // from a block to the next
   std::ptrdiff_t tile_bytes, tiles;
   ScaleLayout scales;
-  const std::byte* ahead;  // pulled into L2 as the tiles go by; nullptr: nothing
+  Ahead ahead;
 
+  /// Quants and scales of the v-th vector of outputs in the tile at w.
   const std::byte* quants(int v) const { return w + v / kParts * block_bytes + v % kParts * 4 * kWidth; }
   const std::byte* scales_of(int v, std::ptrdiff_t quant_bytes) const {
     return w + v / kParts * block_bytes + quant_bytes + v % kParts * (scales.group_bytes / kParts);
@@ -112,6 +118,7 @@ struct PackedTokens {
   const std::byte* rows;
   std::ptrdiff_t row_bytes, scale_at, zero_at, sum_at, pair_sum_at, zero16_at;
 
+  /// The rows a.q.
   explicit PackedTokens(const MatmulArgs& a)
       : rows(a.q),
         row_bytes(ActivationRow::bytes(a.w.K)),
@@ -122,11 +129,13 @@ struct PackedTokens {
         zero16_at(ActivationRow::zero16_at(a.w.K)) {}
 };
 
+/// A number that may lie anywhere.
 inline float float_at(const std::byte* p) {
   float x;
   __builtin_memcpy(&x, p, sizeof x);
   return x;
 }
+/// The same for integers.
 inline std::int32_t int_at(const std::byte* p) {
   std::int32_t x;
   __builtin_memcpy(&x, p, sizeof x);
@@ -190,12 +199,8 @@ template <class F, int M, int V>
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) total[m][v] = zero();
   }
-  const std::byte* ahead = p.ahead;
   for (std::ptrdiff_t tile = 0; tile < p.tiles; ++tile, p.w += p.tile_bytes) {
-    if (ahead) {
-      const std::byte* end = ahead + p.tile_bytes * (V / kParts);
-      for (; ahead < end; ahead += 64) __builtin_prefetch(ahead, 0, 2);
-    }
+    p.ahead.pull();
 #pragma GCC unroll 2
     for (int part = 0; part < kSpans; ++part) {
       const std::ptrdiff_t s = tile * kSpans + part;
@@ -269,28 +274,42 @@ inline void packed_up_to(std::ptrdiff_t tokens, const MatmulArgs& a, std::ptrdif
 }
 
 /// Outputs [n, n1), V vectors at a time, all tokens.
-template <class F, int V>
+///
+/// What is pulled in on the way (docs/kernels.md): the next blocks, during the last tile of tokens or, with kFarAhead, evenly
+/// over all of them.  A single stream of weights is left to the CPU, unless kFarAhead.
+template <class F, int V, bool kFarAhead>
 void packed_blocks(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) {
   const PackedTokens tokens(a);
   const PackedFormat& f = a.w.format;
-  const std::ptrdiff_t block_bytes = f.block_bytes(a.w.K), blocks = V / kParts;
+  const std::ptrdiff_t block_bytes = f.block_bytes(a.w.K), blocks = V / kParts, panel_bytes = blocks * block_bytes;
   const std::ptrdiff_t tiles = (a.M + kPackedTokens - 1) / kPackedTokens;
-  constexpr std::ptrdiff_t kUnaided = F::kGroup == 16 ? 1 : 2;  // most tokens that need no prefetch
+  constexpr std::ptrdiff_t kStream = F::kGroup == 16 ? 1 : 2;  // most tokens for which the weights are a single stream
+  constexpr std::ptrdiff_t kStreamAhead = 9216;  // more than two pages: where Intel's own prefetcher stops
   const auto* first = static_cast<const std::byte*>(a.w.data) + n0 / kTileOutputs * block_bytes;
+  const auto* after = static_cast<const std::byte*>(a.next);
+  const std::byte* last = first + (n1 - n0 + kTileOutputs - 1) / kTileOutputs * block_bytes;
   std::ptrdiff_t n = n0;
-  for (; n + (blocks - 1) * kTileOutputs < n1; n += blocks * kTileOutputs, first += blocks * block_bytes) {
-    PackedPanel panel{first, block_bytes, f.tile_bytes(), f.tiles(a.w.K), ScaleLayout(f), nullptr};
+  for (; n + (blocks - 1) * kTileOutputs < n1; n += blocks * kTileOutputs, first += panel_bytes) {
+    PackedPanel panel{first, block_bytes, f.tile_bytes(), f.tiles(a.w.K), ScaleLayout(f), {}};
+    const std::byte* next = n + blocks * kTileOutputs < n1 ? first + panel_bytes : after;
     for (std::ptrdiff_t tile = 0; tile < tiles; ++tile) {  // of equal size, or one token less
       const std::ptrdiff_t m = a.M * tile / tiles, end = a.M * (tile + 1) / tiles;
-      if (tile + 1 == tiles && a.M > kUnaided) {
-        panel.ahead =
-            n + blocks * kTileOutputs < n1 ? first + blocks * block_bytes : static_cast<const std::byte*>(a.next);
+      if (a.M <= kStream) {
+        if constexpr (kFarAhead) {
+          panel.ahead = {nullptr, last, after, f.tile_bytes() * blocks};
+          panel.ahead.begin(first, kStreamAhead);
+        }
+      } else if (next != nullptr && (kFarAhead || tile + 1 == tiles)) {
+        const std::ptrdiff_t steps = kFarAhead ? tiles * panel.tiles : panel.tiles;
+        const std::ptrdiff_t step = (panel_bytes / 64 + steps - 1) / steps * 64;
+        panel.ahead = {nullptr, next + panel_bytes, nullptr, step};
+        panel.ahead.begin(next, kFarAhead ? tile * panel.tiles * step : 0);
       }
       packed_up_to<F, kPackedTokens, V>(end - m, a, m, n, n1, panel, tokens);
     }
   }
   if constexpr (V > kParts) {
-    if (n < n1) packed_blocks<F, kParts>(a, n, n1);
+    if (n < n1) packed_blocks<F, kParts, kFarAhead>(a, n, n1);
   }
 }
 
@@ -350,6 +369,7 @@ template <class F, int M>
   for (int i = 0; i < M; ++i) store_outputs<kParts>(a.y + (m + i) * a.y_stride, n, n1, total[i]);
 }
 
+/// Packed weights and tokens in f32, kTokens at a time.
 template <class F>
 void packed_f32(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) {
   constexpr int kTokens = 4;
@@ -362,13 +382,15 @@ void packed_f32(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) {
   }
 }
 
+/// MatmulFn.
+template <bool kFarAhead>
 void matmul(const MatmulArgs& a, std::ptrdiff_t n0, std::ptrdiff_t n1) noexcept {
   if (a.w.type != DType::kPacked) return matmul_rows(a, n0, n1);
   with_format(a.w.format, [&](auto format) {
     using F = decltype(format);
     if (a.q == nullptr) return packed_f32<F>(a, n0, n1);
-    if (a.M <= 2) return packed_blocks<F, kParts>(a, n0, n1);
-    packed_blocks<F, 2>(a, n0, n1);
+    if (a.M <= 2) return packed_blocks<F, kParts, kFarAhead>(a, n0, n1);
+    packed_blocks<F, 2, kFarAhead>(a, n0, n1);
   });
 }
 
@@ -414,6 +436,7 @@ void packed_row(const WeightMatrix& w, std::ptrdiff_t n, float* dst) {
   }
 }
 
+/// WeightRowFn.
 void weight_row(const WeightMatrix& w, std::ptrdiff_t n, float* dst) noexcept {
   if (w.type == DType::kPacked)
     return with_format(w.format, [&](auto format) { packed_row<decltype(format)>(w, n, dst); });

@@ -15,6 +15,7 @@ namespace {
 /// inlined: the compiler may move arithmetic across the switch, but not a call.
 class FlushSubnormals {
  public:
+  /// From now on.
   FlushSubnormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040u); }
   ~FlushSubnormals() { _mm_setcsr(before_); }
 
@@ -26,6 +27,7 @@ class FlushSubnormals {
 struct RowPairs {
   const Bf16Pair* data;
   std::ptrdiff_t stride;
+  /// The rows from `row` on; where A(row, step) lies.
   RowPairs from_row(std::ptrdiff_t row) const { return {data + row * stride, stride}; }
   const Bf16Pair* at(std::ptrdiff_t row, std::ptrdiff_t step) const { return data + row * stride + step; }
 };
@@ -34,6 +36,7 @@ struct RowPairs {
 struct ColumnPairs {
   const Bf16Pair* data;
   std::ptrdiff_t stride;
+  /// The rows from `row` on; where A(row, step) lies.
   ColumnPairs from_row(std::ptrdiff_t row) const { return {data + row, stride}; }
   const Bf16Pair* at(std::ptrdiff_t row, std::ptrdiff_t step) const { return data + step * stride + row; }
 };
@@ -53,6 +56,7 @@ class LinesAhead {
     left_ -= steps;
     return part;
   }
+  /// Asks for the next line.
   void step() {
     __builtin_prefetch(at_, 0, 2);
     at_ += stride_;
@@ -62,7 +66,9 @@ class LinesAhead {
   const char *at_, *cached_;
   std::ptrdiff_t left_, stride_ = 0;
 };
+/// Takes the place of LinesAhead where nothing is to be pulled.
 struct NothingAhead {
+  /// As those of LinesAhead.
   NothingAhead take(std::ptrdiff_t) { return {}; }
   void step() {}
 };
@@ -72,10 +78,13 @@ constexpr std::ptrdiff_t kWidenSteps = 32;  // pairs of a row widened at once: a
 /// R rows of A widened: `at(row, step)` is the offset of a number in both arrays.
 template <int R, class A>
 struct Widened;
+/// Rows are contiguous: kWidth steps of a row at a time.
 template <int R>
 struct Widened<R, RowPairs> {
   alignas(64) float even[R * kWidenSteps], odd[R * kWidenSteps];
+  /// Row by row.
   static constexpr std::ptrdiff_t at(std::ptrdiff_t row, std::ptrdiff_t step) { return row * kWidenSteps + step; }
+  /// Steps [first, first + steps) of R rows.
   void load_steps(RowPairs a, std::ptrdiff_t first, std::ptrdiff_t steps) {
     for (std::ptrdiff_t r = 0; r < R; ++r) {
       for_each_vector(steps, [&](std::ptrdiff_t s, auto lanes) {
@@ -86,10 +95,13 @@ struct Widened<R, RowPairs> {
     }
   }
 };
+/// Columns are contiguous: all rows of a step at a time.
 template <int R>
 struct Widened<R, ColumnPairs> {
   alignas(64) float even[kWidth * kWidenSteps], odd[kWidth * kWidenSteps];
+  /// Step by step.
   static constexpr std::ptrdiff_t at(std::ptrdiff_t row, std::ptrdiff_t step) { return step * kWidth + row; }
+  /// Steps [first, first + steps) of R rows.
   void load_steps(ColumnPairs a, std::ptrdiff_t first, std::ptrdiff_t steps) {
     for (std::ptrdiff_t s = 0; s < steps; ++s) {
       const I32 pair = load_integers(a.at(0, first + s), Partial{R});
@@ -148,6 +160,7 @@ struct FusedPairs {
 /// Products of pairs by an instruction, Dot::add.
 template <class Dot>
 struct DotTile {
+  /// As FusedPairs::tile.
   template <int R, int V, class A, class Ahead, class Out>
   [[gnu::noinline]] static void tile(A a, const Bf16Pair* b, std::ptrdiff_t b_stride, std::ptrdiff_t steps, Ahead ahead,
                                      const Out& out) {

@@ -15,6 +15,7 @@ inline void load_group(const float* x, std::ptrdiff_t n, std::ptrdiff_t at, F32 
   }
 }
 
+/// QuantizeRowFn.
 void quantize_row(const float* x, std::ptrdiff_t K, std::byte* row, std::ptrdiff_t k0, std::ptrdiff_t k1) noexcept {
   auto* q = reinterpret_cast<std::int8_t*>(row) + k0;
   auto* scale = reinterpret_cast<float*>(row + ActivationRow::scale_at(K));

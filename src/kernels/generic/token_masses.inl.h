@@ -33,6 +33,7 @@ inline std::uint64_t mass_of(double x) noexcept {
   return __builtin_bit_cast(std::uint64_t, floor + kWhole) & 0xfffffffffffffu & possible;
 }
 
+/// TokenMassesFn.
 inline void token_masses(const float* logits, std::ptrdiff_t n, float top, float temperature,
                          std::uint64_t* masses) noexcept {
   for (std::ptrdiff_t i = 0; i < n; ++i) masses[i] = mass_of((double{logits[i]} - double{top}) / double{temperature});

@@ -22,6 +22,7 @@ inline void for_each_vector(std::ptrdiff_t n, F f) {
 /// rows ask for them this many ahead.
 constexpr std::ptrdiff_t kRowsAhead = 4;
 
+/// Asks for a row [n].
 inline void prefetch_row(const float* row, std::ptrdiff_t n) {
   for (std::ptrdiff_t i = 0; i < n; i += 16) __builtin_prefetch(row + i);
 }

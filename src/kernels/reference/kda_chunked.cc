@@ -12,10 +12,13 @@ struct Matrix {
   std::ptrdiff_t columns;
   std::vector<Real> data;
 
+  /// Zeros.
   Matrix(std::ptrdiff_t rows, std::ptrdiff_t cols) : columns(cols), data(static_cast<std::size_t>(rows * cols)) {}
+  /// Row `row`.
   Real* operator[](std::ptrdiff_t row) { return data.data() + row * columns; }
 };
 
+/// sum a[i] b[i]
 template <class Real>
 Real dot(const Real* a, const Real* b, std::ptrdiff_t n) {
   Real sum = 0;
@@ -27,12 +30,13 @@ Real dot(const Real* a, const Real* b, std::ptrdiff_t n) {
 template <class Real>
 struct Chunk {
   Matrix<Real> D;      // [C, K] decay of the old state up to each token
-  Matrix<Real> A, X;   // [C, C] of (2) and (4)
+  Matrix<Real> B, X;   // [C, C] of (2) and (4)
   Matrix<Real> k_end;  // [C, K] k_j * d(j,C)
-  Matrix<Real> W, U;   // [C, K], [C, V] of (3)
+  Matrix<Real> Y, Z;   // [C, K], [C, V] of (3)
 
+  /// Tokens [first, first + C) of x.
   Chunk(const KdaTokens<Real>& x, std::ptrdiff_t first, std::ptrdiff_t C)
-      : D(C, x.K), A(C, C), X(C, C), k_end(C, x.K), W(C, x.K), U(C, x.V) {
+      : D(C, x.K), B(C, C), X(C, C), k_end(C, x.K), Y(C, x.K), Z(C, x.V) {
     decay(x, first, C);
     meet(x, first, C);
     solve(x, first, C);
@@ -46,7 +50,7 @@ struct Chunk {
     }
   }
 
-  /// A and X.  The key of token j is decayed one token at a time and met by the k and q of every later token on its
+  /// B and X.  The key of token j is decayed one token at a time and met by the k and q of every later token on its
   /// way; what is left of it at the end of the chunk is k_end.
   void meet(const KdaTokens<Real>& x, std::ptrdiff_t first, std::ptrdiff_t C) {
     for (std::ptrdiff_t j = 0; j < C; ++j) {
@@ -54,23 +58,23 @@ struct Chunk {
       for (std::ptrdiff_t i = j; i < C; ++i) {
         const std::ptrdiff_t t = first + i;
         for (std::ptrdiff_t c = 0; c < x.K && i > j; ++c) k_end[j][c] *= x.alpha[t * x.K + c];
-        A[i][j] = i > j ? x.beta[t] * dot(x.k + t * x.K, k_end[j], x.K) : 0;
+        B[i][j] = i > j ? x.beta[t] * dot(x.k + t * x.K, k_end[j], x.K) : 0;
         X[i][j] = dot(x.q + t * x.K, k_end[j], x.K);
       }
     }
   }
 
-  /// (I + A) W = diag(beta) (K * D) and (I + A) U = diag(beta) V, row by row.
+  /// (I + B) Y = diag(beta) (K * D) and (I + B) Z = diag(beta) V, row by row.
   void solve(const KdaTokens<Real>& x, std::ptrdiff_t first, std::ptrdiff_t C) {
     for (std::ptrdiff_t i = 0; i < C; ++i) {
       const std::ptrdiff_t t = first + i;
       for (std::ptrdiff_t c = 0; c < x.K; ++c) {
-        W[i][c] = x.beta[t] * x.k[t * x.K + c] * D[i][c];
-        for (std::ptrdiff_t j = 0; j < i; ++j) W[i][c] -= A[i][j] * W[j][c];
+        Y[i][c] = x.beta[t] * x.k[t * x.K + c] * D[i][c];
+        for (std::ptrdiff_t j = 0; j < i; ++j) Y[i][c] -= B[i][j] * Y[j][c];
       }
       for (std::ptrdiff_t c = 0; c < x.V; ++c) {
-        U[i][c] = x.beta[t] * x.v[t * x.V + c];
-        for (std::ptrdiff_t j = 0; j < i; ++j) U[i][c] -= A[i][j] * U[j][c];
+        Z[i][c] = x.beta[t] * x.v[t * x.V + c];
+        for (std::ptrdiff_t j = 0; j < i; ++j) Z[i][c] -= B[i][j] * Z[j][c];
       }
     }
   }
@@ -109,8 +113,8 @@ void kda_chunked(const KdaTokens<Real>& x, std::ptrdiff_t chunk_length, Real* S,
     for (std::ptrdiff_t i = 0; i < C; ++i) {
       const Real* q_i = x.q + (first + i) * x.K;
       for (std::ptrdiff_t j = 0; j < x.V; ++j) {
-        u[i][j] = chunk.U[i][j];
-        for (std::ptrdiff_t c = 0; c < x.K; ++c) u[i][j] -= chunk.W[i][c] * S[c * x.V + j];  // (3)
+        u[i][j] = chunk.Z[i][j];
+        for (std::ptrdiff_t c = 0; c < x.K; ++c) u[i][j] -= chunk.Y[i][c] * S[c * x.V + j];  // (3)
         Real read = 0;
         for (std::ptrdiff_t c = 0; c < x.K; ++c) read += q_i[c] * chunk.D[i][c] * S[c * x.V + j];
         for (std::ptrdiff_t m = 0; m <= i; ++m) read += chunk.X[i][m] * u[m][j];  // (4)

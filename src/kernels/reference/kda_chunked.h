@@ -17,13 +17,13 @@
 //
 // Step 2, what each token finds.  Put (1) for i-1, decayed by alpha_i, into u_i:
 //
-//     u_i = beta_i (v_i - S^T (k_i * D_i)) - sum_{j < i} A_ij u_j,    A_ij = beta_i k_i . (k_j * d(j,i))          (2)
+//     u_i = beta_i (v_i - S^T (k_i * D_i)) - sum_{j < i} B_ij u_j,    B_ij = beta_i k_i . (k_j * d(j,i))          (2)
 //
-// (2) is a triangular system (I + A) u = ..: row i needs only the rows above.  Its right side is linear in S, so it can
+// (2) is a triangular system (I + B) u = ..: row i needs only the rows above.  Its right side is linear in S, so it can
 // be solved without knowing S:
 //
-//     (I + A) W = diag(beta) (K * D)      W [C, K]          (I + A) U = diag(beta) V      U [C, V]
-//     u = U - W S                                                                                             (3)
+//     (I + B) Y = diag(beta) (K * D)      Y [C, K]          (I + B) Z = diag(beta) V      Z [C, V]
+//     u = Z - Y S                                                                                             (3)
 //
 // (the WY form: all C corrections of the chunk as two matrices).
 //
@@ -35,7 +35,7 @@
 //
 // Worked example, K = V = 1, C = 2, S = 8, alpha = 1/2, 1/4; k = q = 1, beta = 1/2, v = 6, 3:
 //     recurrence   S: 8 -> 4, u = (6-4)/2 = 1, S = 5, o_1 = 5;    5 -> 5/4, u = (3 - 5/4)/2 = 7/8, S = 17/8 = o_2
-//     chunk        D = 1/2, 1/8;  A_21 = 1/2 * d(1,2) = 1/8;  W = 1/4, 1/16 - 1/32 = 1/32;  U = 3, 3/2 - 3/8 = 9/8
+//     chunk        D = 1/2, 1/8;  B_21 = 1/2 * d(1,2) = 1/8;  Y = 1/4, 1/16 - 1/32 = 1/32;  Z = 3, 3/2 - 3/8 = 9/8
 //                  u = 3 - 8/4 = 1, 9/8 - 8/32 = 7/8;  o_1 = 8/2 + 1 = 5;  o_2 = 8/8 + 1/4 + 7/8 = 17/8 = S
 //
 // Decays are running *products* of alpha.  The usual e^(G_i - G_j) of a cumulative sum G of gates overflows when

@@ -6,6 +6,7 @@
 namespace kl::reference {
 namespace {
 
+/// The largest magnitude; NaN if there is a NaN.
 float scale_of(const float* x, std::ptrdiff_t n) {
   float largest = 0;
   for (std::ptrdiff_t i = 0; i < n; ++i) {
@@ -15,6 +16,7 @@ float scale_of(const float* x, std::ptrdiff_t n) {
   return largest;
 }
 
+/// n numbers as signed bytes, and their scale.
 void store_part(const float* x, std::ptrdiff_t n, std::int8_t* q, std::byte* scale_out) {
   const float largest = scale_of(x, n);
   const bool is_zero = largest < kSmallestActivation;

@@ -1,22 +1,10 @@
+#include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "kernels/reference/ops.h"
 
 namespace kl::reference {
 namespace {
-
-constexpr float kUnavailable = std::numeric_limits<float>::quiet_NaN();
-
-/// Index of the largest available key, the first of equals; -1 if none is available.
-std::ptrdiff_t first_largest(const float* key, std::ptrdiff_t n) {
-  std::ptrdiff_t best = -1;
-  for (std::ptrdiff_t i = 0; i < n; ++i) {
-    if (std::isnan(key[i])) continue;
-    if (best < 0 || key[i] > key[best]) best = i;
-  }
-  return best;
-}
 
 /// scores = softmax(logits) or sigmoid(logits).
 void score(const RouteArgs& a, float* scores) {
@@ -28,40 +16,27 @@ void score(const RouteArgs& a, float* scores) {
   }
 }
 
-/// Sum of the two largest keys of a group (the key itself if it is alone).
+/// Sum of the two largest keys of a group (the key itself if it is alone); infinities that cancel count for nothing.
 float group_score(const float* key, std::ptrdiff_t size) {
   if (size == 1) return key[0];
-  float first = -INFINITY, second = -INFINITY;
-  for (std::ptrdiff_t i = 0; i < size; ++i) {
-    if (key[i] > first) {
-      second = first;
-      first = key[i];
-    } else if (key[i] > second) {
-      second = key[i];
-    }
-  }
-  const float sum = first + second;
+  const float* first = std::max_element(key, key + size);
+  float second = -INFINITY;
+  for (const float* k = key; k != key + size; ++k) second = k == first ? second : std::max(second, *k);
+  const float sum = *first + second;
   return std::isnan(sum) ? -INFINITY : sum;
 }
 
-/// Makes all experts outside the topk_groups best groups unavailable.
-void keep_best_groups(const RouteArgs& a, float* key) {
+/// Whether group g is among the topk_groups best.
+bool is_kept(const RouteArgs& a, const float* key, std::ptrdiff_t g) {
   const std::ptrdiff_t size = a.E / a.groups;
   // A group is dropped if at least topk_groups others are better; an equal one with a lower index is better.
-  const auto is_kept = [&](std::ptrdiff_t g) {
-    std::ptrdiff_t better = 0;
-    const float mine = group_score(key + g * size, size);
-    for (std::ptrdiff_t h = 0; h < a.groups; ++h) {
-      const float other = group_score(key + h * size, size);
-      better += other > mine || (other == mine && h < g);
-    }
-    return better < a.topk_groups;
-  };
-  bool kept[kMaxExperts];
-  for (std::ptrdiff_t g = 0; g < a.groups; ++g) kept[g] = is_kept(g);
-  for (std::ptrdiff_t e = 0; e < a.E; ++e) {
-    if (!kept[e / size]) key[e] = kUnavailable;
+  std::ptrdiff_t better = 0;
+  const float mine = group_score(key + g * size, size);
+  for (std::ptrdiff_t h = 0; h < a.groups; ++h) {
+    const float other = group_score(key + h * size, size);
+    better += other > mine || (other == mine && h < g);
   }
+  return better < a.topk_groups;
 }
 
 }  // namespace
@@ -71,29 +46,30 @@ void route(const RouteArgs& a) noexcept {
   float *scores = a.scratch, *key = a.scratch + a.E;
   score(a, scores);
   for (std::ptrdiff_t e = 0; e < a.E; ++e) {
-    key[e] = scores[e] + a.bias[e];
-    if (a.biased_weights) scores[e] = key[e];
-    if (std::isnan(key[e])) key[e] = -INFINITY;  // a NaN is the last choice, but it is one
-  }
-  if (a.groups > 1) keep_best_groups(a, key);
-
-  // Chosen experts become unavailable one by one; what the loop below finds is in order of preference.
-  std::ptrdiff_t chosen = 0;
-  for (; chosen < a.A; ++chosen) {
-    const std::ptrdiff_t e = first_largest(key, a.E);
-    if (e < 0) break;
-    key[e] = kUnavailable;
-    std::ptrdiff_t at = chosen;  // insert in ascending order of expert
-    for (; at > 0 && a.ids[at - 1] > e; --at) a.ids[at] = a.ids[at - 1];
-    a.ids[at] = static_cast<std::int32_t>(e);
+    const float biased = scores[e] + a.bias[e];
+    key[e] = std::isnan(biased) ? -INFINITY : biased;  // the last choice, but it is one
+    if (a.biased_weights) scores[e] = biased;
   }
 
+  // Those that qualify, best first; the lower index first among equals.
+  std::int32_t order[kMaxExperts];
+  std::ptrdiff_t count = 0;
+  for (std::ptrdiff_t g = 0; g < a.groups; ++g) {
+    if (a.groups > 1 && !is_kept(a, key, g)) continue;
+    for (std::ptrdiff_t e = g * (a.E / a.groups); e < (g + 1) * (a.E / a.groups); ++e)
+      order[count++] = static_cast<std::int32_t>(e);
+  }
+  std::sort(order, order + count,
+            [key](std::int32_t d, std::int32_t e) { return key[d] != key[e] ? key[d] > key[e] : d < e; });
+
+  const std::ptrdiff_t chosen = std::min(a.A, count);
+  std::copy_n(order, chosen, a.ids);
+  std::sort(a.ids, a.ids + chosen);
   double sum = 0;
   for (std::ptrdiff_t i = 0; i < chosen; ++i) sum += scores[a.ids[i]];
   const double divisor = a.renormalize && a.A > 1 ? sum + 1e-20 : 1;
-  for (std::ptrdiff_t i = 0; i < chosen; ++i) {
+  for (std::ptrdiff_t i = 0; i < chosen; ++i)
     a.weights[i] = static_cast<float>(scores[a.ids[i]] / divisor * double{a.scale});
-  }
 }
 
 // y = sum_a weights[a] rows[a] + shared

@@ -13,6 +13,7 @@ struct Place {
   const std::byte* tile;
   std::ptrdiff_t r, i;  // output and input within the tile
 
+  /// Of element [n, k].
   Place(const WeightMatrix& w, std::ptrdiff_t n, std::ptrdiff_t k)
       : tile(static_cast<const std::byte*>(w.data) + n / kTileOutputs * w.format.block_bytes(w.K) +
              k / kTileInputs * w.format.tile_bytes()),
@@ -20,6 +21,7 @@ struct Place {
         i(k % kTileInputs) {}
 };
 
+/// The number q of w = scale q + minimum.
 int quant_at(const PackedFormat& f, const Place& p) {
   const auto byte = [&](std::ptrdiff_t line) { return static_cast<unsigned>(p.tile[64 * line + 4 * p.r + p.i % 4]); };
   const auto nibble = [&](std::ptrdiff_t line) { return p.i % 8 < 4 ? byte(line) & 15u : byte(line) >> 4; };
@@ -30,19 +32,23 @@ int quant_at(const PackedFormat& f, const Place& p) {
   return static_cast<int>(nibble(lines + p.i % 16 / 8) | high << 4);
 }
 
+/// Its scale.
 double scale_at(const PackedFormat& f, const Place& p) {
   return element(p.tile + f.quant_bytes(), f.scale_type, p.i / f.group * kTileOutputs + p.r);
 }
 
+/// Its minimum, of formats without one too.
 double minimum_at(const PackedFormat& f, const Place& p) {
   if (!f.has_minimum) return -std::ldexp(scale_at(f, p), f.bits - 1);
   return element(p.tile + f.quant_bytes() + f.scales_bytes(), f.scale_type, p.i / f.group * kTileOutputs + p.r);
 }
 
+/// A part of an ActivationRow.
 template <class T>
 T* part(std::byte* row, std::ptrdiff_t at) {
   return reinterpret_cast<T*>(row + at);
 }
+/// The same, to read.
 template <class T>
 const T* part(const std::byte* row, std::ptrdiff_t at) {
   return reinterpret_cast<const T*>(row + at);

@@ -3,6 +3,7 @@
 namespace kl::reference {
 namespace {
 
+/// Kernels::supported.
 bool supported() noexcept { return true; }
 
 }  // namespace

@@ -208,10 +208,10 @@ class ChatReply final : public Reply {
   }
 
   OrderedJson usage() const {
-    std::int64_t drawn = 0;
-    for (const Choice& choice : choices_) drawn += choice.tally.completion_tokens;
     const Tally& first = choices_[0].tally;
-    return openai_usage(prompt_tokens_, first.cached_tokens, first.miss, drawn);
+    TokenCounts total{.prompt = prompt_tokens_, .cached = first.tokens.cached};
+    for (const Choice& choice : choices_) total.generated += choice.tally.tokens.generated;
+    return openai_usage(total, first.miss);
   }
 
   const ChatRequest request_;

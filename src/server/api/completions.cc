@@ -164,16 +164,17 @@ class CompletionReply final : public Reply {
   }
 
   OrderedJson usage() const {
-    std::int64_t read = 0, cached = 0, drawn = 0;
+    TokenCounts total;
     CacheMiss miss = CacheMiss::kNone;
-    for (const EngineRequest& prompt : request_.prompts) read += static_cast<std::int64_t>(prompt.prompt.size());
+    for (const EngineRequest& prompt : request_.prompts)
+      total.prompt += static_cast<std::int64_t>(prompt.prompt.size());
     for (std::size_t i = 0; i < choices_.size(); ++i) {
-      drawn += choices_[i].tally.completion_tokens;
+      total.generated += choices_[i].tally.tokens.generated;
       if (i % static_cast<std::size_t>(request_.n) != 0) continue;  // a prompt counts once
-      cached += choices_[i].tally.cached_tokens;
+      total.cached += choices_[i].tally.tokens.cached;
       if (miss == CacheMiss::kNone) miss = choices_[i].tally.miss;
     }
-    return openai_usage(read, cached, miss, drawn);
+    return openai_usage(total, miss);
   }
 
   const CompletionRequest request_;

@@ -118,8 +118,8 @@ class LlamaReply final : public Reply {
             {"tokens", ids},
             {"stop", false},
             {"id_slot", request_.prompts[0].slot},
-            {"tokens_predicted", tally.completion_tokens},
-            {"tokens_evaluated", tally.prompt_tokens}};
+            {"tokens_predicted", tally.tokens.generated},
+            {"tokens_evaluated", tally.tokens.prompt}};
   }
 
   OrderedJson whole(std::size_t index, std::string_view text) const {
@@ -132,11 +132,11 @@ class LlamaReply final : public Reply {
         llama_settings(*context().tokenizer, engine.options, request_.n_predict, request_.stream);
     json["prompt"] = context().tokenizer->decode(engine.prompt);
     json["has_new_line"] = choice.text.find('\n') != std::string::npos;
-    const std::int64_t length = choice.tally.prompt_tokens + choice.tally.completion_tokens;
+    const std::int64_t length = choice.tally.tokens.prompt + choice.tally.tokens.generated;
     json["truncated"] = choice.reason == FinishReason::kLength && length >= context().backend->options().ctx_size;
     json["stop_type"] = choice.reason != FinishReason::kStop ? "limit" : choice.stop_string.empty() ? "eos" : "word";
     json["stopping_word"] = choice.stop_string;
-    json["tokens_cached"] = choice.tally.cached_tokens;
+    json["tokens_cached"] = choice.tally.tokens.cached;
     json["cache_miss_reason"] = miss_reason(choice.tally.miss);
     if (request_.n_probs > 0 && !stream()) {
       json["completion_probabilities"] = tokens_json(*context().tokenizer, choice.scores, true);

@@ -123,10 +123,10 @@ class MessagesReply final : public Reply {
 
   /// Anthropic counts what came from a cache apart from the rest of the input.
   OrderedJson usage() const {
-    return {{"input_tokens", prompt_tokens_ - tally_.cached_tokens},
+    return {{"input_tokens", prompt_tokens_ - tally_.tokens.cached},
             {"cache_creation_input_tokens", 0},
-            {"cache_read_input_tokens", tally_.cached_tokens},
-            {"output_tokens", tally_.completion_tokens},
+            {"cache_read_input_tokens", tally_.tokens.cached},
+            {"output_tokens", tally_.tokens.generated},
             {"cache_miss_reason", miss_reason(tally_.miss)}};
   }
 

@@ -27,8 +27,8 @@ void Meter::take(const EngineEvent& event) {
   Text& text = texts_.at(static_cast<std::size_t>(event.index));
   switch (event.kind) {
     case EngineEvent::Kind::kPrompt:
-      tokens_.prompt = event.prompt_tokens;
-      tokens_.cached = event.cached_tokens;
+      tokens_.prompt = event.tokens.prompt;
+      tokens_.cached = event.tokens.cached;
       return;
     case EngineEvent::Kind::kTokens:
       return count_tokens(text, event.ids.size());
@@ -63,8 +63,8 @@ void Meter::count_tokens(Text& text, std::size_t tokens) {
 
 void Meter::finish(Text& text, FinishedText finished) {
   if (std::exchange(text.is_over, true) || metrics_ == nullptr) return;
-  finished.prompt_tokens = tokens_.prompt;
-  finished.generated_tokens = text.tokens;
+  finished.tokens = tokens_;
+  finished.tokens.generated = text.tokens;
   finished.seconds = seconds(Clock::now() - start_);
   metrics_->finished(finished);
 }

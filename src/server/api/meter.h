@@ -23,7 +23,7 @@ class Meter {
   /// Nobody listens any more: texts that are not over count as aborted.
   void close();
 
-  const Exchange::Tokens& tokens() const { return tokens_; }
+  const TokenCounts& tokens() const { return tokens_; }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -39,7 +39,7 @@ class Meter {
   Metrics* metrics_;
   const Clock::time_point start_ = Clock::now();
   std::vector<Text> texts_;
-  Exchange::Tokens tokens_;
+  TokenCounts tokens_;
 };
 
 }  // namespace kl

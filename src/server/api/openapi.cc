@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -222,6 +223,25 @@ std::string type_text(const Parameter& row) {
   return text;
 }
 
+/// A list item of Markdown, broken between words at 120 columns.
+void add_item(std::string_view item, std::string& text) {
+  std::size_t column = 1;
+  text += '-';
+  while (!item.empty()) {
+    const std::string_view word = item.substr(0, item.find(' '));
+    const std::size_t letters = static_cast<std::size_t>(
+        std::count_if(word.begin(), word.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+    if (column + 1 + letters > 120) {
+      text += "\n ";
+      column = 1;
+    }
+    text += fmt::format(" {}", word);
+    column += 1 + letters;
+    item.remove_prefix(std::min(item.size(), word.size() + 1));
+  }
+  text += '\n';
+}
+
 }  // namespace
 
 std::string openapi_yaml() {
@@ -235,14 +255,14 @@ std::string fields_markdown() {
   std::string text;
   for (int i = 0; i < kNumBodies; ++i) {
     const Body body = static_cast<Body>(i);
-    text += fmt::format("### {}\n\n| field | type | default | |\n|---|---|---|---|\n", name_of(body));
+    text += fmt::format("### {}\n\n", name_of(body));
     for (const Parameter& row : parameters()) {
       if (!contains(row.in, body)) continue;
-      const std::string fallback = row.required           ? "required"
-                                   : row.refused          ? "refused"
+      const std::string fallback = row.required           ? ", required"
+                                   : row.refused          ? ", refused"
                                    : row.fallback.empty() ? ""
-                                                          : fmt::format("`{}`", row.fallback);
-      text += fmt::format("| `{}` | {} | {} | {} |\n", row.name, type_text(row), fallback, row.description);
+                                                          : fmt::format(", default `{}`", row.fallback);
+      add_item(fmt::format("`{}` ({}{}): {}", row.name, type_text(row), fallback, row.description), text);
     }
     text += '\n';
   }

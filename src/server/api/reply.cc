@@ -97,7 +97,7 @@ void Reply::finish() {
   const std::shared_ptr<Reply> self = shared_from_this();  // the exchange's callbacks may be the last to hold it
   finished_ = true;
   hang_up();
-  Exchange::Tokens total;
+  TokenCounts total;
   for (Source& source : sources_) {
     source.meter.close();
     total.prompt += source.meter.tokens().prompt;

@@ -96,10 +96,10 @@ class ResponseReply final : public Reply {
     if (over) {
       json["usage"] = {{"input_tokens", prompt_tokens_},
                        {"input_tokens_details",
-                        {{"cached_tokens", tally_.cached_tokens}, {"cache_miss_reason", miss_reason(tally_.miss)}}},
-                       {"output_tokens", tally_.completion_tokens},
+                        {{"cached_tokens", tally_.tokens.cached}, {"cache_miss_reason", miss_reason(tally_.miss)}}},
+                       {"output_tokens", tally_.tokens.generated},
                        {"output_tokens_details", {{"reasoning_tokens", 0}}},
-                       {"total_tokens", prompt_tokens_ + tally_.completion_tokens}};
+                       {"total_tokens", prompt_tokens_ + tally_.tokens.generated}};
     }
     json.update(OrderedJson::parse(request_->echoed));
     return json;

@@ -1,9 +1,9 @@
 #include "server/api/text_logprobs.h"
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/utf8.h"
 #include "server/api/token_json.h"
 
 namespace kl {
@@ -12,8 +12,7 @@ TextLogprobs::TextLogprobs(const Tokenizer& tokenizer) : tokenizer_(&tokenizer),
 
 void TextLogprobs::add_place(Token token, std::optional<SampledToken> score) {
   pending_.push_back({token, characters_, std::move(score)});
-  const std::string text = decoder_.push(token);
-  characters_ += std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; });
+  characters_ += static_cast<std::ptrdiff_t>(count_characters(decoder_.push(token)));
 }
 
 void TextLogprobs::add_unscored(Token token) { add_place(token, std::nullopt); }

@@ -4,19 +4,10 @@
 
 #include <nlohmann/json.hpp>
 
-#include "base/printable.h"
+#include "base/utf8.h"
 
 namespace kl {
 namespace {
-
-bool is_text(std::string_view bytes) {
-  while (!bytes.empty()) {
-    const std::size_t length = utf8_length(bytes);
-    if (length == 0) return false;
-    bytes.remove_prefix(length);
-  }
-  return true;
-}
 
 OrderedJson one(const Tokenizer& tokenizer, Token token, double logprob, bool with_ids) {
   OrderedJson json = OrderedJson::object();
@@ -54,7 +45,7 @@ OrderedJson tokens_json(const Tokenizer& tokenizer, const std::vector<SampledTok
 
 std::string distinct_text(const Tokenizer& tokenizer, Token token) {
   const std::string_view bytes = tokenizer.bytes_of(token);
-  if (is_text(bytes)) return std::string(bytes);
+  if (well_formed_prefix(bytes) == bytes.size()) return std::string(bytes);
   std::string text = "bytes:";
   for (const char c : bytes) text += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
   return text;

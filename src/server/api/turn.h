@@ -3,9 +3,9 @@
 #include <string>
 #include <vector>
 
+#include "base/stop_filter.h"
 #include "kl/engine.h"
 #include "kl/tool_calls.h"
-#include "server/api/stop_filter.h"
 
 namespace kl {
 
@@ -32,7 +32,7 @@ class Turn {
   std::vector<ToolCallDelta> filter(std::vector<ToolCallDelta> deltas);
 
   std::optional<ToolCallParser> parser_;  // nothing: no calls
-  StopFilter filter_;
+  StopFilter filter_;                     // of content, which the engine cannot tell from calls
   std::string content_;
   std::string stop_string_;
   std::optional<FinishReason> reason_;

@@ -14,47 +14,47 @@ double per(double amount, double of) { return of > 0 ? amount / of : 0; }
 
 void Tally::take(const EngineEvent& event) {
   if (event.kind == EngineEvent::Kind::kPrompt) {
-    prompt_tokens = event.prompt_tokens;
-    cached_tokens = event.cached_tokens;
+    tokens.prompt = event.tokens.prompt;
+    tokens.cached = event.tokens.cached;
     miss = event.miss;
     prompt_done_ = event.prompt_done;
     read_ = Clock::now();
     prompt_seconds_ = seconds(read_ - started_);
     return;
   }
-  completion_tokens += static_cast<std::int64_t>(event.ids.size());
+  tokens.generated += static_cast<std::int64_t>(event.ids.size());
   decode_seconds_ = seconds(Clock::now() - read_);
   if (event.kind != EngineEvent::Kind::kFinished) return;
-  completion_tokens = event.completion_tokens;
-  drafted_tokens = event.drafted_tokens;
-  accepted_tokens = event.accepted_tokens;
+  tokens.generated = event.tokens.generated;
+  tokens.drafted = event.tokens.drafted;
+  tokens.accepted = event.tokens.accepted;
   prompt_seconds_ = event.prompt_seconds;
   decode_seconds_ = event.decode_seconds;
 }
 
 OrderedJson Tally::timings() const {
-  const auto read = static_cast<double>(prompt_tokens - cached_tokens);
+  const auto read = static_cast<double>(tokens.prompt - tokens.cached);
   // The first token comes from the prompt's last logits: it costs no step.
-  const auto drawn = static_cast<double>(std::max<std::int64_t>(completion_tokens - 1, 0));
-  OrderedJson timings = {{"cache_n", cached_tokens},
-                         {"prompt_n", prompt_tokens - cached_tokens},
+  const auto drawn = static_cast<double>(std::max<std::int64_t>(tokens.generated - 1, 0));
+  OrderedJson timings = {{"cache_n", tokens.cached},
+                         {"prompt_n", tokens.prompt - tokens.cached},
                          {"prompt_ms", prompt_seconds_ * 1e3},
                          {"prompt_per_token_ms", per(prompt_seconds_ * 1e3, read)},
                          {"prompt_per_second", per(read, prompt_seconds_)},
-                         {"predicted_n", completion_tokens},
+                         {"predicted_n", tokens.generated},
                          {"predicted_ms", decode_seconds_ * 1e3},
                          {"predicted_per_token_ms", per(decode_seconds_ * 1e3, drawn)},
                          {"predicted_per_second", per(drawn, decode_seconds_)}};
-  if (drafted_tokens > 0) {
-    timings["draft_n"] = drafted_tokens;
-    timings["draft_n_accepted"] = accepted_tokens;
+  if (tokens.drafted > 0) {
+    timings["draft_n"] = tokens.drafted;
+    timings["draft_n_accepted"] = tokens.accepted;
   }
   return timings;
 }
 
 OrderedJson Tally::progress() const {
-  return {{"total", prompt_tokens},
-          {"cache", cached_tokens},
+  return {{"total", tokens.prompt},
+          {"cache", tokens.cached},
           {"processed", prompt_done_},
           {"time_ms", static_cast<std::int64_t>(prompt_seconds_ * 1e3)}};
 }
@@ -79,12 +79,11 @@ OrderedJson miss_reason(CacheMiss miss) {
   return nullptr;
 }
 
-OrderedJson openai_usage(std::int64_t prompt_tokens, std::int64_t cached_tokens, CacheMiss miss,
-                         std::int64_t completion_tokens) {
-  return {{"prompt_tokens", prompt_tokens},
-          {"completion_tokens", completion_tokens},
-          {"total_tokens", prompt_tokens + completion_tokens},
-          {"prompt_tokens_details", {{"cached_tokens", cached_tokens}, {"cache_miss_reason", miss_reason(miss)}}},
+OrderedJson openai_usage(const TokenCounts& tokens, CacheMiss miss) {
+  return {{"prompt_tokens", tokens.prompt},
+          {"completion_tokens", tokens.generated},
+          {"total_tokens", tokens.prompt + tokens.generated},
+          {"prompt_tokens_details", {{"cached_tokens", tokens.cached}, {"cache_miss_reason", miss_reason(miss)}}},
           {"completion_tokens_details", {{"reasoning_tokens", 0}}}};
 }
 

@@ -12,11 +12,8 @@ class Tally {
  public:
   void take(const EngineEvent& event);
 
-  std::int64_t prompt_tokens = 0;
-  std::int64_t cached_tokens = 0;
-  std::int64_t completion_tokens = 0;
+  TokenCounts tokens;
   CacheMiss miss = CacheMiss::kNone;
-  std::int64_t drafted_tokens = 0, accepted_tokens = 0;
 
   /// llama.cpp's `timings`: the engine's own once the text is over, until then those of the events' arrival.
   OrderedJson timings() const;
@@ -36,7 +33,6 @@ class Tally {
 OrderedJson miss_reason(CacheMiss miss);
 
 /// OpenAI's `usage`; our own member cache_miss_reason says why not more was cached.
-OrderedJson openai_usage(std::int64_t prompt_tokens, std::int64_t cached_tokens, CacheMiss miss,
-                         std::int64_t completion_tokens);
+OrderedJson openai_usage(const TokenCounts& tokens, CacheMiss miss);
 
 }  // namespace kl

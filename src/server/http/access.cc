@@ -18,7 +18,8 @@ std::string host_name(std::string_view host) {
   return lower_case(host.substr(0, host.find(':', std::min(after, host.size()))));
 }
 
-/// The key in an Authorization field: Bearer KEY, or Basic with the key as password, which is how a browser asks a person.
+/// The key in an Authorization field: Bearer KEY, or Basic with the key as password, which is how a browser asks a
+/// person.
 std::string key_in(std::string_view authorization) {
   const std::size_t space = std::min(authorization.find(' '), authorization.size());
   const std::string scheme = lower_case(authorization.substr(0, space));

@@ -61,7 +61,8 @@ struct Connection::Sleep {
   asio::steady_timer timer;
 };
 
-/// While a connection answers, it is not among those that may be pushed out, and the server waits for it when it drains.
+/// While a connection answers, it is not among those that may be pushed out, and the server waits for it when it
+/// drains.
 struct Connection::Busy {
   Connection& self;
   std::list<Connection*> place;  ///< its element of context.waiting meanwhile

@@ -59,8 +59,8 @@ std::string as_text(const LogLine& line) {
   return text + '\n';
 }
 
-/// Lines to a descriptor whose reader is never waited for.  Those that do not fit are lost, and the next one that does, or
-/// the end, says how many.
+/// Lines to a descriptor whose reader is never waited for.  Those that do not fit are lost, and the next one that does,
+/// or the end, says how many.
 class HastyLines {
  public:
   explicit HastyLines(int fd) : fd_(fd) {}

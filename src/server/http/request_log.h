@@ -21,7 +21,7 @@ struct LogLine {
   double seconds = 0;
   std::uint64_t bytes = 0;  ///< of the reply's body
   bool is_whole = true;     ///< false: the client had gone
-  std::optional<Exchange::Tokens> tokens;
+  std::optional<TokenCounts> tokens;
 };
 
 /// Writes a line of at most 4 KiB for each request, and for what goes wrong outside of requests.

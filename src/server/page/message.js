@@ -12,7 +12,7 @@ const missReasons = {
   diverged: ["then changed", "From there on the prompt differs from what was read before."],
   not_kept: ["rest not kept", "All of it was read before; states are kept at the ends of messages and here and there between."],
   evicted: ["rest evicted", "What was kept of the rest made room for other conversations."],
-  scored: ["rest scored", "Scored tokens are computed anew."],
+  scored: ["rest scored", "Scored tokens are computed again."],
   not_asked: ["cache off", "The request asked not to use the cache."],
 };
 
