@@ -241,10 +241,10 @@ def packages_of(root):
 
 
 def documented_packages(root):
-    """The two tables of docs/dependencies.md."""
+    """The two lists of docs/dependencies.md: bullets or rows that begin with a package."""
     text = (root / "docs/dependencies.md").read_text(encoding="utf-8")
     sections = dict(re.findall(r"(?ms)^## ([^\n]+)\n(.*?)(?=^## |\Z)", text))
-    return [set(re.findall(r"(?m)^\| `([^`]+)`", sections.get(title, ""))) for title in ("To build the program", "To test")]
+    return [set(re.findall(r"(?m)^(?:\||-) `([^`]+)`", sections.get(title, ""))) for title in ("To build the program", "To test")]
 
 
 # --- the check --------------------------------------------------------------------------------------------------------------
