@@ -45,10 +45,15 @@ run_ctest() {
 unit_tests() { run_ctest release -L unit; }
 repository_checks() { run_ctest release -L check; }
 
+# A file that cannot be imported counts as a failure and hides no other.
+run_pytest() {
+  KL_PROGRAM=$PWD/build/release/bin/kl $python -m pytest -q -rs -p no:cacheprovider --continue-on-collection-errors "$1"
+}
+
 program_tests() {
   local status=0
-  KL_PROGRAM=$PWD/build/release/bin/kl $python -m pytest -q -rs -p no:cacheprovider tests/cli || status=1
-  KL_PROGRAM=$PWD/build/release/bin/kl $python -m pytest -q -rs -p no:cacheprovider tests/server || status=1
+  run_pytest tests/cli || status=1
+  run_pytest tests/server || status=1
   return $status
 }
 

@@ -3,7 +3,8 @@
 # Packages the program is built from; docs/dependencies.md says why each.
 build_packages=(g++ cmake ninja-build nlohmann-json3-dev libcli11-dev libfmt-dev libedit-dev libssl-dev libxxhash-dev libboost1.81-dev)
 # What ./test.sh needs besides.
-test_packages=(libgtest-dev python3 python3-pytest python3-numpy python3-jsonschema clang libclang-rt-dev clang-format)
+test_packages=(libgtest-dev python3 python3-pytest python3-numpy python3-jsonschema clang libclang-rt-dev
+  clang-format binutils openssl ccache)
 
 # Prints those of the given packages that are not installed.
 missing_packages() {
