@@ -106,7 +106,7 @@ struct Attention {
       groups += ceil_div(segments[s].count * core.H, kLanes);
       most_keys = std::max(most_keys, caches[s]->num_tokens());
     }
-    if (c.pool.size() > 1 && groups < 2 * c.pool.size() && most_keys > kWorthSplitting) return read_split(groups);
+    if (groups < few_groups(c.pool.size()) && most_keys > kWorthSplitting) return read_split(groups);
     c.pool.parallel_for(groups, [&](std::ptrdiff_t g, int worker) { read_group(g, b.workers[worker]); });
   }
 };
@@ -179,8 +179,8 @@ void Attention<Element>::read_wave(Wave& wave) const noexcept {
   c.pool.parallel_for(wave.num_groups, [&](std::ptrdiff_t g, int worker) {
     load(wave.group(g), b.queries[g], b.workers[worker].lanes);
   });
-  const bool can_slice = !kIsF32<Element> && core.R % (2 * kSlices) == 0 && wave.num_parts <= kMaxSliced;
-  if (can_slice && wave.num_parts < 2 * c.pool.size()) wave.slices = kSlices;
+  // Fewer parts than the threads could read.
+  if (core.R % (2 * kSlices) == 0 && wave.num_parts < most_sliced<Element>(c.pool.size())) wave.slices = kSlices;
   read_parts(wave);
 
   const LaneGroup group = wave.group(0);

@@ -18,6 +18,16 @@ inline constexpr std::ptrdiff_t kMaxParts = 64, kMaxSliced = 32;
 // Slices of the values' channels that are tasks of their own where there are fewer stretches than threads could read.
 inline constexpr std::ptrdiff_t kSlices = 4;
 
+/// Fewer groups than this are few: their stretches are spread over the threads.
+constexpr std::ptrdiff_t few_groups(int threads) { return threads > 1 ? 2 * threads : 0; }
+/// Groups that are read so at once.
+constexpr std::ptrdiff_t most_groups(int threads) { return std::min(kMaxParts, few_groups(threads)); }
+/// Stretches whose values may be read in slices: none in f32, whose kernel computes products by itself.
+template <class Element>
+constexpr std::ptrdiff_t most_sliced(int threads) {
+  return kIsF32<Element> ? 0 : std::min(kMaxSliced, few_groups(threads));
+}
+
 /// Queries are as wide as a row of the cache, which is key and value at once.
 inline LaneDims dims_of(const MlaCore& core) { return {.C = core.R, .P = core.P, .Dv = core.R, .scale = core.scale}; }
 
@@ -64,17 +74,17 @@ template <class Element>
 struct Buffers {
   float* latent;                             // [T, H, R] queries in latent space, then what they read: sum_s p_s c_s
   ArenaArray<Worker<Element>> workers;       // [workers]
-  ArenaArray<LaneQueries<Element>> queries;  // [kMaxParts] of groups that many threads read; none for one thread
-  ArenaArray<PartialSoftmax> parts;          // [kMaxParts] likewise
-  float* scores;                             // [kMaxSliced, kStretch, kLanes] products q.k; for pairs only
+  ArenaArray<LaneQueries<Element>> queries;  // [most_groups()] of groups that many threads read
+  ArenaArray<PartialSoftmax> parts;          // [kMaxParts] of their stretches; none for one thread
+  float* scores;                             // [most_sliced(), kStretch, kLanes] products q.k
 
   /// For T rows.
   Buffers(Arena& arena, const MlaCore& core, std::ptrdiff_t T, int num_workers)
       : latent(arena.take<float>(T * core.H * core.R)),
         workers(arena, num_workers, core),
-        queries(arena, num_workers > 1 ? kMaxParts : 0, dims_of(core)),
+        queries(arena, most_groups(num_workers), dims_of(core)),
         parts(arena, num_workers > 1 ? kMaxParts : 0, core.R),
-        scores(arena.take<float>(kIsF32<Element> || num_workers == 1 ? 0 : kMaxSliced * kStretch * kLanes)) {}
+        scores(arena.take<float>(most_sliced<Element>(num_workers) * kStretch * kLanes)) {}
 };
 
 /// kLanes consecutive (token, head) rows of one sequence, and the cache they read.

@@ -232,6 +232,15 @@ def threads(pid, name):
     return [int(task.name) for task in pathlib.Path(f"/proc/{pid}/task").iterdir() if (task / "comm").read_text().strip() == name]
 
 
+def engine_thread(pid):
+    """A server may answer before its thread has got to giving itself a name."""
+    for _ in range(200):
+        if found := threads(pid, "kl-engine"):
+            return found[0]
+        time.sleep(0.05)
+    raise AssertionError("expected a thread named kl-engine, got none within 10 s")
+
+
 def halt(thread):
     """Stops one thread of another process, as if it hung; it goes on when this process ends."""
     libc = ctypes.CDLL(None, use_errno=True)
@@ -252,7 +261,7 @@ def reap(thread):
 def test_health_tells_when_the_engine_hangs_and_the_program_ends():
     server = serve("--stall-timeout", "1", "--lost-timeout", "4")
     assert server.get("/readyz").status == 200
-    [engine] = threads(server.process.pid, "kl-engine")
+    engine = engine_thread(server.process.pid)
     halt(engine)
     start = time.monotonic()
     assert eventually(lambda: server.get("/readyz").status == 503, within=5)
@@ -274,7 +283,7 @@ def test_a_signal_ends_it_although_the_engine_hangs(is_busy):
             body = json.dumps({"prompt": "ROMEO:", "max_tokens": 4000, "stream": True, "ignore_eos": True})
             wire.send(f"POST /v1/completions HTTP/1.1\r\n{HOST}Content-Length: {len(body)}\r\n\r\n{body}")
             assert wire.socket.recv(1000)
-        [engine] = threads(server.process.pid, "kl-engine")
+        engine = engine_thread(server.process.pid)
         halt(engine)
         server.process.send_signal(signal.SIGTERM)
         assert eventually(lambda: reap(engine) or server.process.poll() is not None, within=10)
