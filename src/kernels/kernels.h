@@ -337,9 +337,9 @@ using MatmulBf16Fn = void (*)(const MatmulBf16Args& a) noexcept;
 struct AttendBf16Args {
   const Bf16Pair* q;          // [ceil(C / 2), kLanes] pairs along C; with odd C the last ones end in 0
   const std::int64_t* limit;  // [kLanes] keys at positions >= limit are masked; 0 = idle lane
-  const Bf16Pair* k;          // [n, ceil(C / 2)] rows k_stride apart, pairs along C; nullptr: scores has the products
-  std::ptrdiff_t k_stride;    // q.k already, as MatmulBf16Fn gives them for rows k and the panel q
-  const Bf16Pair* v;          // [ceil(n / 2), Dv] pairs of keys
+  const Bf16Pair* k;          // [n, ceil(C / 2)] rows k_stride apart, pairs along C
+  std::ptrdiff_t k_stride;
+  const Bf16Pair* v;  // [ceil(n / 2), Dv] pairs of keys
   std::ptrdiff_t C, Dv;
   std::ptrdiff_t n;       // keys in this block, <= kKeyBlock
   std::int64_t position;  // of the first key
@@ -348,6 +348,8 @@ struct AttendBf16Args {
   float* scores;          // scratch [kKeyBlock, kLanes]
   const void* next;       // what the caller needs after this call and may not be in cache yet; only prefetched
   std::ptrdiff_t next_bytes;
+  bool has_products = false;  // scores holds q.k, as MatmulBf16Fn gives them for rows k and the panel q; the reference,
+                              // which keeps them in f64, computes them all the same
 };
 
 /// AttendFn on bf16 numbers: the weights p are rounded to bf16 before they multiply values and are added up.

@@ -146,9 +146,10 @@ void Attention<Element>::read_slice(const Wave& wave, std::ptrdiff_t i, std::ptr
     for (std::int64_t pos = part.first_key; pos < part.end_key; pos += kKeyBlock, products += kKeyBlock * kLanes) {
       const auto n = static_cast<std::ptrdiff_t>(std::min<std::int64_t>(kKeyBlock, part.end_key - pos));
       std::copy_n(products, n * kLanes, s.scores);  // the softmax writes over them
-      const Bf16Pair* values = cached_pairs(*part.cache, pos) + slice * width / 2;
-      c.kernels.pair_rows({values, DType::kBF16, 2 * stride, n, width, s.block, width});
-      attend(c.kernels, dims, b.queries[part.group], {pos, n, nullptr, 0, s.block}, state, s.scores);
+      const Bf16Pair* rows = cached_pairs(*part.cache, pos);
+      c.kernels.pair_rows({rows + slice * width / 2, DType::kBF16, 2 * stride, n, width, s.block, width});
+      const KeyBlock<Bf16Pair> keys{pos, n, rows, stride, s.block, nullptr, 0, true};
+      attend(c.kernels, dims, b.queries[part.group], keys, state, s.scores);
     }
   }
 }

@@ -110,11 +110,12 @@ template <>
 struct KeyBlock<Bf16Pair> {
   std::int64_t position;  // of the first key
   std::ptrdiff_t n;       // keys
-  const Bf16Pair* k;      // [n, ceil((C + P) / 2)] rows k_stride apart; nullptr: scores has their products already
+  const Bf16Pair* k;      // [n, ceil((C + P) / 2)] rows k_stride apart
   std::ptrdiff_t k_stride;
   const Bf16Pair* v;           // [ceil(n / 2), Dv] pairs of keys
   const void* next = nullptr;  // what is read after this block
   std::ptrdiff_t next_bytes = 0;
+  bool has_products = false;  // with the queries: they are in `scores` already
 };
 
 /// Adds a block of keys to the running softmax of the queries.
@@ -156,7 +157,8 @@ inline void attend(const Kernels& kernels, const LaneDims& d, const LaneQueries<
                        .state = state,
                        .scores = scores,
                        .next = keys.next,
-                       .next_bytes = keys.next_bytes});
+                       .next_bytes = keys.next_bytes,
+                       .has_products = keys.has_products});
 }
 
 /// `n` cached rows from position `pos` on, within one block, as [n, R + P] f32: where they lie, or brought into `scratch`.

@@ -97,8 +97,8 @@ TEST(AttendBf16, ProductsThatAreThereAlreadyAndSlicesOfValuesChangeNothing) {
       const std::vector<Bf16Pair> v = pairs_of(kernels, values, x.keys, 16);
       kernels.matmul_bf16({q.data(), kLanes, x.C, k.data(), half(x.C), scores.data(), kLanes, x.keys});
       State slice(16);
-      kernels.attend_bf16({q.data(), x.limit.data(), nullptr, 0, v.data(), x.C, 16, x.keys, 0, x.scale, slice.view(),
-                           scores.data(), nullptr, 0});
+      kernels.attend_bf16({q.data(), x.limit.data(), k.data(), half(x.C), v.data(), x.C, 16, x.keys, 0, x.scale,
+                           slice.view(), scores.data(), nullptr, 0, true});
       EXPECT_EQ(slice.m, whole.m);
       EXPECT_EQ(slice.l, whole.l);
       EXPECT_EQ(slice.O, std::vector<float>(whole.O.begin() + d * kLanes, whole.O.begin() + (d + 16) * kLanes));

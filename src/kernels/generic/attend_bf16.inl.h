@@ -92,7 +92,7 @@ template <class Pairs>
     const auto store_products = [&](std::ptrdiff_t key, const F32(&sum)[2]) {
       for (int v = 0; v < 2; ++v) store(scores + key * kLanes + v * kWidth, sum[v]);
     };
-    if (a.k != nullptr) {
+    if (!a.has_products) {
       pair_tiles<Pairs, kRegisterRows, 2>(a.n, RowPairs{a.k, a.k_stride}, a.q + lane, kLanes, (a.C + 1) / 2, nothing,
                                           store_products);
     }

@@ -46,17 +46,13 @@ void attend_bf16(const AttendBf16Args& a) noexcept {
   for (std::ptrdiff_t lane = 0; lane < kLanes; ++lane) {
     double score[kKeyBlock], weight[kKeyBlock], m_new = a.state.m[lane];
     for (std::ptrdiff_t i = 0; i < a.n; ++i) {
-      float qk = a.scores[i * kLanes + lane];
-      if (a.k != nullptr) {
-        double sum = 0;
-        for (std::ptrdiff_t s = 0; s < (a.C + 1) / 2; ++s) {
-          const Bf16Pair q = a.q[s * kLanes + lane], k = a.k[i * a.k_stride + s];
-          sum += odd_of(q) * odd_of(k) + even_of(q) * even_of(k);
-        }
-        qk = static_cast<float>(sum);
+      double qk = 0;
+      for (std::ptrdiff_t s = 0; s < (a.C + 1) / 2; ++s) {
+        const Bf16Pair q = a.q[s * kLanes + lane], k = a.k[i * a.k_stride + s];
+        qk += odd_of(q) * odd_of(k) + even_of(q) * even_of(k);
       }
       const bool visible = a.position + i < a.limit[lane];
-      score[i] = visible ? double{a.scale} * double{qk} : -INFINITY;
+      score[i] = visible ? double{a.scale} * qk : -INFINITY;
       if (std::isnan(score[i]) || score[i] > m_new) m_new = score[i];
     }
     if (m_new == -INFINITY) continue;   // every key so far is masked: nothing to add
